@@ -1,0 +1,1 @@
+"""Backends open runs on model servers."""
