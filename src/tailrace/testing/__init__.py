@@ -12,62 +12,75 @@
 Standard library only. See docs/testing.md.
 """
 
-from tailrace.testing.catalogue import FakeModel
-from tailrace.testing.ollama import FakeOllama
-from tailrace.testing.records import Record, Sent
-from tailrace.testing.server import FakeServer
-from tailrace.testing.steps import (
-    Step,
-    bad_chunk_size,
-    blank_lines,
-    bom,
-    chunk,
-    close_delimited,
-    cut,
-    delay,
-    done,
-    error,
-    fin,
-    giant_line,
-    gzip,
-    half_close,
-    half_line,
-    head,
-    header_flood,
-    hold,
-    html,
-    interim,
-    ping,
-    prompt_progress,
-    queue,
-    raw,
-    redirect,
-    rst,
-    say,
-    slow_load,
-    split,
-    stall,
-    status,
-    think,
-    together,
-    tool_call,
-    tool_fragment,
-    unframed,
-    wait_for,
-)
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tailrace.testing.catalogue import FakeModel
+    from tailrace.testing.ollama import FakeOllama
+    from tailrace.testing.openai import FakeOpenAI
+    from tailrace.testing.recording import Recording, RecordingProxy
+    from tailrace.testing.records import Record, Sent
+    from tailrace.testing.server import FakeServer
+    from tailrace.testing.sockets import NeverAccepts, Silent, closed_port
+    from tailrace.testing.steps import (
+        Step,
+        bad_chunk_size,
+        blank_lines,
+        bom,
+        chunk,
+        close_delimited,
+        cut,
+        delay,
+        done,
+        error,
+        fin,
+        giant_line,
+        gzip,
+        half_close,
+        half_line,
+        head,
+        header_flood,
+        hold,
+        html,
+        interim,
+        ping,
+        prompt_progress,
+        queue,
+        raw,
+        redirect,
+        rst,
+        say,
+        slow_load,
+        split,
+        stall,
+        status,
+        think,
+        together,
+        tool_call,
+        tool_fragment,
+        unframed,
+        wait_for,
+    )
 
 __all__ = [
     "FakeModel",
     "FakeOllama",
+    "FakeOpenAI",
     "FakeServer",
+    "NeverAccepts",
     "Record",
+    "Recording",
+    "RecordingProxy",
     "Sent",
+    "Silent",
     "Step",
     "bad_chunk_size",
     "blank_lines",
     "bom",
     "chunk",
     "close_delimited",
+    "closed_port",
     "cut",
     "delay",
     "done",
@@ -100,3 +113,31 @@ __all__ = [
     "unframed",
     "wait_for",
 ]
+
+# Where the names live that are no steps. They are imported when asked for: pytest imports this package at every start,
+# through the plugin, and most runs need nothing of it.
+_HOMES = {
+    "FakeModel": "catalogue",
+    "FakeOllama": "ollama",
+    "FakeOpenAI": "openai",
+    "FakeServer": "server",
+    "NeverAccepts": "sockets",
+    "Record": "records",
+    "Recording": "recording",
+    "RecordingProxy": "recording",
+    "Sent": "records",
+    "Silent": "sockets",
+    "closed_port": "sockets",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES.get(name, 'steps')}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

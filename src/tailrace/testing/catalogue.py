@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,7 +101,7 @@ class Catalogue:
         for model in ["fake"] if models is None else models:
             self.add(model)
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[FakeModel]:
         return iter(list(self._models.values()))
 
     def add(self, model: str | FakeModel) -> FakeModel:

@@ -13,7 +13,8 @@ from typing import Any
 
 from tailrace.testing import steps
 from tailrace.testing.catalogue import Catalogue, FakeModel, embedding, full_name
-from tailrace.testing.player import JSONLines, dump
+from tailrace.testing.encoding import JSONLines, dump
+from tailrace.testing.openai import OpenAIRoutes
 from tailrace.testing.records import Record
 from tailrace.testing.server import FakeServer, Plan, refuse
 
@@ -140,6 +141,7 @@ class FakeOllama(FakeServer):
         self.version = version
         self._loaded: dict[str, FakeModel] = {}
         self._blobs: set[str] = set()
+        self._openai = OpenAIRoutes("ollama", self.catalogue)
         self._routes: dict[tuple[str, str], Callable[[Record], Plan]] = {
             ("GET", "/"): self._root,
             ("HEAD", "/"): self._root,
@@ -176,6 +178,8 @@ class FakeOllama(FakeServer):
     # Routes
 
     def _plan(self, record: Record) -> Plan:
+        if record.path.startswith("/v1/"):
+            return self._openai.plan(record)
         if record.path.startswith("/api/blobs/"):
             return self._blob(record)
         route = self._routes.get((record.method, record.path))

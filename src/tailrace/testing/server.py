@@ -11,13 +11,16 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from tailrace.testing import steps
 from tailrace.testing.http1 import BadRequest, ClientLeft, Connection, frame, head, read_request
 from tailrace.testing.player import Encoder, Gates, JSONLines, Response, play
 from tailrace.testing.records import Board, Record
 from tailrace.testing.steps import Step
+
+if TYPE_CHECKING:
+    from tailrace.testing.recording import Recording
 
 __all__ = ["FakeServer", "Plan", "refuse"]
 
@@ -81,6 +84,7 @@ class FakeServer:
         self._stopping = asyncio.Event()
         self._thread: threading.Thread | None = None
         self._slots: asyncio.Semaphore | None = None
+        self._serving: set[asyncio.Task[None]] = set()
 
     # Life
 
@@ -168,6 +172,17 @@ class FakeServer:
         self._always[None] = (steps.Replay(tuple(pieces)),)
         return self
 
+    def play(self, recording: Recording, *, speed: float | None = None) -> Self:
+        """Line up the answers of a recording, each for the next request to its path.
+
+        Args:
+            recording: Made by a `RecordingProxy`, or loaded with `Recording.load`.
+            speed: 1 keeps the recorded gaps, 10 is ten times as fast; None leaves them out.
+        """
+        for exchange in recording.exchanges:
+            self._scripts.append((exchange.path, exchange.script(speed)))
+        return self
+
     def _checked(self, script: Sequence[Step], path: str | None) -> tuple[Step, ...]:
         return steps.check(script)
 
@@ -178,6 +193,14 @@ class FakeServer:
     def open(self, name: str) -> None:
         """Open the gate that scripts wait at with `wait_for(name)`, for good."""
         self._call(self._gates.open, name)
+
+    def drop_connections(self) -> None:
+        """Close every connection (FIN), idle or busy, and go on serving: what a restarted server does to a client."""
+        self._call(self._drop)
+
+    def _drop(self) -> None:
+        for task in self._serving:
+            task.cancel()
 
     def _call(self, function: Callable[..., None], *args: Any) -> None:
         if self._loop is None:
@@ -235,28 +258,26 @@ class FakeServer:
     async def _main(self, listeners: list[socket.socket], ready: threading.Event) -> None:
         self._loop = asyncio.get_running_loop()
         self._slots = asyncio.Semaphore(self.parallel) if self.parallel else None
-        serving: set[asyncio.Task[None]] = set()
-        accepting = [asyncio.create_task(self._accept(listener, serving)) for listener in listeners]
+        accepting = [asyncio.create_task(self._accept(listener)) for listener in listeners]
         ready.set()
         await self._stopping.wait()
         for task in accepting:
             task.cancel()
         await asyncio.wait(accepting)
-        for task in serving:
-            task.cancel()
-        if serving:
-            await asyncio.wait(serving)
+        self._drop()
+        if self._serving:
+            await asyncio.wait(self._serving)
         for listener in listeners:
             listener.close()
 
-    async def _accept(self, listener: socket.socket, serving: set[asyncio.Task[None]]) -> None:
+    async def _accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         listener.setblocking(False)
         while True:
             sock, _ = await loop.sock_accept(listener)
             task = loop.create_task(self._serve(sock))
-            serving.add(task)
-            task.add_done_callback(serving.discard)
+            self._serving.add(task)
+            task.add_done_callback(self._serving.discard)
 
     async def _serve(self, sock: socket.socket) -> None:
         connection = Connection(sock)
