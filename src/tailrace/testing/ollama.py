@@ -21,6 +21,7 @@ from tailrace.testing.server import FakeServer, Plan, refuse
 __all__ = ["FakeOllama"]
 
 _GREETING = ("Hello", "!", " I", " am", " a", " fake", " model", ".")
+_GENERATING = {None, "/api/chat", "/api/generate", "/v1/chat/completions", "/v1/completions"}
 _LEVELS = {"low", "medium", "high", "max"}
 _NUMBERS = {"temperature", "top_p", "min_p", "top_k", "num_ctx", "num_predict", "seed", "repeat_penalty", "num_batch"}
 
@@ -173,6 +174,10 @@ class FakeOllama(FakeServer):
                     raise ValueError(
                         f"Ollama's wire has no {what}: use FakeOpenAI, or chunk({{...}}) for a line of your own"
                     )
+        if path not in _GENERATING and any(isinstance(step, steps.Say | steps.ToolCall) for step in script):
+            raise ValueError(
+                f"{path} sends no text of a model: use chunk({{...}}) for its lines, or status(200, {{...}})"
+            )
         return super()._checked(script, path)
 
     # Routes

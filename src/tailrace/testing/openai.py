@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 
 from tailrace.testing import steps
 from tailrace.testing.catalogue import Catalogue, FakeModel, embedding, full_name
-from tailrace.testing.player import dump
+from tailrace.testing.encoding import dump
 from tailrace.testing.records import Record
 from tailrace.testing.server import FakeServer, Plan, refuse
 
@@ -129,7 +129,7 @@ class OpenAIEncoder:
         """Encode an error event; Ollama swallows errors here, and so do we."""
         if self._dialect == "ollama" and self.stream:
             return [self._event(self._chunk({"delta": {"role": "assistant", "content": ""}}) | {"model": ""})]
-        value = {"error": _error(self._dialect, 500, step.message) | step.fields}
+        value: dict[str, Any] = {"error": {**_error(self._dialect, 500, step.message), **step.fields}}
         if not isinstance(step.message, str):
             value = {"error": step.message, **step.fields}
         return [self._event(value) if self.stream else dump(value)]
@@ -368,9 +368,9 @@ class FakeOpenAI(FakeServer):
         return f"{self.url}/v1"
 
     def _plan(self, record: Record) -> Plan:
-        if self.api_key is not None and not record.path.endswith("/health"):
-            if record.header("authorization") != f"Bearer {self.api_key}":
-                return self._routes.unauthorized()
+        locked = self.api_key is not None and not record.path.endswith("/health")
+        if locked and record.header("authorization") != f"Bearer {self.api_key}":
+            return self._routes.unauthorized()
         return self._routes.plan(record)
 
 

@@ -22,13 +22,15 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from tailrace.testing import steps
-from tailrace.testing.player import JSONLines, Response
+from tailrace.testing.encoding import JSONLines
 from tailrace.testing.records import Record
+from tailrace.testing.response import Response
 from tailrace.testing.server import FakeServer, Plan
 
 __all__ = ["Exchange", "Recording", "RecordingProxy"]
 
 _FORMAT = 1
+_OURS = {"host", "connection", "keep-alive", "accept-encoding", "content-length", "transfer-encoding", "expect"}
 
 
 @dataclass
@@ -128,16 +130,7 @@ class RecordingProxy(FakeServer):
 
     def _request(self, record: Record) -> bytes:
         # Connection: close, so that the end of the connection is the end of the answer, which saves us the parsing.
-        skipped = {
-            "host",
-            "connection",
-            "keep-alive",
-            "accept-encoding",
-            "content-length",
-            "transfer-encoding",
-            "expect",
-        }
-        headers = [(name, value) for name, value in record.headers if name.lower() not in skipped]
+        headers = [(name, value) for name, value in record.headers if name.lower() not in _OURS]
         headers += [("Host", self._netloc), ("Connection", "close"), ("Content-Length", str(len(record.body)))]
         target = self._prefix + record.path + (f"?{record.query}" if record.query else "")
         lines = [f"{record.method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers), "", ""]

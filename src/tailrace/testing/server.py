@@ -14,9 +14,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from tailrace.testing import steps
+from tailrace.testing.encoding import Encoder, JSONLines
 from tailrace.testing.http1 import BadRequest, ClientLeft, Connection, frame, head, read_request
-from tailrace.testing.player import Encoder, Gates, JSONLines, Response, play
+from tailrace.testing.player import Gates, play
 from tailrace.testing.records import Board, Record
+from tailrace.testing.response import Response
 from tailrace.testing.steps import Step
 
 if TYPE_CHECKING:
