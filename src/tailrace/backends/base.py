@@ -1,0 +1,194 @@
+"""What a backend is, and what all backends on HTTP share: patience with busy servers, and errors told apart."""
+
+from __future__ import annotations
+
+import random
+import re
+from asyncio import sleep
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, NoReturn, Protocol
+
+import msgspec
+
+from tailrace import errors
+from tailrace.backends.http import HttpExchange
+from tailrace.events import Event, Queued
+from tailrace.run.run import Opener, Report, ended_by
+from tailrace.types import (
+    ChatRequest,
+    EmbedResponse,
+    GenerateRequest,
+    ListResponse,
+    ProcessResponse,
+    ShowResponse,
+)
+from tailrace.wire.faults import error_text
+
+__all__ = ["Backend", "Decoder", "WireExchange", "open_patiently", "raise_for_status"]
+
+RETRIES = 2  # times a busy server is asked again; only ever before the first token
+_RETRY_AFTER_MOST = 30.0  # a server that wants us to wait longer than this gets its error shown instead
+
+
+class Backend(Protocol):
+    """A model server. Its methods are called on any event loop; it holds no connection.
+
+    Attributes:
+        kind: ``ollama``, ``openai`` or ``embedded``.
+        url: the upstream as one would write it in TAILRACE_UPSTREAM.
+    """
+
+    kind: str
+    url: str
+
+    def chat(self, request: ChatRequest) -> Opener:
+        """Returns what opens a run of a chat."""
+
+    def generate(self, request: GenerateRequest) -> Opener:
+        """Returns what opens a run of a completion."""
+
+    def progress(self, operation: str, body: dict[str, Any]) -> Opener:
+        """Returns what opens a run of ``pull``, ``push`` or ``create``."""
+
+    async def list(self) -> ListResponse:
+        """Returns the models that the server has."""
+
+    async def ps(self) -> ProcessResponse:
+        """Returns the models that are loaded."""
+
+    async def show(self, model: str) -> ShowResponse:
+        """Returns what the server knows of a model."""
+
+    async def version(self) -> str:
+        """Returns the server's version."""
+
+    async def embed(self, body: dict[str, Any]) -> EmbedResponse:
+        """Returns embeddings."""
+
+    async def call(self, method: str, path: str, body: Any = None) -> bytes:
+        """Sends any other request of the server's own API and returns the body of a success."""
+
+
+class Decoder(Protocol):
+    """A wire's decoder."""
+
+    def feed(self, data: bytes) -> Sequence[Event]:
+        """Takes bytes, returns events."""
+
+    def eof(self) -> Sequence[Event]:
+        """Returns the rest."""
+
+
+class WireExchange:
+    """An exchange that is an HTTP response read through a wire's decoder."""
+
+    def __init__(self, http: HttpExchange, decoder: Decoder, *, confirms: float = 0.1) -> None:
+        self.confirms = confirms
+        self.half_close = http.half_close
+        self.abort = http.abort
+        self.finish = http.finish
+        self._http = http
+        self._feed = decoder.feed
+        self._eof = decoder.eof
+        self._read = http.read
+
+    async def receive(self) -> Sequence[Event]:
+        """Returns the next events. A broken connection is an ending too, not an exception."""
+        try:
+            data = await self._read()
+        except errors.StreamError as error:
+            return [ended_by(error)]
+        if data or not self._http.at_eof():
+            return self._feed(data)
+        return self._eof()
+
+
+async def open_patiently(send: Callable[[], Awaitable[HttpExchange]], report: Report) -> HttpExchange:
+    """Sends a request, again after a while if the server is busy; a bounded number of times, before any token.
+
+    Raises:
+        BusyError: the server stayed busy.
+        ResponseError: it answered with another error.
+    """
+    attempt = 0
+    while True:
+        exchange = await send()
+        try:
+            await raise_for_status(exchange)
+        except errors.BusyError as busy:
+            exchange.abort()
+            wait = busy.retry_after
+            if wait is None:
+                wait = 0.5 * 2**attempt * random.uniform(0.5, 1.5)  # spread, so that clients do not come back together
+            if attempt >= RETRIES or wait > _RETRY_AFTER_MOST:
+                raise
+            attempt += 1
+            report(Queued(retry_in=wait))
+            await sleep(wait)
+        except BaseException:
+            exchange.abort()
+            raise
+        else:
+            return exchange
+
+
+async def raise_for_status(exchange: HttpExchange) -> None:
+    """Raises what an HTTP error, or a web page in place of an answer, means.
+
+    Raises:
+        NotModelServerError: HTML.
+        ModelNotFoundError, BusyError, UnsupportedError, ResponseError: by status.
+    """
+    if exchange.content_type == "text/html":
+        _raise_html(exchange, await exchange.read_error())
+    if exchange.status < 400:
+        if exchange.redirect is not None:
+            where = exchange.redirect
+            raise errors.NotModelServerError(f"{exchange.url} redirects to {where}", exchange.status)
+        return
+    body = await exchange.read_error()
+    if body.lstrip()[:1] == "<":
+        _raise_html(exchange, body)
+    text = _body_text(body) or _EMPTY.get(exchange.status, "") or f"HTTP {exchange.status} without a word"
+    status = exchange.status
+    if status == 404 and "model" in text:
+        raise errors.ModelNotFoundError(text, status)
+    if status in (429, 503):
+        error = errors.BusyError(text, status)
+        error.retry_after = _seconds(exchange.headers.get("Retry-After", ""))
+        raise error
+    if status == 501:
+        raise errors.UnsupportedError(text, status)
+    raise errors.ResponseError(text, status)
+
+
+_EMPTY = {
+    401: "unauthorized: set OLLAMA_API_KEY or TAILRACE_API_KEY",
+    403: "forbidden: the server does not accept this Host or Origin",
+    404: "the server does not have this path; is it the right kind of upstream?",
+}
+
+
+def _body_text(body: str) -> str:
+    """Returns the error text of a body: JSON's ``error``, else the body as it is."""
+    try:
+        parsed = msgspec.json.decode(body)
+    except (msgspec.MsgspecError, RecursionError):
+        return body.strip()
+    if isinstance(parsed, dict) and parsed.get("error"):
+        return error_text(parsed["error"])
+    return body.strip()
+
+
+def _raise_html(exchange: HttpExchange, body: str) -> NoReturn:
+    title = re.search(r"<title[^>]*>([^<]{1,200})", body, re.IGNORECASE)
+    named = f' ("{" ".join(title[1].split())}")' if title else ""
+    raise errors.NotModelServerError(
+        f"{exchange.url} answered with a web page{named}, not as a model server",
+        exchange.status,
+        hint="check the host and the port, and whether a proxy stands in between",
+    )
+
+
+def _seconds(value: str) -> float | None:
+    return float(value) if value.strip().isdigit() and len(value) < 10 else None

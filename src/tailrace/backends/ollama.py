@@ -1,0 +1,170 @@
+"""The Ollama backend: NDJSON over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import msgspec
+
+from tailrace import errors
+from tailrace.backends.base import WireExchange, open_patiently, raise_for_status
+from tailrace.backends.http import Http, HttpExchange
+from tailrace.events import Event, Loading, Prefill
+from tailrace.run.run import Exchange, Opener, Report
+from tailrace.run.state import Signal
+from tailrace.types import (
+    ChatRequest,
+    EmbedResponse,
+    GenerateRequest,
+    ListResponse,
+    ProcessResponse,
+    ShowResponse,
+    VersionResponse,
+)
+from tailrace.wire.ollama import AnswerDecoder, ProgressDecoder
+
+__all__ = ["OllamaBackend"]
+
+T = TypeVar("T")
+
+_WATCH_AFTER = 2.0  # seconds of silence before we ask what the server is doing, and between two such questions
+_encode = msgspec.json.Encoder().encode
+
+
+class OllamaBackend:
+    """Talks to an Ollama server.
+
+    Ollama sends no headers before its first chunk: queue, load and prefill all pass in silence. So after a while of
+    silence we ask `/api/ps` whether the model is loaded, which tells loading from reading.
+    """
+
+    kind = "ollama"
+    confirms = 0.1
+
+    def __init__(self, http: Http) -> None:
+        self._http = http
+        self.url = http.base
+
+    async def http(self, report: Report | None = None) -> Http:
+        """Returns where to connect; the embedded engine starts here."""
+        return self._http
+
+    # -- runs ----------------------------------------------------------------------------------------------------
+
+    def chat(self, request: ChatRequest) -> Opener:
+        """Returns what opens a chat."""
+        return self._opener("/api/chat", request, AnswerDecoder, request.model)
+
+    def generate(self, request: GenerateRequest) -> Opener:
+        """Returns what opens a completion."""
+        return self._opener("/api/generate", request, AnswerDecoder, request.model)
+
+    def progress(self, operation: str, body: dict[str, Any]) -> Opener:
+        """Returns what opens a pull, push or create."""
+        return self._opener(f"/api/{operation}", body, ProgressDecoder, None)
+
+    def _opener(
+        self, path: str, body: Any, decoder: Callable[[], AnswerDecoder | ProgressDecoder], model: str | None
+    ) -> Opener:
+        async def open(report: Report) -> Exchange:
+            http = await self.http(report)
+            payload = _encode(body)
+
+            async def send() -> HttpExchange:
+                report(Signal.CONNECT)
+                return await http.open("POST", path, payload, connected=lambda: report(Signal.SENT))
+
+            async with _Watch(self, model, report):
+                exchange = await open_patiently(send, report)
+            return WireExchange(exchange, decoder(), confirms=self.confirms)
+
+        return open
+
+    # -- single answers ------------------------------------------------------------------------------------------
+
+    async def list(self) -> ListResponse:
+        """Returns the models that the server has."""
+        return self._read(await self.call("GET", "/api/tags"), ListResponse)
+
+    async def ps(self) -> ProcessResponse:
+        """Returns the models that are loaded."""
+        return self._read(await self.call("GET", "/api/ps"), ProcessResponse)
+
+    async def show(self, model: str) -> ShowResponse:
+        """Returns what the server knows of a model."""
+        return self._read(await self.call("POST", "/api/show", {"model": model}), ShowResponse)
+
+    async def version(self) -> str:
+        """Returns the server's version."""
+        return self._read(await self.call("GET", "/api/version"), VersionResponse).version or ""
+
+    async def embed(self, body: dict[str, Any]) -> EmbedResponse:
+        """Returns embeddings."""
+        return self._read(await self.call("POST", "/api/embed", body), EmbedResponse)
+
+    async def call(self, method: str, path: str, body: Any = None) -> bytes:
+        """Sends a request and returns the body of a success.
+
+        Args:
+            body: JSON types, bytes, an async iterable of bytes, or None.
+        """
+        http = await self.http()
+        payload = body if body is None or isinstance(body, bytes) or hasattr(body, "__aiter__") else _encode(body)
+        exchange = await http.open(method, path, payload)
+        try:
+            await raise_for_status(exchange)
+            return await exchange.read_all()
+        finally:
+            exchange.abort()
+
+    def _read(self, data: bytes, kind: type[T]) -> T:
+        try:
+            return msgspec.json.decode(data, type=kind, strict=False)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            shown = data[:200].decode("utf-8", "replace")
+            message = f"{self.url} answered with something that is not Ollama's protocol ({error}): {shown!r}"
+            raise errors.ProtocolError(message) from error
+
+
+class _Watch:
+    """While the server is silent, asks it what it is doing."""
+
+    def __init__(self, backend: OllamaBackend, model: str | None, report: Report) -> None:
+        self._backend = backend
+        self._model = model
+        self._report = report
+        self._timer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> None:
+        if self._model is not None and self._backend.kind == "ollama":  # the embedded engine tells by itself
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(_WATCH_AFTER, self._start, loop)
+
+    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._task = loop.create_task(self._ask(), name="tailrace watch")
+
+    async def _ask(self) -> None:
+        told: Event | None = None
+        wanted = {self._model, f"{self._model}:latest"}
+        while True:
+            try:
+                async with asyncio.timeout(_WATCH_AFTER):
+                    models = (await self._backend.ps()).models
+            except (TimeoutError, errors.TailraceError):
+                return  # it cannot tell; the run says what it knows without
+            loaded = any(wanted & {model.model, model.name} for model in models)
+            now: Event = Prefill() if loaded else Loading(self._model or "")
+            if now != told:
+                self._report(now)
+                told = now
+            await asyncio.sleep(_WATCH_AFTER)
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})

@@ -1,0 +1,227 @@
+"""The OpenAI-compatible backend: vLLM, llama-server, LM Studio, and whatever else serves `/v1/chat/completions`."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import msgspec
+
+from tailrace import errors
+from tailrace.backends.base import WireExchange, open_patiently, raise_for_status
+from tailrace.backends.http import Http, HttpExchange
+from tailrace.run.run import Exchange, Opener, Report
+from tailrace.run.state import Signal
+from tailrace.types import (
+    ChatRequest,
+    EmbedResponse,
+    GenerateRequest,
+    ListedModel,
+    ListResponse,
+    ProcessResponse,
+    ShowResponse,
+)
+from tailrace.wire.openai import ChunkDecoder
+
+__all__ = ["OpenAIBackend"]
+
+_encode = msgspec.json.Encoder().encode
+
+# Ollama's option names that this protocol has too; the second group is what vLLM and llama.cpp take beyond OpenAI's.
+_OPTIONS = {
+    "temperature": "temperature",
+    "top_p": "top_p",
+    "seed": "seed",
+    "stop": "stop",
+    "num_predict": "max_tokens",
+    "presence_penalty": "presence_penalty",
+    "frequency_penalty": "frequency_penalty",
+    "top_k": "top_k",
+    "min_p": "min_p",
+    "typical_p": "typical_p",
+    "repeat_penalty": "repeat_penalty",
+}
+# Options that mean a way of loading a model; there is nothing to pass on.
+_LOAD_OPTIONS = {"num_ctx", "num_batch", "num_gpu", "main_gpu", "use_mmap", "num_thread", "num_keep", "repeat_last_n"}
+
+
+class OpenAIBackend:
+    """Talks to an OpenAI-compatible server. Always streams on the wire, so that every answer can be stopped."""
+
+    kind = "openai"
+
+    def __init__(self, http: Http) -> None:
+        self._http = http
+        self.url = f"openai:{http.base}"
+
+    def chat(self, request: ChatRequest) -> Opener:
+        """Returns what opens a chat."""
+        body: dict[str, Any] = {"model": request.model, "messages": _messages(request.messages)}
+        if request.tools:
+            body["tools"] = request.tools
+        if request.logprobs:
+            body["logprobs"] = True
+            if request.top_logprobs:
+                body["top_logprobs"] = request.top_logprobs
+        body |= _think(request.think) | _format(request.format) | _options(request.options)
+        return self._opener("/chat/completions", body)
+
+    def generate(self, request: GenerateRequest) -> Opener:
+        """Returns what opens a completion. With a system prompt or images it is a chat of one message."""
+        if request.images or request.system:
+            messages: list[dict[str, Any]] = [{"role": "system", "content": request.system}] if request.system else []
+            messages.append({"role": "user", "content": request.prompt or "", "images": request.images})
+            body: dict[str, Any] = {"model": request.model, "messages": _messages(messages)}
+            body |= _think(request.think) | _format(request.format) | _options(request.options)
+            return self._opener("/chat/completions", body)
+        body = {"model": request.model, "prompt": request.prompt or ""}
+        if request.suffix:
+            body["suffix"] = request.suffix
+        body |= _format(request.format) | _options(request.options)
+        return self._opener("/completions", body)
+
+    def progress(self, operation: str, body: dict[str, Any]) -> Opener:
+        """This protocol has no such thing."""
+
+        async def open(report: Report) -> Exchange:
+            raise self._cannot(operation)
+
+        return open
+
+    def _opener(self, path: str, body: dict[str, Any]) -> Opener:
+        payload = _encode({**body, "stream": True, "stream_options": {"include_usage": True}})
+
+        async def open(report: Report) -> Exchange:
+            async def send() -> HttpExchange:
+                report(Signal.CONNECT)
+                return await self._http.open("POST", path, payload, connected=lambda: report(Signal.SENT))
+
+            return WireExchange(await open_patiently(send, report), ChunkDecoder())
+
+        return open
+
+    async def list(self) -> ListResponse:
+        """Returns the models that the server has."""
+        parsed = await self._json("GET", "/models")
+        data = parsed.get("data")
+        names = [str(item["id"]) for item in data or () if isinstance(item, dict) and item.get("id")]
+        return ListResponse([ListedModel(model=name, name=name) for name in names])
+
+    async def ps(self) -> ProcessResponse:
+        """This protocol does not tell."""
+        raise self._cannot("ps")
+
+    async def show(self, model: str) -> ShowResponse:
+        """This protocol does not tell."""
+        raise self._cannot("show")
+
+    async def version(self) -> str:
+        """This protocol does not tell."""
+        raise self._cannot("version")
+
+    async def embed(self, body: dict[str, Any]) -> EmbedResponse:
+        """Returns embeddings."""
+        request = {name: body[name] for name in ("model", "input", "dimensions") if body.get(name) is not None}
+        parsed = await self._json("POST", "/embeddings", request)
+        rows = sorted(parsed.get("data") or (), key=lambda row: row.get("index", 0))
+        usage = parsed.get("usage") or {}
+        return EmbedResponse(
+            model=str(body.get("model", "")),
+            embeddings=[_vector(row.get("embedding")) for row in rows],
+            prompt_eval_count=usage.get("prompt_tokens"),
+        )
+
+    async def call(self, method: str, path: str, body: Any = None) -> bytes:
+        """This protocol has none of Ollama's other calls."""
+        raise self._cannot(path.rpartition("/")[2])
+
+    async def _json(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
+        exchange = await self._http.open(method, path, None if body is None else _encode(body))
+        try:
+            await raise_for_status(exchange)
+            data = await exchange.read_all()
+        finally:
+            exchange.abort()
+        try:
+            parsed = msgspec.json.decode(data)
+        except (msgspec.MsgspecError, RecursionError):
+            parsed = None
+        if not isinstance(parsed, dict):
+            shown = data[:200].decode("utf-8", "replace")
+            raise errors.ProtocolError(f"{self.url} answered with something that is not OpenAI's protocol: {shown!r}")
+        return parsed
+
+    def _cannot(self, operation: str) -> errors.UnsupportedError:
+        message = f"{self.url} speaks OpenAI's protocol, which has no {operation!r}"
+        return errors.UnsupportedError(message, 501, hint="use the server's own tools, or an Ollama upstream")
+
+
+def _messages(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [_message(message) for message in messages]
+
+
+def _message(message: dict[str, Any]) -> dict[str, Any]:
+    """Ollama's message as this protocol writes it: images as parts, tool arguments as a JSON string."""
+    out: dict[str, Any] = {"role": message.get("role", "user"), "content": message.get("content", "")}
+    images = message.get("images")
+    if images:
+        parts: list[dict[str, Any]] = [{"type": "text", "text": out["content"]}] if out["content"] else []
+        parts += [{"type": "image_url", "image_url": {"url": _data_url(image)}} for image in images]
+        out["content"] = parts
+    calls = message.get("tool_calls")
+    if calls:
+        out["tool_calls"] = [_call(index, call) for index, call in enumerate(calls)]
+    if message.get("tool_call_id"):
+        out["tool_call_id"] = message["tool_call_id"]
+    if message.get("thinking"):
+        out["reasoning_content"] = message["thinking"]
+    return out
+
+
+def _call(index: int, call: dict[str, Any]) -> dict[str, Any]:
+    function = call.get("function") or {}
+    arguments = function.get("arguments", {})
+    text = arguments if isinstance(arguments, str) else msgspec.json.encode(arguments).decode()
+    return {
+        "id": call.get("id") or f"call_{index}",
+        "type": "function",
+        "function": {"name": function.get("name", ""), "arguments": text},
+    }
+
+
+def _data_url(image: str) -> str:
+    head = base64.b64decode(image[:16] + "==")
+    kinds = {b"\x89PNG": "png", b"\xff\xd8": "jpeg", b"GIF8": "gif", b"RIFF": "webp"}
+    kind = next((name for start, name in kinds.items() if head.startswith(start)), "png")
+    return f"data:image/{kind};base64,{image}"
+
+
+def _think(think: bool | str | None) -> dict[str, Any]:
+    if think is None:
+        return {}
+    if isinstance(think, str):
+        return {"reasoning_effort": think}
+    return {"chat_template_kwargs": {"enable_thinking": think}}
+
+
+def _format(format: Any) -> dict[str, Any]:
+    if not format:
+        return {}
+    if format == "json":
+        return {"response_format": {"type": "json_object"}}
+    return {"response_format": {"type": "json_schema", "json_schema": {"name": "answer", "schema": format}}}
+
+
+def _options(options: dict[str, Any] | None) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for name, value in (options or {}).items():
+        if name in _LOAD_OPTIONS or (name == "num_predict" and isinstance(value, int) and value < 0):
+            continue
+        out[_OPTIONS.get(name, name)] = value
+    return out
+
+
+def _vector(value: Any) -> list[float]:
+    if isinstance(value, list):
+        return [float(item) for item in value]
+    raise errors.ProtocolError("the server sent an embedding that is no list of numbers")

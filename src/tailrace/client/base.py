@@ -1,0 +1,171 @@
+"""What both clients share: where the upstream is, and how a call becomes a run or a single request."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from tailrace.backends.base import Backend
+from tailrace.backends.resolve import Resolver
+from tailrace.client.requests import without_none
+from tailrace.errors import ProtocolError
+from tailrace.run.run import Exchange, Opener, Report, Run
+from tailrace.run.timeouts import Timeouts
+from tailrace.types import (
+    ChatRequest,
+    EmbedResponse,
+    GenerateRequest,
+    ListResponse,
+    ProcessResponse,
+    ShowResponse,
+    plain,
+)
+
+__all__ = ["UNSET", "BaseClient", "create_body", "now"]
+
+T = TypeVar("T")
+
+_WEB = "https://ollama.com/api"
+_BLOB_CHUNK = 256 * 1024
+
+
+class _Unset:
+    """No timeout was given: the defaults, which is not the same as None, no limits."""
+
+    def __repr__(self) -> str:
+        return "default limits"
+
+
+UNSET = _Unset()
+
+
+class BaseClient:
+    """Keeps the upstream and the limits. Making one does nothing: no connection, no thread, no look around.
+
+    Args:
+        host: the upstream: ``http://host:port`` or any form of OLLAMA_HOST (Ollama), ``openai:http://…/v1``,
+            ``embedded:`` or ``embedded:/path/model.gguf``. None takes TAILRACE_UPSTREAM, then OLLAMA_HOST; with
+            neither, Ollama if it answers within 300 ms, else the embedded engine.
+        follow_redirects: follow redirects that stay on the same host.
+        timeout: `Timeouts`, seconds for each phase, or None for no limits at all.
+        headers: sent with each request to the upstream.
+        api_key: sent as a bearer token; default TAILRACE_API_KEY, then OLLAMA_API_KEY.
+        verify: False to accept any TLS certificate, or an `ssl.SSLContext`.
+
+    Raises:
+        RequestError: `host` has none of the forms.
+    """
+
+    def __init__(
+        self,
+        host: str | None = None,
+        *,
+        follow_redirects: bool = True,
+        timeout: Any = UNSET,
+        headers: Mapping[str, str] | None = None,
+        api_key: str | None = None,
+        verify: bool | ssl.SSLContext = True,
+    ) -> None:
+        self._resolver = Resolver(
+            host, headers=headers, api_key=api_key, verify=verify, follow_redirects=follow_redirects
+        )
+        self.timeouts = Timeouts() if timeout is UNSET else Timeouts.of(timeout)
+
+    @property
+    def upstream(self) -> str:
+        """The upstream, so far as it is known without asking anybody; ``auto`` before the first call."""
+        backend = self._resolver.known
+        return backend.url if backend is not None else "auto"
+
+    async def _backend(self) -> Backend:
+        return await self._resolver.get()
+
+    # -- runs ----------------------------------------------------------------------------------------------------
+
+    def _run(self, open: Opener, model: str) -> Run:
+        return Run(open, model=model, timeouts=self.timeouts)
+
+    def _chat_run(self, request: ChatRequest) -> Run:
+        async def open(report: Report) -> Exchange:
+            return await (await self._backend()).chat(request)(report)
+
+        return self._run(open, request.model)
+
+    def _generate_run(self, request: GenerateRequest) -> Run:
+        async def open(report: Report) -> Exchange:
+            return await (await self._backend()).generate(request)(report)
+
+        return self._run(open, request.model)
+
+    def _progress_run(self, operation: str, body: dict[str, Any]) -> Run:
+        async def open(report: Report) -> Exchange:
+            return await (await self._backend()).progress(operation, body)(report)
+
+        # Checking the digest of a large model says nothing for a long time.
+        limits = msgspec.structs.replace(self.timeouts, idle=self.timeouts.first_token)
+        return Run(open, model=str(body.get("model", "")), timeouts=limits)
+
+    # -- single answers ------------------------------------------------------------------------------------------
+
+    async def _post(self, path: str, body: dict[str, Any], kind: type[T], method: str = "POST") -> T:
+        data = await (await self._backend()).call(method, path, without_none(body))
+        try:
+            return msgspec.json.decode(data or b"{}", type=kind, strict=False)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise ProtocolError(f"{self.upstream} answered with something unexpected: {error}") from error
+
+    async def _list(self) -> ListResponse:
+        return await (await self._backend()).list()
+
+    async def _ps(self) -> ProcessResponse:
+        return await (await self._backend()).ps()
+
+    async def _show(self, model: str) -> ShowResponse:
+        return await (await self._backend()).show(model)
+
+    async def _version(self) -> str:
+        return await (await self._backend()).version()
+
+    async def _embed(self, **body: Any) -> EmbedResponse:
+        return await (await self._backend()).embed({name: plain(value) for name, value in without_none(body).items()})
+
+    async def _create_blob(self, path: str | os.PathLike[str]) -> str:
+        import asyncio
+        import hashlib
+
+        def digest() -> str:
+            with Path(path).open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+
+        async def content() -> AsyncIterator[bytes]:
+            with Path(path).open("rb") as file:  # noqa: ASYNC230  (opening is quick; reading is on a thread)
+                while block := await asyncio.to_thread(file.read, _BLOB_CHUNK):
+                    yield block
+
+        name = f"sha256:{await asyncio.to_thread(digest)}"
+        await (await self._backend()).call("POST", f"/api/blobs/{name}", content())
+        return name
+
+    def _bearer(self, what: str) -> None:
+        value = self._resolver.authorization() or ""
+        if not value.startswith("Bearer "):
+            raise ValueError(f"Authorization header with Bearer token is required for {what}")
+
+    async def _web(self, path: str, body: dict[str, Any], kind: type[T]) -> T:
+        return await self._resolver.post_absolute(f"{_WEB}/{path}", body, kind)
+
+
+def create_body(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the body of `/api/create`, whose ``from`` is a word of Python's."""
+    return {"from" if name == "from_" else name: plain(value) for name, value in without_none(values).items()}
+
+
+def now() -> str:
+    """Returns the time as responses carry it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,0 +1,450 @@
+"""Streams: readers of one run with a nice face, for synchronous and asynchronous callers.
+
+A stream starts its run when it is first read (as ollama-python's do), and cancels it when it is dropped. Each ``for``
+over a stream is a reader of its own and sees every chunk from the first; `next` has a cursor of its own, which the
+``for`` that follows goes on with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import weakref
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any, Generic, Literal, TypeVar, overload
+
+from tailrace.client.chunks import Chunks, chat_chunks, generate_chunks, progress_chunks
+from tailrace.client.portal import portal
+from tailrace.events import Ended, Event, Outcome, TextDelta
+from tailrace.run.metrics import Metrics
+from tailrace.run.reader import Reader
+from tailrace.run.reply import Reply
+from tailrace.run.run import CancelReceipt, Run, error_of
+from tailrace.types import ChatResponse, GenerateResponse, ProgressResponse
+
+__all__ = [
+    "AsyncChatStream",
+    "AsyncGenerateStream",
+    "AsyncProgressStream",
+    "ChatStream",
+    "GenerateStream",
+    "ProgressStream",
+]
+
+C = TypeVar("C")
+
+
+class _Clock:
+    """Formats the time of a batch, once for all of its chunks."""
+
+    __slots__ = ("_at", "_text")
+
+    def __init__(self) -> None:
+        self._at = -1.0
+        self._text = ""
+
+    def stamp(self, at: float) -> str:
+        if at != self._at:
+            self._at = at
+            self._text = datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        return self._text
+
+
+# -- what both faces share -------------------------------------------------------------------------------------------
+
+
+class BaseStream(Generic[C]):
+    """What synchronous and asynchronous streams share: the run, its reply, its figures, and its cancel."""
+
+    _chunks: Chunks[C]
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        # Dropping the last reference cancels: thread-safe, without blocking, from whatever thread drops it. The
+        # finaliser frees nothing itself; the run's owner does.
+        self._drop = weakref.finalize(self, Run.cancel, run)
+        self._drop.atexit = False
+
+    @property
+    def id(self) -> str:
+        """The run's id."""
+        return self._run.id
+
+    @property
+    def reply(self) -> Reply:
+        """What the run has said until now, and how it ended if it has; also of a stopped run. Does not wait."""
+        return self._run.reply()
+
+    @property
+    def metrics(self) -> Metrics:
+        """Times and counts until now. Does not wait."""
+        return self._run.metrics()
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """How the run ended; None while it goes on."""
+        ended = self._run.ended
+        return ended.outcome if ended is not None else None
+
+    def __repr__(self) -> str:
+        state = self.outcome.value if self.outcome is not None else self._run.state.value
+        return f"<{type(self).__name__} {self._run.model or 'run'} {state}>"
+
+
+def _raise_for(run: Run, ended: Ended) -> None:
+    """Raises what an ending is, if it is an error, with the partial reply on it."""
+    error = error_of(ended, run.cause)
+    if error is not None:
+        error.reply = run.reply()
+        raise error
+
+
+def _stamp(reader: Reader, clock: _Clock) -> str:
+    number = reader.after
+    return clock.stamp(reader.run.log.time_of(number) if number else time.time())
+
+
+# -- the synchronous face --------------------------------------------------------------------------------------------
+
+
+def _start(run: Run) -> None:
+    if not run.started:
+        door = portal()
+        door.post(run.start, door.loop)
+    elif run.ended is not None and not run.log.sealed:
+        run.settle()
+
+
+def _batches(run: Run, reader: Reader, hold: object) -> Generator[Sequence[Event], None, None]:
+    """Yields what a reader takes, batch by batch. `hold` keeps the stream alive as long as somebody iterates."""
+    _start(run)
+    try:
+        while events := reader.read():
+            yield events
+    except KeyboardInterrupt:  # Ctrl-C while we wait: the model stops too
+        run.cancel()
+        raise
+
+
+def _chunks_of(run: Run, chunks: Chunks[C], hold: object) -> Generator[C, None, None]:
+    reader, clock = Reader(run), _Clock()
+    for events in _batches(run, reader, hold):
+        yield from chunks(events, run.model, _stamp(reader, clock))
+        last = events[-1]
+        if type(last) is Ended:
+            _raise_for(run, last)
+
+
+class SyncStream(BaseStream[C]):
+    """A stream for synchronous code. Safe to read and to cancel from any thread.
+
+    Iterating yields chunks and raises what the ending is, if it is an error; a cancelled stream just ends.
+    """
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
+        self._cursor: Generator[C, None, None] | None = None  # must not hold the stream: it would never be dropped
+        self._cursor_is_given = False
+
+    def __iter__(self) -> Iterator[C]:
+        if self._cursor is not None and not self._cursor_is_given:
+            self._cursor_is_given = True
+            return self._go_on(self._cursor)
+        return _chunks_of(self._run, type(self)._chunks, self)
+
+    def _go_on(self, cursor: Generator[C, None, None]) -> Generator[C, None, None]:
+        yield from cursor
+
+    def __next__(self) -> C:
+        if self._cursor is None:
+            self._cursor = _chunks_of(self._run, type(self)._chunks, None)
+        return next(self._cursor)
+
+    def events(self) -> Iterator[Event]:
+        """Yields the run's events from the first, `Ended` last. Never raises for an ending: it is an event."""
+        run = self._run
+        for events in _batches(run, Reader(run), self):
+            yield from events
+
+    @overload
+    def cancel(self, wait: Literal[False] = False) -> None: ...
+    @overload
+    def cancel(self, wait: Literal[True]) -> CancelReceipt: ...
+    def cancel(self, wait: bool = False) -> CancelReceipt | None:
+        """Stops the model; idempotent, from any thread, also before the first token. What was said is kept.
+
+        Args:
+            wait: return only when the backend has let go, with a receipt that says how long that took.
+        """
+        self._run.cancel(confirm=wait)
+        if not wait:
+            return None
+        run = self._run
+        while not run.is_released:
+            run.released.wait(lambda: run.is_released, 1.0)
+            run.settle()
+        return run.receipt()
+
+    def close(self) -> None:
+        """The same as `cancel`; for code that treats the stream as a generator."""
+        self.cancel()
+
+    def wait(self) -> Reply:
+        """Reads to the end and returns the reply.
+
+        Raises:
+            TailraceError: what the ending is, if it is an error; the partial reply is on it.
+        """
+        run = self._run
+        for events in _batches(run, Reader(run), self):
+            last = events[-1]
+            if type(last) is Ended:
+                _raise_for(run, last)
+        return self.reply
+
+    def __enter__(self) -> SyncStream[C]:
+        _start(self._run)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.cancel()
+
+
+class _SyncText(SyncStream[C]):
+    """A synchronous stream of an answer."""
+
+    @property
+    def text_stream(self) -> Iterator[str]:
+        """Yields the pieces of the answer's text only."""
+        run = self._run
+        for events in _batches(run, Reader(run), self):
+            for event in events:
+                if type(event) is TextDelta and event.text:
+                    yield event.text
+            last = events[-1]
+            if type(last) is Ended:
+                _raise_for(run, last)
+
+
+class ChatStream(_SyncText[ChatResponse]):
+    """The stream of ``chat(…, stream=True)``: an iterable of `ChatResponse` chunks, and much more than that."""
+
+    _chunks = staticmethod(chat_chunks)
+
+    def __enter__(self) -> ChatStream:
+        _start(self._run)
+        return self
+
+
+class GenerateStream(_SyncText[GenerateResponse]):
+    """The stream of ``generate(…, stream=True)``: an iterable of `GenerateResponse` chunks."""
+
+    _chunks = staticmethod(generate_chunks)
+
+    def __enter__(self) -> GenerateStream:
+        _start(self._run)
+        return self
+
+
+class ProgressStream(SyncStream[ProgressResponse]):
+    """The stream of a pull, push or create: an iterable of `ProgressResponse` lines. Dropping it stops the work."""
+
+    _chunks = staticmethod(progress_chunks)
+
+    def __enter__(self) -> ProgressStream:
+        _start(self._run)
+        return self
+
+
+# -- the asynchronous face -------------------------------------------------------------------------------------------
+
+
+def _start_async(run: Run) -> None:
+    if not run.started:
+        run.start(asyncio.get_running_loop())
+    elif run.ended is not None and not run.log.sealed:
+        run.settle()
+
+
+class Cancelling:
+    """A cancel that is under way: it has been given already; awaiting it waits, if it was asked to wait."""
+
+    __slots__ = ("_run", "_wait")
+
+    def __init__(self, run: Run, wait: bool) -> None:
+        self._run = run
+        self._wait = wait
+
+    def __await__(self) -> Generator[Any, None, CancelReceipt | None]:
+        return self._receipt().__await__()
+
+    async def _receipt(self) -> CancelReceipt | None:
+        run = self._run
+        if not self._wait:
+            return None
+        while not run.is_released:
+            await run.released.wait_async(lambda: run.is_released)
+        return run.receipt()
+
+
+class _Items(Generic[C]):
+    """Iterates over what a reader takes, batch by batch. Not an async generator: two tasks must not meet in one."""
+
+    __slots__ = ("_clock", "_convert", "_hold", "_items", "_reader")
+
+    def __init__(self, run: Run, convert: Callable[[_Items[C], Sequence[Event]], Iterator[C]], hold: object) -> None:
+        self._reader = Reader(run)
+        self._clock = _Clock()
+        self._convert = convert
+        self._hold = hold  # keeps the stream alive as long as somebody iterates
+        self._items: Iterator[C] = iter(())
+
+    def __aiter__(self) -> _Items[C]:
+        return self
+
+    async def __anext__(self) -> C:
+        for item in self._items:
+            return item
+        reader = self._reader
+        _start_async(reader.run)
+        while events := await reader.read_async():
+            self._items = self._convert(self, events)
+            for item in self._items:
+                return item
+        raise StopAsyncIteration
+
+    def stamp(self) -> str:
+        """The time of the batch just taken, as chunks carry it."""
+        return _stamp(self._reader, self._clock)
+
+    def with_ending(self, items: Iterator[C], events: Sequence[Event]) -> Iterator[C]:
+        """Appends what the ending raises, if `events` hold one."""
+        last = events[-1]
+        return items if type(last) is not Ended else _then_raise(items, self._reader.run, last)
+
+
+def _then_raise(items: Iterator[C], run: Run, ended: Ended) -> Iterator[C]:
+    yield from items
+    _raise_for(run, ended)
+
+
+def _as_events(_items: _Items[Event], events: Sequence[Event]) -> Iterator[Event]:
+    return iter(events)
+
+
+def _as_texts(items: _Items[str], events: Sequence[Event]) -> Iterator[str]:
+    texts = [event.text for event in events if type(event) is TextDelta and event.text]
+    return items.with_ending(iter(texts), events)
+
+
+class AsyncStream(BaseStream[C]):
+    """A stream for asyncio. May be read by several tasks, also on several loops, and cancelled from any thread."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
+        self._cursor: _Items[C] | None = None  # must not hold the stream: it would never be dropped
+        self._cursor_is_given = False
+
+    def _new_items(self, hold: object) -> _Items[C]:
+        chunks, model = type(self)._chunks, self._run.model
+
+        def convert(items: _Items[C], events: Sequence[Event]) -> Iterator[C]:
+            return items.with_ending(chunks(events, model, items.stamp()), events)
+
+        return _Items(self._run, convert, hold)
+
+    def __aiter__(self) -> AsyncIterator[C]:
+        if self._cursor is not None and not self._cursor_is_given:
+            self._cursor_is_given = True
+            return self._go_on(self._cursor)
+        return self._new_items(self)
+
+    async def _go_on(self, cursor: _Items[C]) -> AsyncIterator[C]:
+        async for item in cursor:
+            yield item
+
+    async def __anext__(self) -> C:
+        if self._cursor is None:
+            self._cursor = self._new_items(None)
+        return await self._cursor.__anext__()
+
+    def events(self) -> AsyncIterator[Event]:
+        """Yields the run's events from the first, `Ended` last. Never raises for an ending: it is an event."""
+        return _Items(self._run, _as_events, self)
+
+    def cancel(self, wait: bool = False) -> Cancelling:
+        """Stops the model; idempotent, from any thread, also before the first token. What was said is kept.
+
+        It acts at once, awaited or not.
+
+        Args:
+            wait: make ``await`` return only when the backend has let go, with a `CancelReceipt`.
+        """
+        self._run.cancel(confirm=wait)
+        return Cancelling(self._run, wait)
+
+    async def aclose(self) -> None:
+        """The same as `cancel`; for code that treats the stream as a generator."""
+        self._run.cancel()
+
+    async def wait(self) -> Reply:
+        """Reads to the end and returns the reply.
+
+        Raises:
+            TailraceError: what the ending is, if it is an error; the partial reply is on it.
+        """
+        run = self._run
+        _start_async(run)
+        reader = Reader(run)
+        while events := await reader.read_async():
+            last = events[-1]
+            if type(last) is Ended:
+                _raise_for(run, last)
+        return self.reply
+
+    async def __aenter__(self) -> AsyncStream[C]:
+        _start_async(self._run)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._run.cancel()
+
+
+class _AsyncText(AsyncStream[C]):
+    """An asynchronous stream of an answer."""
+
+    @property
+    def text_stream(self) -> AsyncIterator[str]:
+        """Yields the pieces of the answer's text only."""
+        return _Items(self._run, _as_texts, self)
+
+
+class AsyncChatStream(_AsyncText[ChatResponse]):
+    """`ChatStream` for asyncio."""
+
+    _chunks = staticmethod(chat_chunks)
+
+    async def __aenter__(self) -> AsyncChatStream:
+        _start_async(self._run)
+        return self
+
+
+class AsyncGenerateStream(_AsyncText[GenerateResponse]):
+    """`GenerateStream` for asyncio."""
+
+    _chunks = staticmethod(generate_chunks)
+
+    async def __aenter__(self) -> AsyncGenerateStream:
+        _start_async(self._run)
+        return self
+
+
+class AsyncProgressStream(AsyncStream[ProgressResponse]):
+    """`ProgressStream` for asyncio."""
+
+    _chunks = staticmethod(progress_chunks)
+
+    async def __aenter__(self) -> AsyncProgressStream:
+        _start_async(self._run)
+        return self

@@ -1,0 +1,537 @@
+"""The synchronous client: a reader over runs whose owners live on the portal's loop."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, overload
+
+from tailrace.client.base import BaseClient, create_body, now
+from tailrace.client.chunks import chat_response, generate_response
+from tailrace.client.portal import portal
+from tailrace.client.requests import chat_request, generate_request
+from tailrace.client.streams import ChatStream, GenerateStream, ProgressStream
+from tailrace.types import (
+    ChatResponse,
+    EmbeddingsResponse,
+    EmbedResponse,
+    GenerateResponse,
+    ListResponse,
+    Message,
+    Options,
+    ProcessResponse,
+    ProgressResponse,
+    ShowResponse,
+    StatusResponse,
+    Tool,
+    WebFetchResponse,
+    WebSearchResponse,
+)
+
+__all__ = ["Client"]
+
+Format = Mapping[str, Any] | Literal["", "json"] | None
+
+
+class Client(BaseClient):
+    """A synchronous client. Safe to use from any thread, and across fork.
+
+    The surface is ollama-python's: same methods, same parameters, same shapes. See `BaseClient` for the arguments.
+    """
+
+    def close(self) -> None:
+        """Nothing is held open between calls; here so that code written for ollama-python runs."""
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @overload
+    def chat(
+        self,
+        model: str = "",
+        messages: Sequence[Mapping[str, Any] | Message] | None = None,
+        *,
+        tools: Sequence[Mapping[str, Any] | Tool | Callable[..., Any]] | None = None,
+        stream: Literal[False] = False,
+        think: bool | str | None = None,
+        logprobs: bool | None = None,
+        top_logprobs: int | None = None,
+        format: Format = None,
+        options: Mapping[str, Any] | Options | None = None,
+        keep_alive: float | str | None = None,
+    ) -> ChatResponse: ...
+    @overload
+    def chat(
+        self,
+        model: str = "",
+        messages: Sequence[Mapping[str, Any] | Message] | None = None,
+        *,
+        tools: Sequence[Mapping[str, Any] | Tool | Callable[..., Any]] | None = None,
+        stream: Literal[True],
+        think: bool | str | None = None,
+        logprobs: bool | None = None,
+        top_logprobs: int | None = None,
+        format: Format = None,
+        options: Mapping[str, Any] | Options | None = None,
+        keep_alive: float | str | None = None,
+    ) -> ChatStream: ...
+    @overload
+    def chat(
+        self,
+        model: str = "",
+        messages: Sequence[Mapping[str, Any] | Message] | None = None,
+        *,
+        tools: Sequence[Mapping[str, Any] | Tool | Callable[..., Any]] | None = None,
+        stream: bool = False,
+        think: bool | str | None = None,
+        logprobs: bool | None = None,
+        top_logprobs: int | None = None,
+        format: Format = None,
+        options: Mapping[str, Any] | Options | None = None,
+        keep_alive: float | str | None = None,
+    ) -> ChatResponse | ChatStream: ...
+    def chat(
+        self,
+        model: str = "",
+        messages: Sequence[Mapping[str, Any] | Message] | None = None,
+        *,
+        tools: Sequence[Mapping[str, Any] | Tool | Callable[..., Any]] | None = None,
+        stream: bool = False,
+        think: bool | str | None = None,
+        logprobs: bool | None = None,
+        top_logprobs: int | None = None,
+        format: Format = None,
+        options: Mapping[str, Any] | Options | None = None,
+        keep_alive: float | str | None = None,
+    ) -> ChatResponse | ChatStream:
+        """Has the model answer a conversation.
+
+        Args:
+            model: the model's name.
+            messages: the conversation: dicts or `Message`.
+            tools: functions with annotations and a Google-style docstring, `Tool`, or dicts.
+            stream: True returns a stream at once; nothing is sent before it is first read.
+            think: let a thinking model think, or how hard.
+            logprobs: ask for the probabilities of tokens.
+            top_logprobs: how many alternatives to each token, 0 to 20.
+            format: ``"json"``, or a JSON Schema that the answer is to follow.
+            options: `Options` or a dict of Ollama's option names.
+            keep_alive: how long the model stays loaded: seconds, or ``"5m"``.
+
+        Raises:
+            RequestError: something in the request has no form that could be sent; nothing was.
+            ConnectionError: nothing answers.
+            ResponseError: the server refused.
+            StreamError: the answer broke off; the partial reply is on the error as ``reply``.
+        """
+        request = chat_request(
+            model,
+            messages,
+            tools,
+            stream,
+            think=think,
+            logprobs=logprobs,
+            top_logprobs=top_logprobs,
+            format=format,
+            options=options,
+            keep_alive=keep_alive,
+        )
+        answer = ChatStream(self._chat_run(request))
+        if stream:
+            return answer
+        return chat_response(answer.wait(), now())
+
+    @overload
+    def generate(
+        self,
+        model: str = "",
+        prompt: str | None = None,
+        suffix: str | None = None,
+        *,
+        system: str | None = None,
+        template: str | None = None,
+        context: Sequence[int] | None = None,
+        stream: Literal[False] = False,
+        think: bool | str | None = None,
+        logprobs: bool | None = None,
+        top_logprobs: int | None = None,
+        raw: bool | None = None,
+        format: Format = None,
+        images: Sequence[Any] | None = None,
+        options: Mapping[str, Any] | Options | None = None,
+        keep_alive: float | str | None = None,
+        width: int | None = None,
+        height: int | None = None,
+        steps: int | None = None,
+    ) -> GenerateResponse: ...
+    @overload
+    def generate(
+        self,
+        model: str = "",
+        prompt: str | None = None,
+        suffix: str | None = None,
+        *,
+        system: str | None = None,
+        template: str | None = None,
+        context: Sequence[int] | None = None,
+        stream: Literal[True],
+        think: bool | str | None = None,
+        logprobs: bool | None = None,
+        top_logprobs: int | None = None,
+        raw: bool | None = None,
+        format: Format = None,
+        images: Sequence[Any] | None = None,
+        options: Mapping[str, Any] | Options | None = None,
+        keep_alive: float | str | None = None,
+        width: int | None = None,
+        height: int | None = None,
+        steps: int | None = None,
+    ) -> GenerateStream: ...
+    @overload
+    def generate(
+        self,
+        model: str = "",
+        prompt: str | None = None,
+        suffix: str | None = None,
+        *,
+        system: str | None = None,
+        template: str | None = None,
+        context: Sequence[int] | None = None,
+        stream: bool = False,
+        think: bool | str | None = None,
+        logprobs: bool | None = None,
+        top_logprobs: int | None = None,
+        raw: bool | None = None,
+        format: Format = None,
+        images: Sequence[Any] | None = None,
+        options: Mapping[str, Any] | Options | None = None,
+        keep_alive: float | str | None = None,
+        width: int | None = None,
+        height: int | None = None,
+        steps: int | None = None,
+    ) -> GenerateResponse | GenerateStream: ...
+    def generate(
+        self,
+        model: str = "",
+        prompt: str | None = None,
+        suffix: str | None = None,
+        *,
+        system: str | None = None,
+        template: str | None = None,
+        context: Sequence[int] | None = None,
+        stream: bool = False,
+        think: bool | str | None = None,
+        logprobs: bool | None = None,
+        top_logprobs: int | None = None,
+        raw: bool | None = None,
+        format: Format = None,
+        images: Sequence[Any] | None = None,
+        options: Mapping[str, Any] | Options | None = None,
+        keep_alive: float | str | None = None,
+        width: int | None = None,
+        height: int | None = None,
+        steps: int | None = None,
+    ) -> GenerateResponse | GenerateStream:
+        """Has the model complete a prompt.
+
+        Args:
+            model: the model's name.
+            prompt: the text to go on with.
+            suffix: text after the gap, for models that fill in.
+            system: overrides the model's own system prompt.
+            template: overrides the model's own template.
+            context: token ids of an earlier answer (deprecated by Ollama).
+            stream: True returns a stream at once; nothing is sent before it is first read.
+            think: let a thinking model think, or how hard.
+            logprobs: ask for the probabilities of tokens.
+            top_logprobs: how many alternatives to each token, 0 to 20.
+            raw: send the prompt without any template.
+            format: ``"json"``, or a JSON Schema that the answer is to follow.
+            images: paths, bytes, base64 text or `Image`.
+            options: `Options` or a dict of Ollama's option names.
+            keep_alive: how long the model stays loaded: seconds, or ``"5m"``.
+            width: of a generated image, pixels.
+            height: of a generated image, pixels.
+            steps: of image generation.
+
+        Raises:
+            TailraceError: as for `chat`.
+        """
+        request = generate_request(
+            model,
+            stream,
+            images,
+            prompt=prompt,
+            suffix=suffix,
+            system=system,
+            template=template,
+            context=context,
+            think=think,
+            logprobs=logprobs,
+            top_logprobs=top_logprobs,
+            raw=raw,
+            format=format,
+            options=options,
+            keep_alive=keep_alive,
+            width=width,
+            height=height,
+            steps=steps,
+        )
+        answer = GenerateStream(self._generate_run(request))
+        if stream:
+            return answer
+        return generate_response(answer.wait(), now())
+
+    def embed(
+        self,
+        model: str = "",
+        input: str | Sequence[str] = "",
+        truncate: bool | None = None,
+        options: Mapping[str, Any] | Options | None = None,
+        keep_alive: float | str | None = None,
+        dimensions: int | None = None,
+    ) -> EmbedResponse:
+        """Returns the embeddings of one text or several."""
+        body = self._embed(
+            model=model,
+            input=input,
+            truncate=truncate,
+            options=options,
+            keep_alive=keep_alive,
+            dimensions=dimensions,
+        )
+        return portal().run(body)
+
+    def embeddings(
+        self,
+        model: str = "",
+        prompt: str | None = None,
+        options: Mapping[str, Any] | Options | None = None,
+        keep_alive: float | str | None = None,
+    ) -> EmbeddingsResponse:
+        """Returns the embedding of one text; older than `embed`."""
+        body = create_body({"model": model, "prompt": prompt, "options": options, "keep_alive": keep_alive})
+        return portal().run(self._post("/api/embeddings", body, EmbeddingsResponse))
+
+    @overload
+    def pull(
+        self,
+        model: str,
+        *,
+        insecure: bool = False,
+        stream: Literal[False] = False,
+    ) -> ProgressResponse: ...
+    @overload
+    def pull(
+        self,
+        model: str,
+        *,
+        insecure: bool = False,
+        stream: Literal[True],
+    ) -> ProgressStream: ...
+    @overload
+    def pull(
+        self,
+        model: str,
+        *,
+        insecure: bool = False,
+        stream: bool = False,
+    ) -> ProgressResponse | ProgressStream: ...
+    def pull(
+        self,
+        model: str,
+        *,
+        insecure: bool = False,
+        stream: bool = False,
+    ) -> ProgressResponse | ProgressStream:
+        """Fetches a model to the server. Ollama resumes what an earlier pull began.
+
+        Args:
+            model: the model's name.
+            insecure: allow a registry without TLS.
+            stream: True returns a stream of progress; dropping it stops the work.
+        """
+        return self._progress("pull", {"model": model, "insecure": insecure, "stream": stream}, stream)
+
+    @overload
+    def push(
+        self,
+        model: str,
+        *,
+        insecure: bool = False,
+        stream: Literal[False] = False,
+    ) -> ProgressResponse: ...
+    @overload
+    def push(
+        self,
+        model: str,
+        *,
+        insecure: bool = False,
+        stream: Literal[True],
+    ) -> ProgressStream: ...
+    @overload
+    def push(
+        self,
+        model: str,
+        *,
+        insecure: bool = False,
+        stream: bool = False,
+    ) -> ProgressResponse | ProgressStream: ...
+    def push(
+        self,
+        model: str,
+        *,
+        insecure: bool = False,
+        stream: bool = False,
+    ) -> ProgressResponse | ProgressStream:
+        """Sends a model to its registry.
+
+        Args:
+            model: the model's name.
+            insecure: allow a registry without TLS.
+            stream: True returns a stream of progress; dropping it stops the work.
+        """
+        return self._progress("push", {"model": model, "insecure": insecure, "stream": stream}, stream)
+
+    @overload
+    def create(
+        self,
+        model: str,
+        quantize: str | None = None,
+        from_: str | None = None,
+        files: Mapping[str, str] | None = None,
+        adapters: Mapping[str, str] | None = None,
+        template: str | None = None,
+        license: str | list[str] | None = None,
+        system: str | None = None,
+        parameters: Mapping[str, Any] | Options | None = None,
+        messages: Sequence[Mapping[str, Any] | Message] | None = None,
+        *,
+        stream: Literal[False] = False,
+    ) -> ProgressResponse: ...
+    @overload
+    def create(
+        self,
+        model: str,
+        quantize: str | None = None,
+        from_: str | None = None,
+        files: Mapping[str, str] | None = None,
+        adapters: Mapping[str, str] | None = None,
+        template: str | None = None,
+        license: str | list[str] | None = None,
+        system: str | None = None,
+        parameters: Mapping[str, Any] | Options | None = None,
+        messages: Sequence[Mapping[str, Any] | Message] | None = None,
+        *,
+        stream: Literal[True],
+    ) -> ProgressStream: ...
+    @overload
+    def create(
+        self,
+        model: str,
+        quantize: str | None = None,
+        from_: str | None = None,
+        files: Mapping[str, str] | None = None,
+        adapters: Mapping[str, str] | None = None,
+        template: str | None = None,
+        license: str | list[str] | None = None,
+        system: str | None = None,
+        parameters: Mapping[str, Any] | Options | None = None,
+        messages: Sequence[Mapping[str, Any] | Message] | None = None,
+        *,
+        stream: bool = False,
+    ) -> ProgressResponse | ProgressStream: ...
+    def create(
+        self,
+        model: str,
+        quantize: str | None = None,
+        from_: str | None = None,
+        files: Mapping[str, str] | None = None,
+        adapters: Mapping[str, str] | None = None,
+        template: str | None = None,
+        license: str | list[str] | None = None,
+        system: str | None = None,
+        parameters: Mapping[str, Any] | Options | None = None,
+        messages: Sequence[Mapping[str, Any] | Message] | None = None,
+        *,
+        stream: bool = False,
+    ) -> ProgressResponse | ProgressStream:
+        """Makes a model on the server, from another or from files (see `create_blob`)."""
+        body = create_body(
+            {
+                "model": model,
+                "stream": stream,
+                "quantize": quantize,
+                "from_": from_,
+                "files": files,
+                "adapters": adapters,
+                "template": template,
+                "license": license,
+                "system": system,
+                "parameters": parameters,
+                "messages": messages,
+            }
+        )
+        return self._progress("create", body, stream)
+
+    def _progress(self, operation: str, body: dict[str, Any], stream: bool) -> ProgressResponse | ProgressStream:
+        lines = ProgressStream(self._progress_run(operation, body))
+        if stream:
+            return lines
+        last = ProgressResponse()
+        for line in lines:
+            last = line
+        return last
+
+    def create_blob(self, path: str | os.PathLike[str]) -> str:
+        """Sends a file to the server for `create`, and returns its digest."""
+        return portal().run(self._create_blob(path))
+
+    def list(self) -> ListResponse:
+        """Returns the models that the server has."""
+        return portal().run(self._list())
+
+    def delete(self, model: str) -> StatusResponse:
+        """Deletes a model from the server."""
+        portal().run(self._post("/api/delete", {"model": model}, StatusResponse, "DELETE"))
+        return StatusResponse("success")
+
+    def copy(self, source: str, destination: str) -> StatusResponse:
+        """Gives a model a second name."""
+        body = {"source": source, "destination": destination}
+        portal().run(self._post("/api/copy", body, StatusResponse))
+        return StatusResponse("success")
+
+    def show(self, model: str) -> ShowResponse:
+        """Returns what the server knows of a model."""
+        return portal().run(self._show(model))
+
+    def ps(self) -> ProcessResponse:
+        """Returns the models that are loaded."""
+        return portal().run(self._ps())
+
+    def version(self) -> str:
+        """Returns the server's version."""
+        return portal().run(self._version())
+
+    def web_search(self, query: str, max_results: int = 3) -> WebSearchResponse:
+        """Searches the web by ollama.com, which wants an API key.
+
+        Raises:
+            ValueError: no key was given.
+        """
+        self._bearer("web search")
+        body = {"query": query, "max_results": max_results}
+        return portal().run(self._web("web_search", body, WebSearchResponse))
+
+    def web_fetch(self, url: str) -> WebFetchResponse:
+        """Fetches a page by ollama.com, which wants an API key.
+
+        Raises:
+            ValueError: no key was given.
+        """
+        self._bearer("web fetch")
+        return portal().run(self._web("web_fetch", {"url": url}, WebFetchResponse))

@@ -1,0 +1,157 @@
+"""Everything tailrace raises, in one tree.
+
+::
+
+    TailraceError
+    ├── RequestError (ValueError)         the request is not one: nothing was sent
+    ├── ConnectionError (builtins.ConnectionError)  nothing answers: refused, no such host, TLS
+    ├── ResponseError                     the server answered, and the answer is no
+    │   ├── ModelNotFoundError            404: the server does not have the model
+    │   ├── BusyError                     429 or 503: full for now
+    │   ├── UnsupportedError              this upstream cannot do that
+    │   └── NotModelServerError           a web page, a redirect elsewhere: wrong host or port
+    ├── StreamError                       the answer began, or was due, and broke off
+    │   ├── TruncatedError                the server closed without its final record
+    │   ├── TimedOutError (TimeoutError)  a phase took longer than its limit
+    │   ├── ProtocolError                 the server sent what its protocol does not allow
+    │   └── OwnerLostError                the process or loop that talked to the model is gone
+    ├── ModelError                        a model file is missing, broken or no model
+    │   └── FetchError                    the default model could not be fetched
+    └── EngineError                       the embedded engine is not installed, or it crashed
+
+Every error of a run carries what was generated until then as ``reply`` (see `tailrace.Reply`).
+
+This module imports nothing of the package, so that any layer may raise.
+"""
+
+from __future__ import annotations
+
+import builtins
+from typing import Any
+
+__all__ = [
+    "BusyError",
+    "ConnectionError",
+    "EngineError",
+    "FetchError",
+    "ModelError",
+    "ModelNotFoundError",
+    "NotModelServerError",
+    "OwnerLostError",
+    "ProtocolError",
+    "RequestError",
+    "ResponseError",
+    "StreamError",
+    "TailraceError",
+    "TimedOutError",
+    "TruncatedError",
+    "UnsupportedError",
+]
+
+
+class TailraceError(Exception):
+    """Base of everything tailrace raises.
+
+    Attributes:
+        reply: what a run had generated when it ended, a `tailrace.Reply`; None outside runs.
+        hint: what to do next, one line; empty if there is nothing to add.
+    """
+
+    reply: Any = None
+
+    def __init__(self, message: str = "", *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class RequestError(TailraceError, ValueError):
+    """The request is not one (no model, an image that is none, an unknown tool form); nothing was sent.
+
+    Attributes:
+        error: the reason, as in ollama-python.
+    """
+
+    def __init__(self, error: str, *, hint: str = "") -> None:
+        super().__init__(error, hint=hint)
+        self.error = error
+
+
+class ConnectionError(TailraceError, builtins.ConnectionError):
+    """Nothing answers at the upstream's address."""
+
+
+class ResponseError(TailraceError):
+    """The server answered with an error.
+
+    Attributes:
+        error: the server's own text.
+        status_code: the HTTP status; -1 when the error came inside a stream whose status was 200.
+    """
+
+    def __init__(self, error: str, status_code: int = -1, *, hint: str = "") -> None:
+        super().__init__(error, hint=hint)
+        self.error = error
+        self.status_code = status_code
+
+    def __str__(self) -> str:
+        return f"{self.error} (status code: {self.status_code})"
+
+
+class ModelNotFoundError(ResponseError):
+    """The server does not have the model (404)."""
+
+
+class BusyError(ResponseError):
+    """The server is full for now (429, 503).
+
+    Attributes:
+        retry_after: seconds the server asked us to wait; None if it did not say.
+    """
+
+    retry_after: float | None = None
+
+
+class UnsupportedError(ResponseError):
+    """This kind of upstream cannot do what was asked (501)."""
+
+
+class NotModelServerError(ResponseError):
+    """What answers is not a model server: a web page, or a redirect to another host."""
+
+
+class StreamError(TailraceError):
+    """An answer broke off, or never came."""
+
+
+class TruncatedError(StreamError):
+    """The server closed the stream without its final record."""
+
+
+class TimedOutError(StreamError, builtins.TimeoutError):
+    """A phase of a run took longer than its limit.
+
+    Attributes:
+        phase: ``connect``, ``first_token``, ``idle`` or ``total``.
+    """
+
+    phase: str = ""
+
+
+class ProtocolError(StreamError):
+    """The server sent what its protocol does not allow."""
+
+
+class OwnerLostError(StreamError):
+    """The process or event loop that talked to the model is gone, and nobody will end this run."""
+
+
+class ModelError(TailraceError):
+    """A model file is missing, truncated or not a GGUF file."""
+
+
+class FetchError(ModelError):
+    """The default model could not be fetched; nothing half-written is ever used."""
+
+
+class EngineError(TailraceError):
+    """The embedded engine is not installed, could not start, or crashed."""

@@ -1,0 +1,93 @@
+"""Reply: a folded log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from tailrace.events import Ended, Event, Fault, Outcome, TextDelta, ThinkingDelta, ToolCall, Usage
+from tailrace.run.metrics import Metrics
+from tailrace.types import Message, MessageToolCall, ToolCallFunction
+
+__all__ = ["Reply", "calls_of", "fold"]
+
+
+class Reply(msgspec.Struct, kw_only=True):
+    """What a run has said, and how it ended; of a running one, so far.
+
+    Attributes:
+        text: the answer.
+        thinking: the reasoning, if the model gave any.
+        tool_calls: complete calls, in order.
+        outcome: how it ended; None while it runs.
+        reason: the server's word for the ending (``stop``, ``length``, …), or the phase of a time-out.
+        fault: what went wrong; None if nothing did.
+        warnings: what was odd but did no harm.
+        usage: the server's counts; None if it told none.
+        metrics: times and counts.
+        logprobs: what the server sent, if asked; else None.
+        context: token ids of Ollama's generate; else None.
+    """
+
+    run_id: str = ""
+    model: str = ""
+    text: str = ""
+    thinking: str = ""
+    tool_calls: list[ToolCall] = []
+    outcome: Outcome | None = None
+    reason: str = ""
+    fault: Fault | None = None
+    warnings: tuple[str, ...] = ()
+    usage: Usage | None = None
+    metrics: Metrics = Metrics()
+    logprobs: list[Any] | None = None
+    context: list[int] | None = None
+
+    @property
+    def finished(self) -> bool:
+        """True if the model said all it wanted or was allowed to say."""
+        return self.outcome is not None and self.outcome.finished
+
+    @property
+    def interrupted(self) -> bool:
+        """True if it ended early, for whatever reason."""
+        return self.outcome is not None and not self.outcome.finished
+
+    @property
+    def message(self) -> Message:
+        """The reply as a message for the history."""
+        calls = calls_of(self.tool_calls) or None
+        return Message("assistant", self.text, thinking=self.thinking or None, tool_calls=calls)
+
+
+def calls_of(calls: Iterable[ToolCall]) -> list[MessageToolCall]:
+    """Returns tool calls as a message holds them."""
+    return [MessageToolCall(ToolCallFunction(call.name, call.arguments, call.index), call.id) for call in calls]
+
+
+def fold(events: Iterable[Event], reply: Reply) -> Reply:
+    """Adds `events` to `reply` and returns it."""
+    text: list[str] = []
+    thinking: list[str] = []
+    for event in events:
+        kind = type(event)
+        if kind is TextDelta:
+            text.append(event.text)  # type: ignore[union-attr]
+            if event.logprobs:  # type: ignore[union-attr]
+                reply.logprobs = [*(reply.logprobs or ()), *event.logprobs]  # type: ignore[union-attr]
+        elif kind is ThinkingDelta:
+            thinking.append(event.text)  # type: ignore[union-attr]
+        elif isinstance(event, ToolCall):
+            reply.tool_calls = [*reply.tool_calls, event]
+        elif isinstance(event, Ended):
+            reply.outcome = event.outcome
+            reply.reason = event.reason
+            reply.fault = event.fault
+            reply.warnings = event.warnings
+            reply.usage = event.usage
+            reply.context = event.context
+    reply.text += "".join(text)
+    reply.thinking += "".join(thinking)
+    return reply

@@ -1,0 +1,454 @@
+"""The run: one generation, its owner, its readers' log, and exactly one ending.
+
+Who owns what:
+
+- The owner task, on one event loop, is alone in touching the transport and the log.
+- The *verdict*, the run's ending, is decided once, from any thread, by whoever comes first: the owner, a time-out, or
+  somebody who cancels. Deciding is one atomic operation, so it is safe in signal handlers and finalisers. What comes
+  from the server after the verdict is dropped.
+- The verdict is appended to the log by the owner's loop, right after it is decided.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import time
+import weakref
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol
+
+from tailrace import errors
+from tailrace.events import Ended, Event, Fault, Outcome, Progress, TextDelta, ThinkingDelta, ToolCall
+from tailrace.run.log import MemoryLog
+from tailrace.run.metrics import Metrics, Stopwatch
+from tailrace.run.reply import Reply, fold
+from tailrace.run.signals import Waiters
+from tailrace.run.state import SIGNALS, Signal, State, advance
+from tailrace.run.timeouts import Timeouts
+
+__all__ = ["CancelReceipt", "Exchange", "Opener", "Run", "ended_by", "error_of", "lose_all"]
+
+_CONTENT = frozenset((TextDelta, ThinkingDelta, ToolCall, Progress))
+_LATE = 0.1  # a timer this much late means that the loop was blocked, not the server silent
+
+
+class Exchange(Protocol):
+    """One open conversation with a model server, owned by a run's owner."""
+
+    confirms: float
+    """Seconds to wait, after a cancel that wants confirmation, for the server to close its side."""
+
+    async def receive(self) -> Sequence[Event]:
+        """Returns the next events; `Ended` is the last there is. Empty means: nothing to tell yet."""
+
+    def half_close(self) -> bool:
+        """Ends our side only, so that the server's closing of its side tells when it let go; False if impossible."""
+
+    def abort(self) -> None:
+        """Closes the connection at once."""
+
+    async def finish(self) -> None:
+        """Closes the connection after the ending, giving the server a moment to end its side first."""
+
+
+class Report(Protocol):
+    """How a backend tells a run what it waits for before the exchange is open."""
+
+    def __call__(self, signal: Event | Signal) -> None:
+        """Takes a `Queued`, `Loading` or `Prefill` event, or a state signal."""
+
+
+Opener = Callable[[Report], Awaitable[Exchange]]
+
+
+class CancelReceipt:
+    """What `cancel(wait=True)` found out.
+
+    Attributes:
+        seconds: from the cancel until the connection was gone.
+        confirmed: True if the server itself showed that it let go, by closing its side; False if all we know is that
+            our side is closed.
+    """
+
+    __slots__ = ("confirmed", "seconds")
+
+    def __init__(self, seconds: float, confirmed: bool) -> None:
+        self.seconds = seconds
+        self.confirmed = confirmed
+
+    def __repr__(self) -> str:
+        return f"CancelReceipt(seconds={self.seconds:.4f}, confirmed={self.confirmed})"
+
+
+_live: weakref.WeakSet[Run] = weakref.WeakSet()
+
+
+class Run:
+    """One generation: an id, a state, one owner, one log, one ending.
+
+    Args:
+        open: opens the exchange with the model server; called once, by the owner.
+        model: the model's name, for the reply.
+        timeouts: the limits of each phase.
+        linger: seconds without any attached reader after which the run is abandoned; None means it is not.
+    """
+
+    def __init__(
+        self,
+        open: Opener,
+        *,
+        model: str = "",
+        timeouts: Timeouts | None = None,
+        linger: float | None = None,
+    ) -> None:
+        self.id = f"run_{secrets.token_hex(16)}"
+        self.model = model
+        self.log = MemoryLog()
+        self.state = State.NEW
+        self.watch = Stopwatch()
+        self.cause: BaseException | None = None  # the exception behind a failure, for `raise … from`
+        self.released = Waiters()
+        self._released = False
+        self._confirmed = False
+        self._open = open
+        self._timeouts = timeouts or Timeouts()
+        self._linger = linger
+        self._readers = 0
+        self._verdict: dict[str, Ended] = {}  # setdefault is atomic: the first to decide wins
+        self._sealing: dict[str, object] = {}
+        self._confirm = False
+        self._cancelled_at: float | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._exchange: Exchange | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
+        self._linger_timer: asyncio.TimerHandle | None = None
+        self.__lost = False
+
+    # -- starting ------------------------------------------------------------------------------------------------
+
+    @property
+    def started(self) -> bool:
+        """True once the run has an owner, or has ended without one."""
+        return self._loop is not None or bool(self._verdict)
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Gives the run its owner; call it on `loop`'s thread. A run cancelled before that never talks to anybody."""
+        if self._loop is not None:
+            return
+        self._loop = loop
+        self.watch.started = self.watch.entered = self.watch.last = time.monotonic()
+        if self._verdict:
+            self._seal()
+            self._release()
+            return
+        _live.add(self)
+        self._task = loop.create_task(self._own(), name=f"tailrace {self.id}")
+        self._arm()
+        self._watch_readers()
+
+    # -- the owner -----------------------------------------------------------------------------------------------
+
+    async def _own(self) -> None:
+        exchange: Exchange | None = None
+        try:
+            exchange = self._exchange = await self._open(self._report)
+            self._report(Signal.SENT)
+            while True:
+                events = await exchange.receive()
+                if self._verdict:
+                    if not events or type(events[-1]) is not Ended:
+                        continue  # waiting for the server to close its side; what it still says is dropped
+                    self._confirmed = True
+                    break
+                if events and self._take(events):
+                    break
+        except asyncio.CancelledError:
+            # By us the verdict is there already; by an outsider (a loop that shuts down) it is the run's end as well.
+            self._decide(Ended(Outcome.CANCELLED))
+        except errors.TailraceError as error:
+            self.cause = error
+            self._decide(ended_by(error))
+        except Exception as bug:
+            self.cause = bug
+            self._decide(Ended(Outcome.FAILED, fault=Fault("TailraceError", f"{type(bug).__name__}: {bug}")))
+        finally:
+            self._disarm()
+            self._seal()
+            try:
+                if exchange is not None:
+                    await self._close(exchange)
+            finally:
+                self._exchange = None
+                self._task = None
+                self._release()
+
+    async def _close(self, exchange: Exchange) -> None:
+        if self._verdict["ended"].outcome.finished:
+            try:
+                await exchange.finish()
+                return
+            except asyncio.CancelledError:
+                pass
+        exchange.abort()
+
+    def _take(self, events: Sequence[Event]) -> bool:
+        """Appends what the server said; returns True if that was the ending."""
+        now = time.monotonic()
+        last = events[-1]
+        ended = last if type(last) is Ended else None
+        if self.state is not State.STREAMING:
+            self._move(events, now)
+        content = sum(1 for event in events if type(event) in _CONTENT)
+        if content:
+            self.watch.content(content, now)
+        if ended is None:
+            self.log.append(events)
+            return False
+        if self._verdict.setdefault("ended", ended) is not ended:
+            return True  # somebody cancelled in this very moment; their verdict counts
+        if len(events) > 1:
+            self.log.append(events[:-1])
+        return True
+
+    def _move(self, events: Sequence[Event], now: float) -> None:
+        for event in events:
+            signal = SIGNALS[type(event)]
+            if signal is not Signal.END:
+                self._enter(signal, now)
+
+    def _enter(self, signal: Signal, now: float) -> None:
+        state = advance(self.state, signal)
+        if state is not self.state:
+            self.watch.leave(self.state, now)
+            self.state = state
+            self._arm()
+
+    def _report(self, signal: Event | Signal) -> None:
+        if self._verdict:
+            return
+        if isinstance(signal, Signal):
+            self._enter(signal, time.monotonic())
+        else:
+            self._take([signal])
+
+    # -- the verdict ---------------------------------------------------------------------------------------------
+
+    def _decide(self, ended: Ended) -> bool:
+        """Settles the ending if nobody has; returns True if it was us. Atomic, so callable from anywhere."""
+        return self._verdict.setdefault("ended", ended) is ended
+
+    def _seal(self) -> None:
+        """Appends the verdict to the log; on the owner's loop, or where no owner is left."""
+        mine = object()
+        if self._sealing.setdefault("by", mine) is not mine:
+            return
+        now = time.monotonic()
+        self.watch.leave(self.state, now)
+        self.watch.ended = now
+        self.state = State.ENDED
+        self.log.append([self._verdict["ended"]])
+
+    def _stop(self) -> None:
+        """On the owner's loop, after a verdict from outside: shows it, and frees the model."""
+        self._seal()
+        self._disarm()
+        if self._task is None:
+            return
+        exchange = self._exchange
+        if self._confirm and exchange is not None and exchange.half_close():
+            assert self._loop is not None
+            self._timer = self._loop.call_later(exchange.confirms, self._task.cancel)
+            return
+        if exchange is not None:
+            exchange.abort()
+        self._task.cancel()
+
+    def _release(self) -> None:
+        if self._cancelled_at is not None:
+            self.watch.cancel = time.monotonic() - self._cancelled_at
+        self._released = True
+        _live.discard(self)
+        self.released.wake()
+
+    def end(self, ended: Ended, *, confirm: bool = False) -> bool:
+        """Ends the run from outside, on any thread; returns False if it had ended already."""
+        if not self._decide(ended):
+            return False
+        self._cancelled_at = time.monotonic()
+        self._confirm = confirm
+        loop = self._loop
+        if loop is None:
+            return True  # never started: sealed when somebody starts it or reads it
+        try:
+            loop.call_soon_threadsafe(self._stop)
+        except RuntimeError:  # the owner's loop is closed; nobody else writes any more
+            self._seal()
+            self._release()
+        return True
+
+    # -- for everybody -------------------------------------------------------------------------------------------
+
+    def cancel(self, *, confirm: bool = False) -> bool:
+        """Stops the run and the model; idempotent, from any thread, in every phase. Returns at once.
+
+        Args:
+            confirm: end our side of the connection first and wait for the server to close its own, so that
+                `receipt` can say when the model was let go.
+
+        Returns:
+            False if the run had ended already.
+        """
+        return self.end(Ended(Outcome.CANCELLED), confirm=confirm)
+
+    @property
+    def ended(self) -> Ended | None:
+        """The ending, as soon as it is decided; None while the run goes on."""
+        return self._verdict.get("ended")
+
+    @property
+    def is_released(self) -> bool:
+        """True once the backend has been let go of."""
+        return self._released or self._loop is None
+
+    def receipt(self) -> CancelReceipt:
+        """Returns how the release went; meaningful once `is_released`."""
+        return CancelReceipt(self.watch.cancel or 0.0, self._confirmed)
+
+    def settle(self) -> None:
+        """Makes sure that readers of a run without a living owner see an ending; readers call it while they wait."""
+        loop = self._loop
+        if self.log.sealed:
+            return
+        if loop is None:
+            if self._verdict:
+                self._seal()
+        elif loop.is_closed() or self.__lost:
+            message = "the event loop that talked to the model is closed, or belongs to another process"
+            self._decide(Ended(Outcome.OWNER_LOST, fault=Fault("OwnerLostError", message)))
+            self._seal()
+            self._release()
+
+    def lose(self) -> None:
+        """Marks the owner as lost: in a forked child the owner lives in the parent."""
+        self.__lost = True
+        self.settle()
+
+    def reply(self) -> Reply:
+        """Returns what the run has said until now, and how it ended if it has."""
+        reply = fold(self.log.read(0), Reply(run_id=self.id, model=self.model))
+        ended = self.ended
+        if reply.outcome is None and ended is not None:
+            fold([ended], reply)
+        reply.metrics = self.metrics(reply)
+        return reply
+
+    def metrics(self, reply: Reply | None = None) -> Metrics:
+        """Returns times and counts."""
+        ended = self.ended
+        return self.watch.metrics(ended.usage if ended is not None else None)
+
+    # -- readers and timers --------------------------------------------------------------------------------------
+
+    def attach(self) -> None:
+        """A reader has come; call it on the owner's loop."""
+        self._readers += 1
+        self._watch_readers()
+
+    def detach(self) -> None:
+        """A reader has gone; call it on the owner's loop."""
+        self._readers -= 1
+        self._watch_readers()
+
+    def _watch_readers(self) -> None:
+        if self._linger is None or self._loop is None:
+            return
+        if self._linger_timer is not None:
+            self._linger_timer.cancel()
+            self._linger_timer = None
+        if self._readers <= 0 and not self._verdict:
+            ended = Ended(Outcome.ABANDONED, reason=f"no reader for {self._linger:g} s")
+            self._linger_timer = self._loop.call_later(self._linger, lambda: self.end(ended) and None)
+
+    def _arm(self) -> None:
+        """Sets the timer to the next limit. Not moved with each token: it looks again when it fires."""
+        if self._loop is None or self._verdict:
+            return
+        due = self._timeouts.due(self.state, self.watch.started, self.watch.entered, self.watch.last)
+        self._disarm()
+        if due is not None:
+            self._due = due[0]
+            self._timer = self._loop.call_later(max(0.0, due[0] - time.monotonic()), self._tick)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _tick(self) -> None:
+        self._timer = None
+        now = time.monotonic()
+        due = self._timeouts.due(self.state, self.watch.started, self.watch.entered, self.watch.last)
+        if due is None or self._loop is None:
+            return
+        late = now - self._due
+        if late > _LATE:
+            # The loop was blocked; what the server sent meanwhile is waiting to be read, so give it that time.
+            self._due = now + min(late, 1.0)
+            self._timer = self._loop.call_later(self._due - now, self._tick)
+            return
+        if due[0] > now:
+            self._arm()
+            return
+        limit = {name: getattr(self._timeouts, name) for name in ("connect", "first_token", "idle", "total")}[due[1]]
+        message = {
+            "connect": f"no connection within {limit:g} s",
+            "first_token": f"no first token within {limit:g} s",
+            "idle": f"no further token for {limit:g} s",
+            "total": f"the answer took longer than {limit:g} s",
+        }[due[1]]
+        hint = f"raise it with timeout=Timeouts({due[1]}=SECONDS)"
+        self.end(Ended(Outcome.TIMED_OUT, reason=due[1], fault=Fault("TimedOutError", message, hint=hint)))
+
+
+def ended_by(error: errors.TailraceError) -> Ended:
+    """Returns the ending that an exception of ours makes of a run."""
+    outcome = Outcome.FAILED
+    if isinstance(error, errors.TruncatedError):
+        outcome = Outcome.TRUNCATED
+    elif isinstance(error, errors.TimedOutError):
+        outcome = Outcome.TIMED_OUT
+    status = error.status_code if isinstance(error, errors.ResponseError) else -1
+    message = error.error if isinstance(error, errors.ResponseError) else str(error)
+    reason = error.phase if isinstance(error, errors.TimedOutError) else ""
+    return Ended(outcome, reason=reason, fault=Fault(type(error).__name__, message, status, error.hint))
+
+
+def error_of(ended: Ended, cause: BaseException | None = None) -> errors.TailraceError | None:
+    """Returns the exception that an ending is to its readers; None if it is none (complete, length, cancelled)."""
+    fault = ended.fault
+    if fault is None:
+        return None
+    if isinstance(cause, errors.TailraceError):
+        return cause
+    kind: Any = getattr(errors, fault.kind, errors.TailraceError)
+    error: errors.TailraceError
+    if issubclass(kind, errors.ResponseError):
+        error = kind(fault.message, fault.status_code, hint=fault.hint)
+    else:
+        error = kind(fault.message, hint=fault.hint)
+    if isinstance(error, errors.TimedOutError):
+        error.phase = ended.reason
+    if cause is not None:
+        error.__cause__ = cause
+    return error
+
+
+def lose_all() -> None:
+    """In a forked child: ends every run whose owner stayed in the parent. Their sockets are the parent's."""
+    for run in list(_live):
+        with contextlib.suppress(Exception):
+            run.lose()

@@ -1,0 +1,119 @@
+"""Faults the decoders share: how a broken answer is described, once for all wires."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tailrace.events import Ended, Fault, Outcome, Usage
+
+__all__ = ["Surrogates", "bad_data", "error_text", "from_error", "loads", "too_long", "truncated"]
+
+_SHOWN = 200  # bytes of a bad line shown in an error: enough to see what it is, not enough to flood a log
+
+
+def bad_data(what: str, line: bytes, offset: int) -> Ended:
+    """The server sent something that its protocol does not have."""
+    shown = line[:_SHOWN].decode("utf-8", "replace") + ("…" if len(line) > _SHOWN else "")
+    message = f"{what} at byte {offset} of the answer: {shown!r}"
+    return Ended(Outcome.FAILED, fault=Fault("ProtocolError", message))
+
+
+def too_long(limit: int) -> Ended:
+    """A line that never ends."""
+    return Ended(Outcome.FAILED, fault=Fault("ProtocolError", f"a line of the answer is longer than {limit:,} bytes"))
+
+
+def truncated(missing: str, detail: str = "") -> Ended:
+    """The stream stopped without the record that says it is whole."""
+    message = f"the server closed the stream without {missing}" + (f" ({detail})" if detail else "")
+    return Ended(Outcome.TRUNCATED, fault=Fault("TruncatedError", message), usage=None)
+
+
+def error_text(error: Any) -> str:
+    """The text of an ``error`` member: a string, an object with ``message``, or a string that holds such JSON."""
+    if isinstance(error, str):
+        # Ollama hands its runner's body on verbatim, so the text may itself be {"error": {"message": …}}.
+        if error.lstrip().startswith("{"):
+            try:
+                inner = json.loads(error)
+            except (ValueError, RecursionError):
+                return error
+            if isinstance(inner, dict) and inner.get("error"):
+                return error_text(inner["error"])
+        return error
+    if isinstance(error, dict):
+        message = error.get("message")
+        return message if isinstance(message, str) and message else json.dumps(error, ensure_ascii=False)
+    return str(error)
+
+
+def from_error(error: Any, status_code: int = -1, usage: Usage | None = None) -> Ended:
+    """The server said, inside the stream, that it failed."""
+    fault = Fault("ResponseError", error_text(error), status_code)
+    return Ended(Outcome.FAILED, fault=fault, usage=usage)
+
+
+def loads(line: bytes) -> tuple[list[Any], int]:
+    """Reads one or more JSON values from a line the fast decoder refused, mending what can be mended.
+
+    Tolerated: a byte order mark, blanks, invalid UTF-8 (each bad byte becomes U+FFFD), lone surrogate escapes, several
+    values without a line end between them (Ollama appends some errors so).
+
+    Returns:
+        The values, and how many characters had to be replaced.
+
+    Raises:
+        ValueError: it is not JSON.
+    """
+    text = line.decode("utf-8", "replace")
+    replaced = text.count("\ufffd") - line.count("\ufffd".encode())
+    text = text.removeprefix("\ufeff").strip()
+    values: list[Any] = []
+    decoder = json.JSONDecoder(parse_constant=_refuse)
+    at = 0
+    while at < len(text):
+        try:
+            value, at = decoder.raw_decode(text, at)
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
+        values.append(value)
+        while at < len(text) and text[at] in " \t\r":
+            at += 1
+    return values, replaced
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is not JSON")
+
+
+class Surrogates:
+    """Joins the two halves of a character that the server put into two deltas as lone surrogate escapes.
+
+    A half that never finds its other half becomes U+FFFD, so that what leaves us can always be encoded.
+    """
+
+    __slots__ = ("_high",)
+
+    def __init__(self) -> None:
+        self._high = ""
+
+    def mend(self, text: str) -> str:
+        """Returns `text` with halves joined; a trailing first half is kept for the next call."""
+        text = self._high + text
+        self._high = ""
+        if text and "\ud800" <= text[-1] <= "\udbff":
+            self._high = text[-1]
+            text = text[:-1]
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+    @property
+    def waiting(self) -> bool:
+        """True while a first half waits for its second."""
+        return bool(self._high)
+
+    def flush(self) -> str:
+        """Returns what is left at the end of the stream."""
+        rest = "\ufffd" if self._high else ""
+        self._high = ""
+        return rest

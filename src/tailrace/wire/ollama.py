@@ -1,0 +1,332 @@
+"""Ollama's wire: NDJSON of `/api/chat`, `/api/generate` and the progress of pull, push and create.
+
+Facts are from `wire.md` A5 to A11 of the design notes, read from Ollama's sources. What matters most: the last line may
+lack its LF (A6); content may come on the ``done`` line (A7); an error is a line ``{"error": …}`` (A9); and a stream
+that ends without ``done: true`` is not a success, although its HTTP status is 200.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from tailrace.events import (
+    Ended,
+    Event,
+    Loading,
+    Outcome,
+    Prefill,
+    Progress,
+    Queued,
+    TextDelta,
+    ThinkingDelta,
+    ToolCall,
+    Usage,
+)
+from tailrace.wire import faults
+from tailrace.wire.lines import MAX_LINE, LineSplitter
+
+__all__ = ["AnswerDecoder", "ProgressDecoder"]
+
+
+class _Function(msgspec.Struct):
+    name: str
+    arguments: dict[str, Any] | None = None
+    index: int | None = None
+
+
+class _Call(msgspec.Struct):
+    function: _Function
+    id: str | None = None
+
+
+class _Message(msgspec.Struct, gc=False):
+    content: str | None = None
+    thinking: str | None = None
+    tool_calls: list[_Call] | None = None
+
+
+class _Line(msgspec.Struct, gc=False):
+    """Every member that any line of chat or generate may have; the common ones first."""
+
+    message: _Message | None = None
+    response: str | None = None
+    done: bool | None = None
+    error: Any = None
+    logprobs: list[Any] | None = None
+    thinking: str | None = None
+    tool_calls: list[_Call] | None = None
+    done_reason: str | None = None
+    context: list[int] | None = None
+    total_duration: int | None = None
+    load_duration: int | None = None
+    prompt_eval_count: int | None = None
+    prompt_eval_duration: int | None = None
+    eval_count: int | None = None
+    eval_duration: int | None = None
+    status_code: Any = msgspec.field(default=None, name="StatusCode")
+    # The embedded engine's worker says what a run waits for on lines of their own.
+    status: str | None = None
+    position: int | None = None
+    processed: int | None = None
+    total: int | None = None
+
+
+_decode = msgspec.json.Decoder(_Line).decode
+
+
+class AnswerDecoder:
+    """Decodes the answer of `/api/chat` or `/api/generate`, streamed or whole.
+
+    Attributes:
+        ended: True once the ending came out; what is fed later is only counted.
+        surplus: lines after the ending.
+    """
+
+    def __init__(self, max_line: int = MAX_LINE) -> None:
+        self.ended = False
+        self.surplus = 0
+        self._lines = LineSplitter(max_line)
+        self._limit = max_line
+        self._surrogates = faults.Surrogates()
+        self._reason: str | None = None  # a done_reason seen on a line without done
+        self._replaced = 0
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Takes bytes as they came; returns the events they finish, `Ended` last if they hold the ending."""
+        events: list[Event] = []
+        lines = self._lines.feed(data)
+        mending = self._surrogates.waiting
+        for index, line in enumerate(lines):
+            if self.ended:
+                self.surplus += sum(1 for rest in lines[index:] if rest.strip())
+                break
+            try:
+                record = _decode(line)
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                self._salvage(line, lines, index, events)
+                mending = self._surrogates.waiting
+                continue
+            # The line of nearly every token, decided here without a call.
+            message = record.message
+            if (
+                message is not None
+                and record.done is False
+                and message.content
+                and message.thinking is None
+                and message.tool_calls is None
+                and record.logprobs is None
+                and record.error is None
+                and not mending
+            ):
+                events.append(TextDelta(message.content))
+                continue
+            if mending:
+                self._mend(record)
+                mending = self._surrogates.waiting
+            self._take(record, events)
+        if self._lines.overflow and not self.ended:
+            self._end(faults.too_long(self._limit), events)
+        if self.ended and self.surplus:
+            self._note_surplus(events)
+        return events
+
+    def eof(self) -> list[Event]:
+        """The server closed: returns the rest, and an ending if none had come."""
+        events: list[Event] = []
+        if self.ended:
+            return events
+        rest = self._lines.eof()
+        if rest.strip():
+            # A whole last line may lack its LF; half a line does not parse and is never shown.
+            try:
+                for record in self._records(rest):
+                    self._take(record, events)
+            except ValueError:
+                self._end(faults.truncated("its final record", "the last line is cut in half"), events)
+        if not self.ended:
+            if self._reason is not None:
+                warning = f'the server sent done_reason "{self._reason}" but never done: true'
+                self._end(Ended(_outcome(self._reason), reason=self._reason, warnings=(warning,)), events)
+            else:
+                self._end(faults.truncated('"done": true'), events)
+        return events
+
+    def _take(self, record: _Line, events: list[Event]) -> None:
+        if self.ended:
+            self.surplus += 1
+            return
+        if record.error:
+            code = record.status_code if isinstance(record.status_code, int) else -1
+            self._end(faults.from_error(record.error, code), events)
+            return
+        if record.status is not None:
+            self._phase(record, events)
+            return
+        message = record.message
+        if message is not None:
+            self._content(message.thinking, message.content, record.logprobs, message.tool_calls, events)
+        else:
+            self._content(record.thinking, record.response, record.logprobs, record.tool_calls, events)
+        if record.done:
+            reason = record.done_reason or ""
+            ended = Ended(_outcome(reason), reason=reason, usage=_usage(record), context=record.context)
+            self._end(ended, events)
+        elif record.done_reason:
+            self._reason = record.done_reason
+
+    def _content(
+        self,
+        thinking: str | None,
+        text: str | None,
+        logprobs: list[Any] | None,
+        calls: list[_Call] | None,
+        events: list[Event],
+    ) -> None:
+        if thinking:
+            events.append(ThinkingDelta(thinking))
+        if text or logprobs:
+            events.append(TextDelta(text or "", logprobs))
+        for call in calls or ():
+            function = call.function
+            events.append(ToolCall(function.name, function.arguments or {}, call.id, function.index))
+
+    def _phase(self, record: _Line, events: list[Event]) -> None:
+        if record.status == "queued":
+            events.append(Queued(record.position))
+        elif record.status == "loading":
+            events.append(Loading())
+        elif record.status == "prefill":
+            events.append(Prefill(record.processed, record.total))
+
+    def _end(self, ended: Ended, events: list[Event]) -> None:
+        rest = self._surrogates.flush()
+        if rest:
+            self._replaced += 1
+            events.append(TextDelta(rest))
+        if self._replaced:
+            warning = f"{self._replaced} invalid characters of the answer were replaced by U+FFFD"
+            ended = msgspec.structs.replace(ended, warnings=(*ended.warnings, warning))
+        self.ended = True
+        events.append(ended)
+
+    def _note_surplus(self, events: list[Event]) -> None:
+        if events and isinstance(events[-1], Ended):
+            warning = f"{self.surplus} lines after the end of the answer were dropped"
+            events[-1] = msgspec.structs.replace(events[-1], warnings=(*events[-1].warnings, warning))
+
+    def _salvage(self, line: bytes, lines: list[bytes], index: int, events: list[Event]) -> None:
+        """A line the fast decoder refused: blank, mendable, or wrong."""
+        try:
+            for record in self._records(line):
+                self._take(record, events)
+        except ValueError as error:
+            offset = self._lines.taken - sum(len(later) + 1 for later in lines[index:])
+            self._end(faults.bad_data(f"not a line of Ollama's protocol ({error})", line, offset), events)
+
+    def _records(self, line: bytes) -> list[_Line]:
+        values, replaced = faults.loads(line)
+        self._replaced += replaced
+        records = [msgspec.convert(value, _Line) for value in values]  # raises ValidationError, a ValueError
+        for record in records:
+            self._mend(record)
+        return records
+
+    def _mend(self, record: _Line) -> None:
+        """Lone surrogates only get through the slow decoder, so only its records need mending."""
+        message = record.message
+        if message is not None and message.content:
+            message.content = self._surrogates.mend(message.content)
+        if message is not None and message.thinking:
+            message.thinking = _replace_lone(message.thinking)
+        if record.response:
+            record.response = self._surrogates.mend(record.response)
+        if record.thinking:
+            record.thinking = _replace_lone(record.thinking)
+
+
+def _replace_lone(text: str) -> str:
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _outcome(reason: str) -> Outcome:
+    return Outcome.LENGTH if reason == "length" else Outcome.COMPLETE
+
+
+def _usage(record: _Line) -> Usage:
+    return Usage(
+        prompt_tokens=_count(record.prompt_eval_count),
+        output_tokens=_count(record.eval_count),
+        total_duration=_count(record.total_duration),
+        load_duration=_count(record.load_duration),
+        prompt_duration=_count(record.prompt_eval_duration),
+        output_duration=_count(record.eval_duration),
+    )
+
+
+def _count(value: int | None) -> int:
+    """Zero members are left out on the wire; what no counter can hold was not counted."""
+    return value if value is not None and 0 < value < 1 << 63 else 0
+
+
+class _Progress(msgspec.Struct):
+    status: str | None = None
+    digest: str | None = None
+    total: int | None = None
+    completed: int | None = None
+    error: Any = None
+
+
+class ProgressDecoder:
+    """Decodes the progress lines of pull, push and create (A11), streamed or whole.
+
+    Attributes:
+        ended: True once the ending came out: complete after ``success``, else failed or truncated.
+    """
+
+    def __init__(self, max_line: int = MAX_LINE) -> None:
+        self.ended = False
+        self._lines = LineSplitter(max_line)
+        self._limit = max_line
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Takes bytes as they came; returns the events they finish."""
+        events = self._take(self._lines.feed(data))
+        if self._lines.overflow and not self.ended:
+            self._end(faults.too_long(self._limit), events)
+        return events
+
+    def eof(self) -> list[Event]:
+        """The server closed: returns the rest, and an ending if none had come."""
+        rest = self._lines.eof()
+        events = self._take([rest] if rest.strip() else [])
+        if not self.ended:
+            self._end(faults.truncated('"success"'), events)
+        return events
+
+    def _take(self, lines: list[bytes]) -> list[Event]:
+        events: list[Event] = []
+        for line in lines:
+            if self.ended:
+                break
+            try:
+                values, _ = faults.loads(line)
+                records = [msgspec.convert(value, _Progress) for value in values]
+            except ValueError as error:
+                offset = max(self._lines.taken - len(line) - 1, 0)
+                self._end(faults.bad_data(f"not a line of progress ({error})", line, offset), events)
+                break
+            for record in records:
+                if record.error:
+                    self._end(faults.from_error(record.error), events)
+                    break
+                events.append(Progress(record.status, record.digest, record.total, record.completed))
+                if record.status == "success":
+                    self._end(Ended(Outcome.COMPLETE, reason="success"), events)
+                    break
+        return events
+
+    def _end(self, ended: Ended, events: list[Event]) -> None:
+        self.ended = True
+        events.append(ended)

@@ -1,0 +1,302 @@
+"""OpenAI's wire: the server-sent chunks of `/v1/chat/completions` and `/v1/completions`, in all their dialects.
+
+Facts are from `wire.md` C1 to C6 of the design notes. One decoder for all: ``content`` may be null; reasoning is
+``reasoning_content`` or ``reasoning``; tool calls come as fragments by ``index``; usage comes on a chunk without
+choices; llama.cpp adds ``prompt_progress`` and ``timings``; an error is an object in the stream; and the end is
+``[DONE]``. Ollama's `/v1` hides an error of the model as an empty chunk and a plain end of file.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from tailrace.events import Ended, Event, Outcome, Prefill, TextDelta, ThinkingDelta, ToolCall, Usage
+from tailrace.wire import faults
+from tailrace.wire.lines import MAX_LINE
+from tailrace.wire.sse import SSEDecoder
+
+__all__ = ["ChunkDecoder"]
+
+
+class _Function(msgspec.Struct):
+    name: str | None = None
+    arguments: Any = None  # a string by the book; some servers send the object
+
+
+class _Fragment(msgspec.Struct):
+    index: int | None = None
+    id: str | None = None
+    function: _Function | None = None
+
+
+class _Delta(msgspec.Struct, gc=False):
+    content: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    tool_calls: list[_Fragment] | None = None
+    refusal: str | None = None
+
+
+class _Choice(msgspec.Struct, gc=False):
+    delta: _Delta | None = None
+    index: int = 0
+    finish_reason: str | None = None
+    text: str | None = None
+    logprobs: Any = None
+    message: _Delta | None = None
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
+class _Timings(msgspec.Struct):
+    cache_n: int | None = None
+    prompt_n: int | None = None
+    prompt_ms: float | None = None
+    predicted_n: int | None = None
+    predicted_ms: float | None = None
+
+
+class _PromptProgress(msgspec.Struct):
+    total: int | None = None
+    processed: int | None = None
+
+
+class _Chunk(msgspec.Struct, gc=False):
+    choices: list[_Choice] | None = None
+    error: Any = None
+    usage: _Usage | None = None
+    timings: _Timings | None = None
+    prompt_progress: _PromptProgress | None = None
+    model: str | None = None
+
+
+_decode = msgspec.json.Decoder(_Chunk).decode
+
+
+class ChunkDecoder:
+    """Decodes a chat or text completion, streamed (SSE) or whole (JSON, when a server ignores ``stream``).
+
+    Attributes:
+        ended: True once the ending came out.
+        surplus: events after the ending.
+    """
+
+    def __init__(self, max_line: int = MAX_LINE) -> None:
+        self.ended = False
+        self.surplus = 0
+        self._sse = SSEDecoder(max_line)
+        self._limit = max_line
+        self._fed = 0
+        self._raw = b""  # the first bytes, while it may still be a whole JSON answer instead of a stream
+        self._sniffing = True
+        self._reason: str | None = None
+        self._usage: Usage | None = None
+        self._calls: dict[int, _OpenCall] = {}
+        self._surrogates = faults.Surrogates()
+        self._replaced = 0
+        self._hidden_error = False
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Takes bytes as they came; returns the events they finish, `Ended` last if they hold the ending."""
+        events: list[Event] = []
+        self._fed += len(data)
+        if self._sniffing:
+            self._raw += data
+            start = self._raw.lstrip(b"\xef\xbb\xbf \t\r\n")
+            if not start:
+                return events
+            if start.startswith(b"{"):
+                if len(self._raw) > self._limit:
+                    self._end(faults.too_long(self._limit), events)
+                return events
+            data, self._raw, self._sniffing = self._raw, b"", False
+        for event in self._sse.feed(data):
+            if self.ended:
+                self.surplus += 1
+                continue
+            payload = event.data
+            if payload.startswith(b"[DONE]"):
+                self._finish(events)
+                continue
+            try:
+                chunk = _decode(payload)
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                if payload.strip():
+                    self._salvage(payload, events)
+                continue
+            if self._surrogates.waiting:
+                self._mend(chunk)
+            self._take(chunk, events)
+        if self._sse.overflow and not self.ended:
+            self._end(faults.too_long(self._limit), events)
+        return events
+
+    def eof(self) -> list[Event]:
+        """The server closed: returns the rest, and an ending if none had come."""
+        events: list[Event] = []
+        if self.ended:
+            return events
+        if self._sniffing and self._raw.strip():
+            self._whole(events)
+        elif self._reason is not None:
+            self._flush_calls(events)
+            warning = "the server closed the stream without [DONE]"
+            self._end(Ended(_outcome(self._reason), self._reason, usage=self._usage, warnings=(warning,)), events)
+        else:
+            detail = (
+                "Ollama's /v1 hides an error of the model this way; its log has the cause" if self._hidden_error else ""
+            )
+            self._end(faults.truncated("a finish_reason or [DONE]", detail), events)
+        return events
+
+    def _whole(self, events: list[Event]) -> None:
+        """A server that ignored ``stream`` answered with one JSON object."""
+        self._salvage(self._raw, events)
+        if not self.ended:
+            self._finish(events)
+
+    def _take(self, chunk: _Chunk, events: list[Event]) -> None:
+        if chunk.error:
+            code = chunk.error.get("code") if isinstance(chunk.error, dict) else None
+            self._end(faults.from_error(chunk.error, code if isinstance(code, int) else -1, self._usage), events)
+            return
+        if chunk.prompt_progress is not None:
+            events.append(Prefill(chunk.prompt_progress.processed, chunk.prompt_progress.total))
+        if chunk.usage is not None or chunk.timings is not None:
+            self._count(chunk)
+        for choice in chunk.choices or ():
+            if choice.index != 0:
+                continue
+            delta = choice.delta or choice.message
+            if delta is not None:
+                self._delta(delta, choice.logprobs, events)
+                if chunk.model == "" and not delta.content:
+                    self._hidden_error = True
+            if choice.text:
+                events.append(TextDelta(choice.text, _tokens(choice.logprobs)))
+            if choice.finish_reason:
+                self._reason = choice.finish_reason
+                self._flush_calls(events)
+
+    def _delta(self, delta: _Delta, logprobs: Any, events: list[Event]) -> None:
+        thinking = delta.reasoning_content or delta.reasoning
+        if thinking:
+            events.append(ThinkingDelta(thinking))
+        if delta.content or logprobs:
+            events.append(TextDelta(delta.content or "", _tokens(logprobs)))
+        if delta.refusal:
+            events.append(TextDelta(delta.refusal))
+        for fragment in delta.tool_calls or ():
+            self._fragment(fragment)
+
+    def _fragment(self, fragment: _Fragment) -> None:
+        index = fragment.index if fragment.index is not None else len(self._calls)
+        call = self._calls.setdefault(index, _OpenCall(index))
+        call.id = call.id or fragment.id
+        if fragment.function is not None:
+            call.name = call.name or fragment.function.name
+            arguments = fragment.function.arguments
+            if isinstance(arguments, str):
+                call.parts.append(arguments)
+            elif arguments is not None:
+                call.parts.append(msgspec.json.encode(arguments).decode())
+
+    def _flush_calls(self, events: list[Event]) -> None:
+        """Complete calls come out together, in the order of their index: fragments may interleave."""
+        events.extend(self._calls[index].close() for index in sorted(self._calls))
+        self._calls.clear()
+
+    def _count(self, chunk: _Chunk) -> None:
+        before = self._usage or Usage()
+        usage, timings = chunk.usage or _Usage(), chunk.timings or _Timings()
+        self._usage = Usage(
+            prompt_tokens=usage.prompt_tokens
+            or before.prompt_tokens
+            or (timings.cache_n or 0) + (timings.prompt_n or 0),
+            output_tokens=usage.completion_tokens or before.output_tokens or timings.predicted_n or 0,
+            total_duration=before.total_duration,
+            load_duration=before.load_duration,
+            prompt_duration=_ns(timings.prompt_ms) or before.prompt_duration,
+            output_duration=_ns(timings.predicted_ms) or before.output_duration,
+        )
+
+    def _finish(self, events: list[Event]) -> None:
+        self._flush_calls(events)
+        reason = self._reason or ""
+        warnings = () if self._reason else ("the server ended the stream without a finish_reason",)
+        self._end(Ended(_outcome(reason), reason, usage=self._usage, warnings=warnings), events)
+
+    def _end(self, ended: Ended, events: list[Event]) -> None:
+        rest = self._surrogates.flush()
+        if rest:
+            self._replaced += 1
+            events.append(TextDelta(rest))
+        if self._replaced:
+            warning = f"{self._replaced} invalid characters of the answer were replaced by U+FFFD"
+            ended = msgspec.structs.replace(ended, warnings=(*ended.warnings, warning))
+        self.ended = True
+        events.append(ended)
+
+    def _salvage(self, payload: bytes, events: list[Event]) -> None:
+        try:
+            values, replaced = faults.loads(payload)
+            chunks = [msgspec.convert(value, _Chunk) for value in values]
+        except ValueError as error:
+            offset = self._fed - len(payload)
+            what = f"not a chunk of OpenAI's protocol ({error})"
+            self._end(faults.bad_data(what, payload, max(offset, 0)), events)
+            return
+        self._replaced += replaced
+        for chunk in chunks:
+            if self.ended:
+                return
+            self._mend(chunk)
+            self._take(chunk, events)
+
+    def _mend(self, chunk: _Chunk) -> None:
+        for choice in chunk.choices or ():
+            if choice.delta is not None and choice.delta.content:
+                choice.delta.content = self._surrogates.mend(choice.delta.content)
+
+
+class _OpenCall:
+    """A tool call whose arguments are still coming."""
+
+    __slots__ = ("id", "index", "name", "parts")
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.id: str | None = None
+        self.name: str | None = None
+        self.parts: list[str] = []
+
+    def close(self) -> ToolCall:
+        text = "".join(self.parts)
+        try:
+            arguments = msgspec.json.decode(text) if text.strip() else {}
+        except (msgspec.MsgspecError, RecursionError):
+            arguments = None
+        if not isinstance(arguments, dict):
+            return ToolCall(self.name or "", {}, self.id, self.index, invalid=text)
+        return ToolCall(self.name or "", arguments, self.id, self.index)
+
+
+def _outcome(reason: str) -> Outcome:
+    return Outcome.LENGTH if reason == "length" else Outcome.COMPLETE
+
+
+def _ns(milliseconds: float | None) -> int:
+    return int(milliseconds * 1e6) if milliseconds else 0
+
+
+def _tokens(logprobs: Any) -> list[Any] | None:
+    """The list of tokens inside OpenAI's ``logprobs`` object; None where there is none."""
+    if isinstance(logprobs, dict):
+        content = logprobs.get("content")
+        return content if isinstance(content, list) and content else None
+    return None
