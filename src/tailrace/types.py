@@ -44,7 +44,7 @@ __all__ = [
 
 
 def plain(value: Any) -> Any:
-    """Turns a value of ours, a pydantic model or nested collections into plain JSON types; unset fields are left out."""
+    """Turns a value of ours, a pydantic model or collections of them into JSON types; unset fields are left out."""
     if value is None or isinstance(value, (str, int, float)):
         return value
     if isinstance(value, Image):
@@ -142,18 +142,6 @@ class Options(Record, kw_only=True, omit_defaults=True):
 _SIGNATURES = (
     *(b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*"),
     *(b"OggS", b"fLaC", b"ID3", b"\xff\xfb"),
-)
-    b"\x89PNG",
-    b"\xff\xd8\xff",
-    b"GIF8",
-    b"RIFF",
-    b"BM",
-    b"II*\0",
-    b"MM\0*",
-    b"OggS",
-    b"fLaC",
-    b"ID3",
-    b"\xff\xfb",
 )
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
