@@ -1,0 +1,365 @@
+"""Ollama's requests turned into llama.cpp's OpenAI-like ones; pure, no input or output.
+
+`wire.md` A1 to A4 of the design notes tell Ollama's side, C3 the engine's.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+
+from tailrace.backends.embedded.engine import Facts
+from tailrace.backends.embedded.http1 import Fault
+
+__all__ = [
+    "ChatBody",
+    "EmbedBody",
+    "GenerateBody",
+    "NamedBody",
+    "chat_payload",
+    "check_run",
+    "decode",
+    "generate_payload",
+    "keep_alive",
+    "options",
+    "raw_payload",
+]
+
+
+class Function(msgspec.Struct):
+    """The function of a tool call."""
+
+    name: str
+    arguments: dict[str, Any] = {}
+
+
+class Call(msgspec.Struct):
+    """A tool call in a message that is fed back."""
+
+    function: Function
+    id: str = ""
+
+
+class Message(msgspec.Struct):
+    """A message as Ollama takes it."""
+
+    role: str
+    content: str | None = None
+    thinking: str | None = None
+    images: list[str] | None = None
+    tool_calls: list[Call] | None = None
+    tool_name: str | None = None
+    tool_call_id: str | None = None
+
+
+Messages = list[Message]
+
+
+class NamedBody(msgspec.Struct):
+    """What show, pull and delete take; `name` is the older word for `model`."""
+
+    model: str = ""
+    name: str = ""
+    stream: bool | None = None
+
+    def called(self) -> str:
+        """Returns the model's name."""
+        return self.model or self.name
+
+
+class _RunBody(msgspec.Struct, kw_only=True):
+    model: str = ""
+    stream: bool | None = None
+    format: Any = None
+    options: dict[str, Any] | None = None
+    keep_alive: Any = None
+    think: bool | str | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+
+
+class ChatBody(_RunBody, kw_only=True):
+    """The body of ``/api/chat``."""
+
+    messages: Messages | None = None
+    tools: list[dict[str, Any]] | None = None
+
+
+class GenerateBody(_RunBody, kw_only=True):
+    """The body of ``/api/generate``."""
+
+    prompt: str | None = None
+    suffix: str | None = None
+    system: str | None = None
+    template: str | None = None
+    context: list[int] | None = None
+    raw: bool | None = None
+    images: list[str] | None = None
+
+
+class EmbedBody(msgspec.Struct, kw_only=True):
+    """The body of ``/api/embed`` and of the older ``/api/embeddings``."""
+
+    model: str = ""
+    input: str | list[str] | None = None
+    prompt: str | None = None
+    dimensions: int | None = None
+    options: dict[str, Any] | None = None
+    keep_alive: Any = None
+
+
+Body = Any
+
+
+def decode(body: bytes, kind: type[Body]) -> Any:
+    """Decodes a request body; unknown fields are ignored, wrong types are not.
+
+    Raises:
+        Fault: 400, with the place of the mistake.
+    """
+    if not body.strip():
+        raise Fault(400, "missing request body")
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        raise Fault(400, str(error)) from None
+
+
+# ---- options and keep_alive ----
+
+_INTEGERS = ("num_ctx", "num_keep", "seed", "num_predict", "top_k", "repeat_last_n")
+_FLOATS = (
+    "temperature",
+    "top_p",
+    "min_p",
+    "typical_p",
+    "repeat_penalty",
+    "presence_penalty",
+    "frequency_penalty",
+)
+# Ollama's defaults, which are not llama.cpp's. Options about memory and devices other than num_ctx are ignored.
+_DEFAULTS: dict[str, Any] = {
+    "temperature": 0.8,
+    "top_k": 40,
+    "top_p": 0.9,
+    "min_p": 0.0,
+    "typical_p": 1.0,
+    "repeat_last_n": 64,
+    "repeat_penalty": 1.0,
+    "presence_penalty": 0.0,
+    "frequency_penalty": 0.0,
+}
+
+
+def options(given: dict[str, Any] | None, model: dict[str, Any]) -> dict[str, Any]:
+    """Returns the options in force: the request's over the model's over Ollama's defaults; unknown names are ignored.
+
+    Raises:
+        Fault: 500, as Ollama answers a wrong type.
+    """
+    merged = {**_DEFAULTS, **model, **{name: value for name, value in (given or {}).items() if value is not None}}
+    out: dict[str, Any] = {}
+    for name, value in merged.items():
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if name in _INTEGERS:
+            if not number or not abs(value) <= 2**53:  # NaN neither
+                raise Fault(500, f'option "{name}" must be of type integer')
+            out[name] = int(value)
+        elif name in _FLOATS:
+            if not number:
+                raise Fault(500, f'option "{name}" must be of type float32')
+            out[name] = float(value)
+        elif name == "stop":
+            if not isinstance(value, list):
+                raise Fault(500, 'option "stop" must be of type array')
+            if not all(isinstance(word, str) for word in value):
+                raise Fault(500, 'option "stop" must be of an array of strings')
+            out[name] = value
+    return out
+
+
+_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_TERM = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|ms|s|m|h)")
+_DURATION = re.compile(rf"[+-]?(?:0|(?:{_TERM.pattern})+)")
+
+
+def keep_alive(value: object, default: float) -> float:
+    """Returns seconds to keep the model after a request: a number, or Go's durations; negative is for ever.
+
+    Raises:
+        Fault: 400, it is neither.
+    """
+    if value is None:
+        return default
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        seconds = float(value)
+    elif isinstance(value, str) and _DURATION.fullmatch(value):
+        seconds = sum(float(number) * _UNITS[unit] for number, unit in _TERM.findall(value))
+        seconds = -seconds if value.startswith("-") else seconds
+    elif isinstance(value, str):
+        what = "missing unit in" if re.fullmatch(r"[+-]?[\d.]+", value) else "invalid"
+        raise Fault(400, f'time: {what} duration "{value[:40]}"')
+    else:
+        raise Fault(400, "keep_alive must be a number of seconds or a duration such as 5m")
+    return seconds if 0 <= seconds < 1e9 else float("inf")
+
+
+# ---- requests ----
+
+
+def chat_payload(body: ChatBody, chosen: dict[str, Any], facts: Facts, system: str | None) -> bytes:
+    """Returns the engine's chat request.
+
+    Raises:
+        Fault: the model cannot do what is asked.
+    """
+    if body.tools and not facts.tools:
+        raise Fault(400, f"{body.model} does not support tools")
+    messages = _messages(body.messages or [], facts, body.model)
+    if system and not any(message["role"] == "system" for message in messages):
+        messages.insert(0, {"role": "system", "content": system})
+    payload: dict[str, Any] = {"messages": messages, **_common(body, chosen, facts)}
+    if body.tools:
+        payload["tools"] = body.tools
+    payload.update(_thinking(body, facts))
+    payload.update(_format(body.format))
+    return msgspec.json.encode(payload)
+
+
+def generate_payload(body: GenerateBody, chosen: dict[str, Any], facts: Facts, system: str | None) -> bytes:
+    """Returns the engine's chat request for a prompt; see `chat_payload`."""
+    if body.template:
+        raise Fault(400, "the embedded engine uses the model's own template; set raw to send a prompt as it is")
+    if body.context:
+        raise Fault(400, "context is not supported by the embedded engine; use /api/chat with the messages")
+    system = body.system if body.system is not None else system
+    messages = [Message("user", body.prompt or "", images=body.images)]
+    if system:
+        messages.insert(0, Message("system", system))
+    chat = ChatBody(
+        model=body.model,
+        messages=messages,
+        format=body.format,
+        think=body.think,
+        logprobs=body.logprobs,
+        top_logprobs=body.top_logprobs,
+    )
+    return chat_payload(chat, chosen, facts, None)
+
+
+def raw_payload(body: GenerateBody, chosen: dict[str, Any], facts: Facts) -> bytes:
+    """Returns the engine's completion request for a prompt that is used as it is."""
+    if body.template or body.system or body.context:
+        raise Fault(400, "raw mode does not support template, system, or context")
+    if body.images:
+        raise Fault(400, "raw mode does not support images in the embedded engine")
+    if body.think:
+        _thinking(body, facts)  # for its refusal
+    payload: dict[str, Any] = {"prompt": body.prompt or "", **_common(body, chosen, facts)}
+    if payload.pop("logprobs", None):
+        payload["logprobs"] = payload.pop("top_logprobs", 0) or 1
+    constrained = _format(body.format).get("response_format")
+    if constrained:
+        payload["json_schema"] = constrained.get("json_schema", {}).get("schema", {"type": "object"})
+    return msgspec.json.encode(payload)
+
+
+def _common(body: _RunBody, chosen: dict[str, Any], facts: Facts) -> dict[str, Any]:
+    passed = {name: value for name, value in chosen.items() if name not in ("num_ctx", "num_predict", "num_keep")}
+    limit = chosen.get("num_predict", -1)
+    if "num_keep" in chosen:
+        passed["n_keep"] = chosen["num_keep"]
+    if body.logprobs:
+        passed["logprobs"] = True
+        passed["top_logprobs"] = body.top_logprobs or 0
+    # Without max_tokens a small model may never stop; without return_progress a prompt could not be cancelled.
+    most = limit if 0 < limit < facts.n_ctx else facts.n_ctx
+    return {**passed, "stream": True, "return_progress": True, "max_tokens": most, "cache_prompt": True}
+
+
+_LEVELS = ("low", "medium", "high", "max")
+
+
+def check_run(body: _RunBody) -> None:
+    """Refuses what can be refused before the model is loaded.
+
+    Raises:
+        Fault: 400.
+    """
+    if body.top_logprobs is not None and not 0 <= body.top_logprobs <= 20:
+        raise Fault(400, "top_logprobs must be between 0 and 20")
+    if isinstance(body.think, str) and body.think not in _LEVELS:
+        raise Fault(
+            400, f'invalid think value: "{body.think[:40]}" (must be "high", "medium", "low", "max", true, or false)'
+        )
+    _format(body.format)
+
+
+def _thinking(body: _RunBody, facts: Facts) -> dict[str, Any]:
+    if not facts.thinking:
+        if body.think:
+            raise Fault(400, f'"{body.model}" does not support thinking')
+        return {}
+    wanted = body.think is not False  # unset means true where the model can
+    settings: dict[str, Any] = {"enable_thinking": wanted}
+    if isinstance(body.think, str):
+        settings["reasoning_effort"] = "high" if body.think == "max" else body.think
+    return {"chat_template_kwargs": settings}
+
+
+def _format(value: object) -> dict[str, Any]:
+    if value is None or value == "":
+        return {}
+    if value == "json":
+        return {"response_format": {"type": "json_object"}}
+    if isinstance(value, dict):
+        return {"response_format": {"type": "json_schema", "json_schema": {"schema": value}}}
+    raise Fault(500, f'invalid format: {str(value)[:40]!r}; expected "json" or a valid JSON Schema object')
+
+
+def _messages(messages: Messages, facts: Facts, model: str) -> list[dict[str, Any]]:
+    out = []
+    open_calls: list[tuple[str, str]] = []  # id and function of calls that no tool message has answered yet
+    for index, message in enumerate(messages):
+        role = message.role.lower()
+        entry: dict[str, Any] = {"role": role, "content": message.content or ""}
+        if message.images:
+            if not facts.vision:
+                raise Fault(400, f"{model} does not support images")
+            entry["content"] = _parts(message)
+        if message.thinking and role == "assistant":
+            entry["reasoning_content"] = message.thinking
+        if message.tool_calls:
+            calls = [(call.id or f"call_{index}_{n}", call.function) for n, call in enumerate(message.tool_calls)]
+            open_calls = [(identity, function.name) for identity, function in calls]
+            entry["tool_calls"] = [_openai_call(identity, function) for identity, function in calls]
+        if role == "tool":
+            entry.update(_answered(message, open_calls))
+        out.append(entry)
+    return out
+
+
+def _openai_call(identity: str, function: Function) -> dict[str, Any]:
+    arguments = msgspec.json.encode(function.arguments).decode()
+    return {"id": identity, "type": "function", "function": {"name": function.name, "arguments": arguments}}
+
+
+def _answered(message: Message, open_calls: list[tuple[str, str]]) -> dict[str, Any]:
+    """Pairs a tool's answer with its call: by id, else by name, else the oldest one. ollama-python drops the ids."""
+    found = next((call for call in open_calls if call[0] == message.tool_call_id), None)
+    found = found or next((call for call in open_calls if call[1] == message.tool_name), None)
+    if found is None and open_calls and not (message.tool_call_id or message.tool_name):
+        found = open_calls[0]
+    if found:
+        open_calls.remove(found)
+    identity, name = found or (message.tool_call_id or "", message.tool_name or "")
+    pair = {"tool_call_id": message.tool_call_id or identity, "name": message.tool_name or name}
+    return {key: value for key, value in pair.items() if value}
+
+
+def _parts(message: Message) -> list[dict[str, Any]]:
+    parts: list[dict[str, Any]] = [{"type": "text", "text": message.content}] if message.content else []
+    urls = (f"data:image/png;base64,{image}" for image in message.images or ())
+    return [*parts, *({"type": "image_url", "image_url": {"url": url}} for url in urls)]
