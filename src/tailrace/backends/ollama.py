@@ -47,8 +47,8 @@ class OllamaBackend:
         self._http = http
         self.url = http.base
 
-    async def http(self, report: Report | None = None) -> Http:
-        """Returns where to connect; the embedded engine starts here."""
+    async def http(self, report: Report | None = None, model: str | None = None) -> Http:
+        """Returns where to connect for `model`; the embedded engine starts here."""
         return self._http
 
     # -- runs ----------------------------------------------------------------------------------------------------
@@ -69,7 +69,7 @@ class OllamaBackend:
         self, path: str, body: Any, decoder: Callable[[], AnswerDecoder | ProgressDecoder], model: str | None
     ) -> Opener:
         async def open(report: Report) -> Exchange:
-            http = await self.http(report)
+            http = await self.http(report, model)
             payload = _encode(body)
 
             async def send() -> HttpExchange:

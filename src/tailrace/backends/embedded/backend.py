@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from tailrace import errors
 from tailrace.backends.http import Http
 from tailrace.backends.ollama import OllamaBackend
 from tailrace.events import Ended, Event, Loading, Outcome
 from tailrace.run.run import Exchange, Opener, Report, ended_by
+from tailrace.types import ChatRequest, EmbedResponse, GenerateRequest, ShowResponse
 
 __all__ = ["EmbeddedBackend"]
 
@@ -28,19 +32,35 @@ class EmbeddedBackend(OllamaBackend):
 
     def __init__(self, model: str = "") -> None:
         self.url = f"embedded:{model}"
-        self._model = model or None
+        self._path = str(Path(model).expanduser().absolute()) if model else None
 
-    async def http(self, report: Report | None = None) -> Http:
-        """Returns where the worker listens, starting it if there is none."""
-        from tailrace.backends.embedded import supervisor
+    async def http(self, report: Report | None = None, model: str | None = None) -> Http:
+        """Returns where the worker listens, starting it if there is none, and fetching the default model if need be."""
+        from tailrace.backends.embedded.supervisor import shared
 
-        if report is not None and not supervisor.shared().running:
-            report(Loading())
-        endpoint = await supervisor.shared().aendpoint(self._model, on_note=_note)
+        if report is not None and not shared().running:
+            report(Loading(model or ""))
+        endpoint = await shared().aendpoint(model, on_note=_note)
         headers = {"content-type": "application/json"}
         if endpoint.key:
             headers["authorization"] = f"Bearer {endpoint.key}"
-        return Http(endpoint.url or "http://localhost", socket_path=endpoint.socket_path, headers=headers)
+        return Http(endpoint.url, socket_path=endpoint.socket_path, headers=headers)
+
+    def chat(self, request: ChatRequest) -> Opener:
+        """Returns what opens a chat."""
+        return super().chat(msgspec.structs.replace(request, model=self._path or request.model))
+
+    def generate(self, request: GenerateRequest) -> Opener:
+        """Returns what opens a completion."""
+        return super().generate(msgspec.structs.replace(request, model=self._path or request.model))
+
+    async def show(self, model: str) -> ShowResponse:
+        """Returns what is known of a model."""
+        return await super().show(self._path or model)
+
+    async def embed(self, body: dict[str, Any]) -> EmbedResponse:
+        """Returns embeddings."""
+        return await super().embed({**body, "model": self._path or body.get("model", "")})
 
     def _opener(self, path: str, body: Any, decoder: Any, model: str | None) -> Opener:
         opener = super()._opener(path, body, decoder, model)
@@ -59,16 +79,21 @@ class _Watched:
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
+        self._leaving = False
         self.confirms = exchange.confirms
-        self.half_close = exchange.half_close
         self.abort = exchange.abort
         self.finish = exchange.finish
+
+    def half_close(self) -> bool:
+        """Ends our side; from then on the worker's closing of its side is no accident."""
+        self._leaving = True
+        return self._exchange.half_close()
 
     async def receive(self) -> Sequence[Event]:
         """Returns the next events."""
         events = await self._exchange.receive()
         last = events[-1] if events else None
-        if isinstance(last, Ended) and last.outcome is Outcome.TRUNCATED:
+        if isinstance(last, Ended) and last.outcome is Outcome.TRUNCATED and not self._leaving:
             error = await _crash(errors.TruncatedError(last.fault.message if last.fault else ""))
             return [*events[:-1], ended_by(error)]
         return events
@@ -76,9 +101,9 @@ class _Watched:
 
 async def _crash(error: errors.TailraceError) -> errors.TailraceError:
     """Returns what a broken connection to the worker means: a crash, if it has gone; else `error` itself."""
-    from tailrace.backends.embedded import supervisor
+    from tailrace.backends.embedded.supervisor import shared
 
-    words = await asyncio.to_thread(supervisor.shared().describe_crash)
+    words = await asyncio.to_thread(shared().describe_crash)
     if not words:
         return error
     return errors.EngineError(words, hint="the next run starts it again; a smaller model or context may help")
