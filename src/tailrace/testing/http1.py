@@ -44,19 +44,22 @@ class Connection:
         sock.setblocking(False)
         if sock.family != getattr(socket, "AF_UNIX", None):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._reader = self._loop.create_task(self._read())
+        self._loop.add_reader(sock, self._read)
 
-    async def _read(self) -> None:
+    def _read(self) -> None:
         how: Literal["fin", "rst"] = "fin"
         try:
-            while data := await self._loop.sock_recv(self._sock, 65536):
-                self.buffer += data
-                self._arrived.set()
+            data = self._sock.recv(65536)
+        except (BlockingIOError, InterruptedError):
+            return
         except OSError:
-            how = "rst"
-        if not self.left.done():
-            self.left.set_result(how)
+            data, how = b"", "rst"
+        self.buffer += data
         self._arrived.set()
+        if not data:
+            self._loop.remove_reader(self._sock)
+            if not self.left.done():
+                self.left.set_result(how)
 
     async def more(self) -> bool:
         """Wait for further bytes in the buffer; False if the client left."""
@@ -89,10 +92,11 @@ class Connection:
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_WR)
 
-    async def close(self, *, reset: bool = False) -> None:
-        """Close with a FIN, or with a RST."""
-        self._reader.cancel()  # before the close, or the selector keeps a dead descriptor
-        await asyncio.wait({self._reader})
+    def close(self, *, reset: bool = False) -> None:
+        """Close with a FIN, or with a RST. Closing twice does nothing."""
+        if self._sock.fileno() < 0:
+            return
+        self._loop.remove_reader(self._sock)  # before the close, or the selector keeps a dead descriptor
         if reset:
             with contextlib.suppress(OSError):
                 self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

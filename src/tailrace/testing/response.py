@@ -186,7 +186,7 @@ class Response:
             return
         self.closes = True
         if step.how == "rst":
-            await self._connection.close(reset=True)
+            self._connection.close(reset=True)
         elif step.how == "cut":
             await self._promise_more()
         else:

@@ -260,31 +260,40 @@ class FakeServer:
     async def _main(self, listeners: list[socket.socket], ready: threading.Event) -> None:
         self._loop = asyncio.get_running_loop()
         self._slots = asyncio.Semaphore(self.parallel) if self.parallel else None
-        accepting = [asyncio.create_task(self._accept(listener)) for listener in listeners]
+        for listener in listeners:
+            listener.setblocking(False)
+            self._loop.add_reader(listener, self._accept, listener)
         ready.set()
         await self._stopping.wait()
-        for task in accepting:
-            task.cancel()
-        await asyncio.wait(accepting)
+        for listener in listeners:
+            self._loop.remove_reader(listener)
+            listener.close()
         self._drop()
         if self._serving:
             await asyncio.wait(self._serving)
-        for listener in listeners:
-            listener.close()
 
-    async def _accept(self, listener: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        listener.setblocking(False)
-        while True:
-            sock, _ = await loop.sock_accept(listener)
-            task = loop.create_task(self._serve(sock))
-            self._serving.add(task)
-            task.add_done_callback(self._serving.discard)
-
-    async def _serve(self, sock: socket.socket) -> None:
+    def _accept(self, listener: socket.socket) -> None:
+        # A callback, not a task: a task cancelled with an accepted socket in its hands would leak it.
+        try:
+            sock, _ = listener.accept()
+        except OSError:
+            return
         connection = Connection(sock)
         with self._board.change():
             self._connections += 1
+        task = asyncio.get_running_loop().create_task(self._serve(connection))
+        self._serving.add(task)
+        task.add_done_callback(lambda task: self._served(task, connection))
+
+    def _served(self, task: asyncio.Task[None], connection: Connection) -> None:
+        self._serving.discard(task)
+        connection.close()
+        if not task.cancelled() and (exc := task.exception()) is not None:
+            self.errors.append(exc)
+        with self._board.change():
+            self._connections -= 1
+
+    async def _serve(self, connection: Connection) -> None:
         try:
             await self._requests(connection)
         except ClientLeft:
@@ -293,10 +302,6 @@ class FakeServer:
             body = str(exc).encode()
             with contextlib.suppress(ClientLeft):
                 await connection.send(head(400, [("Content-Length", str(len(body))), ("Connection", "close")]) + body)
-        finally:
-            await connection.close()
-            with self._board.change():
-                self._connections -= 1
 
     async def _requests(self, connection: Connection) -> None:
         while (record := await read_request(connection)) is not None:

@@ -398,7 +398,7 @@ def split(sizes: Sequence[int] = (), *, every: int | None = None) -> Step:
         sizes: The sizes of the first pieces, in bytes.
         every: The size of all pieces after these; None sends the rest whole.
     """
-    if any(size < 1 for size in (*sizes, every or 1)):
+    if any(size < 1 for size in (*sizes, 1 if every is None else every)):
         raise ValueError("split(): a piece has at least one byte")
     if not sizes and every is None:
         raise ValueError("split() needs sizes: split([3, 1, 4]) or split(every=1)")
