@@ -134,6 +134,8 @@ class ChunkDecoder:
             self._take(chunk, events)
         if self._sse.overflow and not self.ended:
             self._end(faults.too_long(self._limit), events)
+        if self.ended and self.surplus:
+            self._note_surplus(events)
         return events
 
     def eof(self) -> list[Event]:
@@ -241,6 +243,11 @@ class ChunkDecoder:
             ended = msgspec.structs.replace(ended, warnings=(*ended.warnings, warning))
         self.ended = True
         events.append(ended)
+
+    def _note_surplus(self, events: list[Event]) -> None:
+        if events and isinstance(events[-1], Ended):
+            warning = f"{self.surplus} events after the end of the answer were dropped"
+            events[-1] = msgspec.structs.replace(events[-1], warnings=(*events[-1].warnings, warning))
 
     def _salvage(self, payload: bytes, events: list[Event]) -> None:
         try:
