@@ -22,7 +22,7 @@ from tailrace.types import (
     ProcessResponse,
     ShowResponse,
 )
-from tailrace.wire.faults import error_text
+from tailrace.wire.faults import advice, error_text
 
 __all__ = ["Backend", "Decoder", "WireExchange", "open_patiently", "raise_for_status"]
 
@@ -152,14 +152,14 @@ async def raise_for_status(exchange: HttpExchange) -> None:
     text = _body_text(body) or _EMPTY.get(exchange.status, "") or f"HTTP {exchange.status} without a word"
     status = exchange.status
     if status == 404 and "model" in text:
-        raise errors.ModelNotFoundError(text, status)
+        raise errors.ModelNotFoundError(text, status, hint="pull it first, or name one of those that list() shows")
     if status in (429, 503):
         error = errors.BusyError(text, status)
         error.retry_after = _seconds(exchange.headers.get("Retry-After", ""))
         raise error
     if status == 501:
         raise errors.UnsupportedError(text, status)
-    raise errors.ResponseError(text, status)
+    raise errors.ResponseError(text, status, hint=advice(text))
 
 
 _EMPTY = {

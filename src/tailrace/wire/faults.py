@@ -7,7 +7,7 @@ from typing import Any
 
 from tailrace.events import Ended, Fault, Outcome, Usage
 
-__all__ = ["Surrogates", "bad_data", "error_text", "from_error", "loads", "too_long", "truncated"]
+__all__ = ["Surrogates", "advice", "bad_data", "error_text", "from_error", "loads", "too_long", "truncated"]
 
 _SHOWN = 200  # bytes of a bad line shown in an error: enough to see what it is, not enough to flood a log
 
@@ -50,8 +50,26 @@ def error_text(error: Any) -> str:
 
 def from_error(error: Any, status_code: int = -1, usage: Usage | None = None) -> Ended:
     """The server said, inside the stream, that it failed."""
-    fault = Fault("ResponseError", error_text(error), status_code)
-    return Ended(Outcome.FAILED, fault=fault, usage=usage)
+    text = error_text(error)
+    return Ended(Outcome.FAILED, fault=Fault("ResponseError", text, status_code, advice(text)), usage=usage)
+
+
+def advice(text: str) -> str:
+    """What to do about a server's error; empty if its text says it all."""
+    return _DIED if any(sign in text for sign in _DEATHS) else ""
+
+
+_DEATHS = (  # what Ollama says when the process that runs the model crashed or was killed, and its engine before that
+    "error was encountered while running the model",
+    "has terminated",
+    "unexpectedly stopped",
+    "out of memory",
+    "more system memory",
+)
+_DIED = (
+    "the model's process died, most often for want of memory: try a smaller model or a smaller num_ctx; "
+    "the server's log has the cause"
+)
 
 
 def loads(line: bytes) -> tuple[list[Any], int]:
