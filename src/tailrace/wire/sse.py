@@ -69,6 +69,8 @@ class SSEDecoder:
             data = self._normalise(data)
         events: list[ServerSentEvent] = []
         for line in self._lines.feed(data):
+            if self._too_much:
+                break
             if not line:
                 if self._data or self._type or self._id is not None:
                     self._dispatch(events)
