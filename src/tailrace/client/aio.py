@@ -141,7 +141,8 @@ class AsyncClient(BaseClient):
         answer = AsyncChatStream(self._chat_run(request))
         if stream:
             return answer
-        return chat_response(await answer.wait(), now())
+        async with answer:  # a caller who leaves stops the model, also while its exception is kept
+            return chat_response(await answer.wait(), now())
 
     @overload
     async def generate(
@@ -282,7 +283,8 @@ class AsyncClient(BaseClient):
         answer = AsyncGenerateStream(self._generate_run(request))
         if stream:
             return answer
-        return generate_response(await answer.wait(), now())
+        async with answer:
+            return generate_response(await answer.wait(), now())
 
     async def embed(
         self,
@@ -483,8 +485,9 @@ class AsyncClient(BaseClient):
         if stream:
             return lines
         last = ProgressResponse()
-        async for line in lines:
-            last = line
+        async with lines:
+            async for line in lines:
+                last = line
         return last
 
     async def create_blob(self, path: str | os.PathLike[str]) -> str:

@@ -142,7 +142,8 @@ class Client(BaseClient):
         answer = ChatStream(self._chat_run(request))
         if stream:
             return answer
-        return chat_response(answer.wait(), now())
+        with answer:  # a caller who leaves stops the model, also while its exception is kept
+            return chat_response(answer.wait(), now())
 
     @overload
     def generate(
@@ -283,7 +284,8 @@ class Client(BaseClient):
         answer = GenerateStream(self._generate_run(request))
         if stream:
             return answer
-        return generate_response(answer.wait(), now())
+        with answer:
+            return generate_response(answer.wait(), now())
 
     def embed(
         self,
@@ -482,8 +484,9 @@ class Client(BaseClient):
         if stream:
             return lines
         last = ProgressResponse()
-        for line in lines:
-            last = line
+        with lines:
+            for line in lines:
+                last = line
         return last
 
     def create_blob(self, path: str | os.PathLike[str]) -> str:
