@@ -1,0 +1,80 @@
+"""Chunks per second of a client, wall and CPU, on the same replay.
+
+Three feeds: `burst`, the whole answer in one send; `sends`, one send a chunk, as fast as the server can; `paced`, one
+send a millisecond, so that each chunk is waited for. What a fast model costs its reader lies between the last two.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Any
+
+from benchmarks.answers import ndjson, sse, words
+from benchmarks.common import Contestant, contestants, in_turns, ratio, report, shown, spread, table
+from tailrace.testing import FakeOllama, FakeOpenAI, FakeServer, say
+
+EVERY = 0.001
+WIRES = {"ollama": ("tailrace", "ollama-python"), "openai": ("tailrace", "openai-python")}
+MODES = ("sync", "async")
+
+
+def run(*, quick: bool) -> None:
+    """Measure and print."""
+    rounds, chunks, paced = (1, 200, 50) if quick else (9, 20_000, 1_000)
+    feeds = {"burst": chunks, "sends": chunks, "paced": paced}
+    cases = [(wire, library, mode) for wire, libraries in WIRES.items() for mode in MODES for library in libraries]
+    seen: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    with ExitStack() as stack:
+        urls = {(wire, feed): _serve(stack, wire, feed, n) for wire in WIRES for feed, n in feeds.items()}
+        readers = stack.enter_context(contestants("readers", [(library, mode) for _, library, mode in cases]))
+        for number in range(-1, rounds):  # the first round warms up
+            for feed, pieces in feeds.items():
+                for case, reader in in_turns(list(zip(cases, readers, strict=True)), number):
+                    result = _read(reader, case, urls[case[0], feed], pieces)
+                    if number >= 0:
+                        seen.setdefault((feed, *case), []).append(result)
+    _print(seen, feeds, quick)
+
+
+def _serve(stack: ExitStack, wire: str, feed: str, chunks: int) -> str:
+    server: FakeServer = stack.enter_context(FakeOllama() if wire == "ollama" else FakeOpenAI())
+    pieces = words(chunks)
+    if feed == "paced":
+        server.always(say(*pieces, every=EVERY))
+    else:
+        server.replay(ndjson(pieces) if wire == "ollama" else sse(pieces), burst=feed == "burst")
+    return server.url
+
+
+def _read(reader: Contestant, case: tuple[str, str, str], url: str, pieces: int) -> dict[str, Any]:
+    wire, library, _ = case
+    through_openai = wire == "openai" and library == "tailrace"
+    result = reader.ask(url=f"openai:{url}/v1" if through_openai else url, chats=1)
+    wanted = sum(map(len, words(pieces)))
+    if result["characters"] != wanted:  # a contestant that loses text has not run the same race
+        raise RuntimeError(f"{case} read {result['characters']} characters of {wanted}")
+    return result
+
+
+def _print(seen: dict[tuple[str, ...], list[dict[str, Any]]], feeds: dict[str, int], quick: bool) -> None:
+    results, rows = [], []
+    for (feed, wire, library, mode), runs in seen.items():
+        rates = {clock: [feeds[feed] / result[clock] for result in runs] for clock in ("wall", "cpu")}
+        others = seen[feed, wire, WIRES[wire][1], mode]
+        times = {c: ratio([o[c] for o in others], [r[c] for r in runs]) for c in ("wall", "cpu")}
+        result = {"feed": feed, "wire": wire, "library": library, "mode": mode, "chunks": feeds[feed]}
+        figures = {f"per_{clock}_second": spread(values) for clock, values in rates.items()}
+        results.append(result | figures | {f"times_{clock}": value for clock, value in times.items()})
+        own = library != WIRES[wire][1]
+        rows.append(
+            [
+                f"{feed:6} {mode:6} {wire:7} {library}",
+                "-" if feed == "paced" else shown(figures["per_wall_second"]),
+                shown(figures["per_cpu_second"]),
+                f"{times['wall']['median']:.1f}" if own and feed != "paced" else "",
+                shown(times["cpu"], ".1f") if own else "",
+            ]
+        )
+    rows.sort()
+    table(["feed, mode, wire, library", "chunks/s", "chunks/CPU s", "times, wall", "times, CPU"], rows)
+    report("client", quick=quick, results=results)

@@ -1,0 +1,179 @@
+"""What all benchmarks share: contestants in processes of their own, medians, tables and the line of JSON."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import tailrace
+
+ROOT = Path(__file__).resolve().parents[1]
+LIMIT = 120.0  # seconds a contestant has for one answer; then it is killed and the run fails
+_PACKAGES = ("tailrace", "aiohttp", "msgspec", "ollama", "httpx", "openai", "xllamacpp")
+
+
+class Skipped(Exception):  # noqa: N818 - not an error
+    """This benchmark cannot run here; the message says why."""
+
+
+class Contestant:
+    """A program of `benchmarks` in a process of its own, asked by lines of JSON."""
+
+    def __init__(self, module: str, *arguments: str) -> None:
+        self.name = " ".join(arguments)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", f"benchmarks.{module}", *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=ROOT,
+            env=environment(),
+            text=True,
+        )
+
+    def tell(self, **request: Any) -> None:
+        """Send a request."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+
+    def hear(self) -> dict[str, Any]:
+        """Return its answer.
+
+        Raises:
+            RuntimeError: It died, or took too long and was killed.
+        """
+        assert self._process.stdout is not None
+        timer = threading.Timer(LIMIT, self._process.kill)
+        timer.start()
+        try:
+            line = self._process.stdout.readline()
+        finally:
+            timer.cancel()
+        if not line:
+            raise RuntimeError(f"{self.name} ended with code {self._process.wait()} or was killed after {LIMIT:g} s")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def ask(self, **request: Any) -> dict[str, Any]:
+        """Send a request and return the answer."""
+        self.tell(**request)
+        return self.hear()
+
+    def stop(self) -> None:
+        """End it."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process.stdout.close()
+
+
+@contextmanager
+def contestants(module: str, names: Sequence[Sequence[str]]) -> Iterator[list[Contestant]]:
+    """Start one process for each, and end them all."""
+    with ExitStack() as stack:
+        started = []
+        for arguments in names:
+            contestant = Contestant(module, *arguments)
+            stack.callback(contestant.stop)
+            started.append(contestant)
+        yield started
+
+
+def environment() -> dict[str, str]:
+    """The environment of a contestant: the same tailrace as ours, and nothing that leads it elsewhere."""
+    source = str(Path(tailrace.__file__).resolve().parents[1])
+    kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    return {**kept, "PYTHONPATH": source, "OPENAI_API_KEY": "none"}
+
+
+def in_turns(items: Sequence[Any], number: int) -> list[Any]:
+    """The items, each round beginning with another one."""
+    first = number % len(items)
+    return [*items[first:], *items[:first]]
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Median and range."""
+    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
+
+
+def ratio(values: Sequence[float], others: Sequence[float]) -> dict[str, float]:
+    """Median and range of the ratios of each round."""
+    return spread([value / other for value, other in zip(values, others, strict=True)])
+
+
+def quantile(values: Sequence[float], q: float) -> float:
+    """The value that the part `q` of the values does not exceed."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(q * len(ordered)))]
+
+
+def shown(value: Mapping[str, float], form: str = ",.0f") -> str:
+    """A median with its range, for a table."""
+    return f"{value['median']:{form}} ({value['min']:{form}} to {value['max']:{form}})"
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table; the first column is text, the others are figures."""
+    widths = [max(len(row[column]) for row in (heads, *rows)) for column in range(len(heads))]
+    for row in (heads, *rows):
+        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        print("  ".join(cells).rstrip(), flush=True)
+
+
+def report(name: str, *, quick: bool, **results: Any) -> None:
+    """Print the line of JSON."""
+    print(json.dumps({"benchmark": name, "quick": quick, "machine": machine(), **_rounded(results)}), flush=True)
+
+
+def _rounded(value: Any) -> Any:
+    """Four digits of each figure: the rest is noise."""
+    if isinstance(value, float):
+        return float(f"{value:.4g}")
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    return [_rounded(item) for item in value] if isinstance(value, list) else value
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            pass
+    versions["tailrace"] = tailrace.__version__  # in a clone the metadata may be older than the source
+    return {
+        "cpu": _cpu(),
+        "cores": os.cpu_count(),
+        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        "system": f"{platform.system()} {platform.release()}",
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "versions": versions,
+    }
+
+
+def _cpu() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

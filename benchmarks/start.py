@@ -1,0 +1,65 @@
+"""How long a program waits before its first line: `import tailrace` beside `import ollama`, in fresh interpreters.
+
+CPU time is what the interpreter itself counted when it was done; `net` is without what an empty program takes.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+import time
+
+from benchmarks.common import ROOT, environment, in_turns, ratio, report, shown, spread, table
+
+_COUNT = "import time; print(time.process_time())"
+_HELP = f"""
+import atexit, sys
+atexit.register(lambda: exec({_COUNT!r}))
+sys.argv = ["tailrace", "--help"]
+from tailrace.cli import main
+sys.exit(main())
+"""
+
+
+def run(*, quick: bool) -> None:
+    """Measure and print."""
+    rounds = 2 if quick else 15
+    programs = {"nothing": _COUNT, **{f"import {name}": f"import {name}; {_COUNT}" for name in ("tailrace", "ollama")}}
+    command = importlib.util.find_spec("tailrace.cli")
+    if command is not None and command.origin is not None:
+        programs["tailrace --help"] = _HELP
+    cpu: dict[str, list[float]] = {name: [] for name in programs}
+    wall: dict[str, list[float]] = {name: [] for name in programs}
+    for number in range(-1, rounds):  # the first round writes what is compiled
+        for name in in_turns(list(programs), number):
+            seconds, used = _start(programs[name])
+            if number >= 0:
+                wall[name].append(seconds * 1000)
+                cpu[name].append(used * 1000)
+    net = {name: [u - n for u, n in zip(used, cpu["nothing"], strict=True)] for name, used in cpu.items()}
+    ratios = {
+        clock: ratio(times["import tailrace"], times["import ollama"])
+        for clock, times in (("cpu", cpu), ("cpu_net", net), ("wall", wall))
+    }
+    results = {name: {"cpu_ms": spread(cpu[name]), "wall_ms": spread(wall[name])} for name in programs}
+    rows = [[name, shown(both["cpu_ms"], ".0f"), shown(both["wall_ms"], ".0f")] for name, both in results.items()]
+    table(["program", "CPU ms", "wall ms"], rows)
+    named = {"cpu": "CPU", "cpu_net": "CPU net", "wall": "wall"}
+    print("import tailrace / import ollama: " + ", ".join(f"{named[c]} {r['median']:.2f}" for c, r in ratios.items()))
+    report("start", quick=quick, rounds=rounds, results=results, ratios=ratios)
+
+
+def _start(program: str) -> tuple[float, float]:
+    """Run a program in a fresh interpreter; its wall and CPU seconds."""
+    begun = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=ROOT,
+        env=environment(),
+    )
+    return time.perf_counter() - begun, float(done.stdout.splitlines()[-1])
