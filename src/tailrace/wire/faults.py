@@ -7,7 +7,7 @@ from typing import Any
 
 from tailrace.events import Ended, Fault, Outcome, Usage
 
-__all__ = ["Surrogates", "advice", "bad_data", "error_text", "from_error", "loads", "too_long", "truncated"]
+__all__ = ["Surrogates", "advice", "bad_data", "error_text", "from_error", "loads", "too_long", "truncated", "whole"]
 
 _SHOWN = 200  # bytes of a bad line shown in an error: enough to see what it is, not enough to flood a log
 
@@ -32,6 +32,13 @@ def truncated(missing: str, detail: str = "") -> Ended:
 
 def error_text(error: Any) -> str:
     """The text of an ``error`` member: a string, an object with ``message``, or a string that holds such JSON."""
+    try:
+        return whole(_text(error))
+    except RecursionError:
+        return "an error that is nested too deeply to be shown"
+
+
+def _text(error: Any) -> str:
     if isinstance(error, str):
         # Ollama hands its runner's body on verbatim, so the text may itself be {"error": {"message": …}}.
         if error.lstrip().startswith("{"):
@@ -40,7 +47,7 @@ def error_text(error: Any) -> str:
             except (ValueError, RecursionError):
                 return error
             if isinstance(inner, dict) and inner.get("error"):
-                return error_text(inner["error"])
+                return _text(inner["error"])
         return error
     if isinstance(error, dict):
         message = error.get("message")
@@ -48,10 +55,11 @@ def error_text(error: Any) -> str:
     return str(error)
 
 
-def from_error(error: Any, status_code: int = -1, usage: Usage | None = None) -> Ended:
-    """The server said, inside the stream, that it failed."""
+def from_error(error: Any, status_code: Any = None, usage: Usage | None = None) -> Ended:
+    """The server said, inside the stream, that it failed; `status_code` is what it sent as such, whatever that is."""
     text = error_text(error)
-    return Ended(Outcome.FAILED, fault=Fault("ResponseError", text, status_code, advice(text)), usage=usage)
+    code = status_code if type(status_code) is int and 100 <= status_code <= 999 else -1
+    return Ended(Outcome.FAILED, fault=Fault("ResponseError", text, code, advice(text)), usage=usage)
 
 
 def advice(text: str) -> str:
@@ -72,11 +80,15 @@ _DIED = (
 )
 
 
-def loads(line: bytes) -> tuple[list[Any], int]:
+def loads(line: bytes, deltas: frozenset[str] = frozenset(), depth: int = 0) -> tuple[list[Any], int]:
     """Reads one or more JSON values from a line the fast decoder refused, mending what can be mended.
 
     Tolerated: a byte order mark, blanks, invalid UTF-8 (each bad byte becomes U+FFFD), lone surrogate escapes, several
     values without a line end between them (Ollama appends some errors so).
+
+    Args:
+        deltas: names of the strings in which half a character may be left for `Surrogates` to join.
+        depth: how many objects deep those are.
 
     Returns:
         The values, and how many characters had to be replaced.
@@ -93,6 +105,7 @@ def loads(line: bytes) -> tuple[list[Any], int]:
     while at < len(text):
         try:
             value, at = decoder.raw_decode(text, at)
+            value = whole(value, deltas, depth)
         except RecursionError:
             raise ValueError("nested too deeply") from None
         values.append(value)
@@ -105,16 +118,36 @@ def _refuse(constant: str) -> Any:
     raise ValueError(f"{constant} is not JSON")
 
 
+def whole(value: Any, deltas: frozenset[str] = frozenset(), depth: int = 0) -> Any:
+    """Replaces halves of characters in a JSON value by U+FFFD; the strings named `deltas`, `depth` deep, are spared."""
+    if isinstance(value, str):
+        return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    if isinstance(value, list):
+        return [whole(item, deltas, depth) for item in value]
+    if isinstance(value, dict):
+        return {
+            whole(name): item
+            if depth > 0 and name in deltas and isinstance(item, str)
+            else whole(item, deltas, depth - 1)
+            for name, item in value.items()
+        }
+    return value
+
+
 class Surrogates:
     """Joins the two halves of a character that the server put into two deltas as lone surrogate escapes.
 
     A half that never finds its other half becomes U+FFFD, so that what leaves us can always be encoded.
+
+    Attributes:
+        replaced: how many did not.
     """
 
-    __slots__ = ("_high",)
+    __slots__ = ("_high", "replaced")
 
     def __init__(self) -> None:
         self._high = ""
+        self.replaced = 0
 
     def mend(self, text: str) -> str:
         """Returns `text` with halves joined; a trailing first half is kept for the next call."""
@@ -123,7 +156,9 @@ class Surrogates:
         if text and "\ud800" <= text[-1] <= "\udbff":
             self._high = text[-1]
             text = text[:-1]
-        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        mended = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        self.replaced += mended.count("\ufffd") - text.count("\ufffd")
+        return mended
 
     @property
     def waiting(self) -> bool:
@@ -133,5 +168,6 @@ class Surrogates:
     def flush(self) -> str:
         """Returns what is left at the end of the stream."""
         rest = "\ufffd" if self._high else ""
+        self.replaced += len(rest)
         self._high = ""
         return rest

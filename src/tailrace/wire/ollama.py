@@ -74,6 +74,7 @@ class _Line(msgspec.Struct, gc=False):
 
 
 _decode = msgspec.json.Decoder(_Line).decode
+_DELTAS = frozenset(("content", "response", "thinking"))
 
 
 class AnswerDecoder:
@@ -89,7 +90,8 @@ class AnswerDecoder:
         self.surplus = 0
         self._lines = LineSplitter(max_line)
         self._limit = max_line
-        self._surrogates = faults.Surrogates()
+        self._text = faults.Surrogates()
+        self._thinking = faults.Surrogates()
         self._reason: str | None = None  # a done_reason seen on a line without done
         self._replaced = 0
 
@@ -97,16 +99,16 @@ class AnswerDecoder:
         """Takes bytes as they came; returns the events they finish, `Ended` last if they hold the ending."""
         events: list[Event] = []
         lines = self._lines.feed(data)
-        mending = self._surrogates.waiting
+        mending = self._mending
         for index, line in enumerate(lines):
             if self.ended:
                 self.surplus += sum(1 for rest in lines[index:] if rest.strip())
                 break
             try:
                 record = _decode(line)
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            except (ValueError, RecursionError):
                 self._salvage(line, lines, index, events)
-                mending = self._surrogates.waiting
+                mending = self._mending
                 continue
             # The line of nearly every token, decided here without a call.
             message = record.message
@@ -124,7 +126,7 @@ class AnswerDecoder:
                 continue
             if mending:
                 self._mend(record)
-                mending = self._surrogates.waiting
+                mending = self._mending
             self._take(record, events)
         if self._lines.overflow and not self.ended:
             self._end(faults.too_long(self._limit), events)
@@ -143,6 +145,8 @@ class AnswerDecoder:
             try:
                 for record in self._records(rest):
                     self._take(record, events)
+            except msgspec.ValidationError as error:
+                self._end(self._bad(error, rest, self._lines.taken), events)
             except ValueError:
                 self._end(faults.truncated("its final record", "the last line is cut in half"), events)
         if not self.ended:
@@ -153,13 +157,16 @@ class AnswerDecoder:
                 self._end(faults.truncated('"done": true'), events)
         return events
 
+    @property
+    def _mending(self) -> bool:
+        return self._text.waiting or self._thinking.waiting
+
     def _take(self, record: _Line, events: list[Event]) -> None:
         if self.ended:
             self.surplus += 1
             return
         if record.error:
-            code = record.status_code if isinstance(record.status_code, int) else -1
-            self._end(faults.from_error(record.error, code), events)
+            self._end(faults.from_error(record.error, record.status_code), events)
             return
         if record.status is not None:
             self._phase(record, events)
@@ -201,12 +208,13 @@ class AnswerDecoder:
             events.append(Prefill(record.processed, record.total))
 
     def _end(self, ended: Ended, events: list[Event]) -> None:
-        rest = self._surrogates.flush()
-        if rest:
-            self._replaced += 1
+        if rest := self._thinking.flush():
+            events.append(ThinkingDelta(rest))
+        if rest := self._text.flush():
             events.append(TextDelta(rest))
-        if self._replaced:
-            warning = f"{self._replaced} invalid characters of the answer were replaced by U+FFFD"
+        replaced = self._replaced + self._thinking.replaced + self._text.replaced
+        if replaced:
+            warning = f"{replaced} invalid characters of the answer were replaced by U+FFFD"
             ended = msgspec.structs.replace(ended, warnings=(*ended.warnings, warning))
         self.ended = True
         events.append(ended)
@@ -223,10 +231,13 @@ class AnswerDecoder:
                 self._take(record, events)
         except ValueError as error:
             offset = self._lines.taken - sum(len(later) + 1 for later in lines[index:])
-            self._end(faults.bad_data(f"not a line of Ollama's protocol ({error})", line, offset), events)
+            self._end(self._bad(error, line, offset), events)
+
+    def _bad(self, error: ValueError, line: bytes, offset: int) -> Ended:
+        return faults.bad_data(f"not a line of Ollama's protocol ({error})", line, offset)
 
     def _records(self, line: bytes) -> list[_Line]:
-        values, replaced = faults.loads(line)
+        values, replaced = faults.loads(line, _DELTAS, 2)
         self._replaced += replaced
         records = [msgspec.convert(value, _Line) for value in values]  # raises ValidationError, a ValueError
         for record in records:
@@ -234,20 +245,14 @@ class AnswerDecoder:
         return records
 
     def _mend(self, record: _Line) -> None:
-        """Lone surrogates only get through the slow decoder, so only its records need mending."""
-        message = record.message
-        if message is not None and message.content:
-            message.content = self._surrogates.mend(message.content)
-        if message is not None and message.thinking:
-            message.thinking = _replace_lone(message.thinking)
+        """Halves of characters only get through the slow decoder, so only its records, and the next, need mending."""
+        for part in (record.message, record):
+            if part is not None and part.thinking:
+                part.thinking = self._thinking.mend(part.thinking)
+        if record.message is not None and record.message.content:
+            record.message.content = self._text.mend(record.message.content)
         if record.response:
-            record.response = self._surrogates.mend(record.response)
-        if record.thinking:
-            record.thinking = _replace_lone(record.thinking)
-
-
-def _replace_lone(text: str) -> str:
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+            record.response = self._text.mend(record.response)
 
 
 def _outcome(reason: str) -> Outcome:
@@ -292,40 +297,48 @@ class ProgressDecoder:
 
     def feed(self, data: bytes) -> list[Event]:
         """Takes bytes as they came; returns the events they finish."""
-        events = self._take(self._lines.feed(data))
+        events: list[Event] = []
+        offset = self._lines.taken
+        for line in self._lines.feed(data):
+            if self.ended:
+                break
+            try:
+                self._take(line, events)
+            except ValueError as error:
+                self._end(self._bad(error, line, offset), events)
+            offset += len(line) + 1
         if self._lines.overflow and not self.ended:
             self._end(faults.too_long(self._limit), events)
         return events
 
     def eof(self) -> list[Event]:
         """The server closed: returns the rest, and an ending if none had come."""
+        events: list[Event] = []
         rest = self._lines.eof()
-        events = self._take([rest] if rest.strip() else [])
+        if rest.strip() and not self.ended:
+            try:
+                self._take(rest, events)
+            except msgspec.ValidationError as error:
+                self._end(self._bad(error, rest, self._lines.taken), events)
+            except ValueError:
+                self._end(faults.truncated('"success"', "the last line is cut in half"), events)
         if not self.ended:
             self._end(faults.truncated('"success"'), events)
         return events
 
-    def _take(self, lines: list[bytes]) -> list[Event]:
-        events: list[Event] = []
-        for line in lines:
-            if self.ended:
+    def _take(self, line: bytes, events: list[Event]) -> None:
+        values, _ = faults.loads(line)
+        for record in [msgspec.convert(value, _Progress) for value in values]:
+            if record.error:
+                self._end(faults.from_error(record.error), events)
                 break
-            try:
-                values, _ = faults.loads(line)
-                records = [msgspec.convert(value, _Progress) for value in values]
-            except ValueError as error:
-                offset = max(self._lines.taken - len(line) - 1, 0)
-                self._end(faults.bad_data(f"not a line of progress ({error})", line, offset), events)
+            events.append(Progress(record.status, record.digest, record.total, record.completed))
+            if record.status == "success":
+                self._end(Ended(Outcome.COMPLETE, reason="success"), events)
                 break
-            for record in records:
-                if record.error:
-                    self._end(faults.from_error(record.error), events)
-                    break
-                events.append(Progress(record.status, record.digest, record.total, record.completed))
-                if record.status == "success":
-                    self._end(Ended(Outcome.COMPLETE, reason="success"), events)
-                    break
-        return events
+
+    def _bad(self, error: ValueError, line: bytes, offset: int) -> Ended:
+        return faults.bad_data(f"not a line of progress ({error})", line, offset)
 
     def _end(self, ended: Ended, events: list[Event]) -> None:
         self.ended = True

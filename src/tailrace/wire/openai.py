@@ -165,7 +165,7 @@ class ChunkDecoder:
     def _take(self, chunk: _Chunk, events: list[Event]) -> None:
         if chunk.error:
             code = chunk.error.get("code") if isinstance(chunk.error, dict) else None
-            self._end(faults.from_error(chunk.error, code if isinstance(code, int) else -1, self._usage), events)
+            self._end(faults.from_error(chunk.error, code, self._usage), events)
             return
         if chunk.prompt_progress is not None:
             events.append(Prefill(chunk.prompt_progress.processed, chunk.prompt_progress.total))
