@@ -87,6 +87,16 @@ class BaseStream(Generic[C]):
         ended = self._run.ended
         return ended.outcome if ended is not None else None
 
+    def reader(self, after: int = 0) -> Reader:
+        """Returns a reader of the run's events, which takes all that came together at once.
+
+        It does not start the run; enter the stream (``with``) or read it otherwise to do that.
+
+        Args:
+            after: number of the last event already seen; 0 reads from the start.
+        """
+        return Reader(self._run, after)
+
     def __repr__(self) -> str:
         state = self.outcome.value if self.outcome is not None else self._run.state.value
         return f"<{type(self).__name__} {self._run.model or 'run'} {state}>"

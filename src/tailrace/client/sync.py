@@ -42,6 +42,15 @@ class Client(BaseClient):
     def close(self) -> None:
         """Nothing is held open between calls; here so that code written for ollama-python runs."""
 
+    def find_upstream(self) -> str:
+        """Looks for the upstream now, rather than at the first call, and returns it; see `upstream`.
+
+        Raises:
+            TailraceError: what was named cannot be one.
+        """
+        portal().run(self._backend())
+        return self.upstream
+
     def __enter__(self) -> Client:
         return self
 
