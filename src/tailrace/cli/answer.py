@@ -1,0 +1,110 @@
+"""Answers: what `chat` and `generate` have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from tailrace.cli.kinds import Format, ModelOption, OneOf, Seconds, gather
+from tailrace.cli.prompt import read_prompt
+from tailrace.cli.session import Session
+from tailrace.i18n import say
+
+__all__ = ["answer", "answer_options"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def answer_options(function: F) -> F:
+    """Gives a command the arguments that answers have."""
+    for decorate in reversed(
+        (
+            click.argument("prompt", nargs=-1, metavar="[PROMPT]"),
+            click.option("-m", "--model", metavar="NAME", help=say("help.model")),
+            click.option("--system", metavar="TEXT", help=say("help.system")),
+            click.option("--upstream", metavar="UPSTREAM", help=say("help.upstream")),
+            click.option(
+                "--option", "options", type=ModelOption(), multiple=True, metavar="NAME=VALUE", help=say("help.option")
+            ),
+            click.option("--format", type=Format(), metavar="json|FILE|SCHEMA", help=say("help.format")),
+            click.option(
+                "--think",
+                type=OneOf(("true", "false", "low", "medium", "high")),
+                metavar="[true|false|low|medium|high]",
+                help=say("help.think"),
+            ),
+            click.option("--json", "as_json", is_flag=True, help=say("help.json")),
+            click.option("--verbose", is_flag=True, help=say("help.verbose")),
+            click.option("--timeout", type=Seconds(), metavar="SECONDS", help=say("help.timeout")),
+        )
+    ):
+        function = decorate(function)
+    return function
+
+
+def answer(
+    session: Session,
+    *,
+    chat: bool,
+    prompt: tuple[str, ...],
+    model: str | None,
+    system: str | None,
+    upstream: str | None,
+    options: tuple[tuple[str, Any], ...],
+    format: Any,
+    think: str | None,
+    as_json: bool,
+    verbose: bool,
+    timeout: float | None,
+) -> int:
+    """Has the model answer, prints what it says, and returns the exit code.
+
+    Raises:
+        TailraceError: there is no answer, or it broke off; what had come has been printed.
+    """
+    text = read_prompt(session, prompt)
+    if text is None:
+        command = "chat" if chat else "generate"
+        session.report(say("usage.no_prompt"), say("usage.give_prompt", command=command))
+        return 2
+
+    from tailrace.cli.upstream import choose_model, client_for, explain_missing
+    from tailrace.client.streams import ChatStream, GenerateStream
+    from tailrace.errors import ModelNotFoundError
+    from tailrace.terminal.figures import summary
+    from tailrace.terminal.printer import AnswerPrinter, JSONPrinter, Printer
+
+    client = client_for(upstream, timeout)
+    name = choose_model(client, model, session)
+    rest: dict[str, Any] = {"think": _think(think), "format": format, "options": gather(options)}
+    stream: ChatStream | GenerateStream
+    if chat:
+        messages = [{"role": "system", "content": system}] if system else []
+        messages.append({"role": "user", "content": text})
+        stream = client.chat(name, messages, stream=True, **rest)
+    else:
+        stream = client.generate(name, text, system=system, stream=True, **rest)
+    printer: Printer = (JSONPrinter if as_json else AnswerPrinter)(session.out, session.err, name)
+    try:
+        with session.stops.over(stream), stream:
+            printer.waiting.start()
+            reader = stream.reader()
+            while events := reader.read():
+                printer.show(events)
+    finally:
+        printer.waiting.stop()
+    try:
+        reply = stream.wait()  # raises what the ending is, if it is an error
+    except ModelNotFoundError as error:
+        raise explain_missing(error, client, name) from error
+    finally:
+        if verbose:
+            for line in summary(stream.reply):
+                session.err.line(line)
+    return session.stops.code if reply.interrupted else 0
+
+
+def _think(word: str | None) -> bool | str | None:
+    return {"true": True, "false": False}.get(word, word) if word is not None else None

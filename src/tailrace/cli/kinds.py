@@ -1,0 +1,158 @@
+"""Kinds of arguments: what each may be, and the one line that says so when it is not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tailrace.i18n import say
+
+__all__ = ["Format", "ModelOption", "OneOf", "Seconds", "gather"]
+
+if TYPE_CHECKING:
+    Kind = click.ParamType[Any]
+else:
+    Kind = click.ParamType  # generic since click 8.4 only
+
+_TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
+
+
+class OneOf(Kind):
+    """One of some words."""
+
+    name = "one of"
+
+    def __init__(self, choices: tuple[str, ...]) -> None:
+        self.choices = choices
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Returns the word."""
+        if value not in self.choices:
+            self.fail(say("usage.choice", value=value, choices=", ".join(self.choices)), param, ctx)
+        return str(value)
+
+
+class Seconds(Kind):
+    """A time in seconds, not negative."""
+
+    name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Returns the number."""
+        try:
+            number = float(value)
+        except ValueError:
+            number = -1.0
+        if not 0 <= number < 1e9:
+            self.fail(say("usage.not_number", value=value), param, ctx)
+        return number
+
+
+class ModelOption(Kind):
+    """``NAME=VALUE``, typed by Ollama's table of options."""
+
+    name = "option"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Any]:
+        """Returns the name and the typed value."""
+        if isinstance(value, tuple):
+            return value[0], value[1]
+        name, equals, text = value.partition("=")
+        name = name.strip()
+        if not equals or not name:
+            self.fail(say("usage.option_form", value=value), param, ctx)
+        kinds = _kinds()
+        if name not in kinds:
+            from difflib import get_close_matches
+
+            near = get_close_matches(name, kinds, n=1)
+            maybe = f"; {say('usage.maybe', names=near[0])}" if near else ""
+            self.fail(say("usage.option_name", name=name) + maybe, param, ctx)
+        try:
+            return name, _typed(kinds[name], text.strip())
+        except ValueError:
+            self.fail(_WRONG[kinds[name]](name, text), param, ctx)
+
+
+_WRONG = {
+    "int": lambda name, value: say("usage.option_int", name=name, value=value),
+    "float": lambda name, value: say("usage.option_float", name=name, value=value),
+    "bool": lambda name, value: say("usage.option_bool", name=name, value=value),
+    "list": lambda name, value: say("usage.option_list", name=name, value=value),
+}
+
+
+def _kinds() -> dict[str, str]:
+    """Returns the kind of each of Ollama's options."""
+    from tailrace.types import Options
+
+    return {
+        name: next(kind for kind in ("int", "float", "bool", "list") if kind in annotation.replace("Sequence", "list"))
+        for name, annotation in Options.__annotations__.items()
+        if not annotation.startswith("ClassVar")
+    }
+
+
+def _typed(kind: str, text: str) -> Any:
+    """Returns the value of an option.
+
+    Raises:
+        ValueError: it is not of its kind.
+    """
+    if kind == "int":
+        return int(text)
+    if kind == "float":
+        number = float(text)
+        if number - number != 0:  # inf and nan are not JSON
+            raise ValueError(text)
+        return number
+    if kind == "bool":
+        if text.lower() not in _TRUE + _FALSE:
+            raise ValueError(text)
+        return text.lower() in _TRUE
+    if not text.startswith("["):
+        return [text]
+    items = json.loads(text)
+    if not all(isinstance(item, str) for item in items):
+        raise ValueError(text)
+    return items
+
+
+def gather(pairs: tuple[tuple[str, Any], ...]) -> dict[str, Any] | None:
+    """Returns options by name; lists that are given several times are joined, of anything else the last counts."""
+    options: dict[str, Any] = {}
+    for name, value in pairs:
+        if isinstance(value, list):
+            options[name] = [*options.get(name, ()), *value]
+        else:
+            options[name] = value
+    return options or None
+
+
+class Format(Kind):
+    """``json``, a file with a JSON Schema, or the schema itself."""
+
+    name = "format"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Returns ``"json"`` or the schema."""
+        if value == "json" or isinstance(value, dict):
+            return value
+        what, text = say("usage.format_inline"), str(value)
+        if not text.lstrip().startswith("{"):
+            what = text
+            try:
+                text = Path(text).read_text(encoding="utf-8-sig")
+            except (OSError, ValueError) as error:
+                reason = getattr(error, "strerror", None) or str(error)
+                self.fail(say("usage.format_file", path=what, reason=reason), param, ctx)
+        try:
+            schema = json.loads(text)
+            if not isinstance(schema, dict):
+                raise ValueError(type(schema).__name__)
+        except (ValueError, RecursionError) as error:
+            self.fail(say("usage.format_json", what=what, reason=error), param, ctx)
+        return schema

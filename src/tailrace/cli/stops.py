@@ -1,0 +1,74 @@
+"""Stops: Ctrl-C and SIGTERM, from the first moment to the last.
+
+While an answer comes, a signal cancels its run and nothing else: the ending then arrives the ordinary way, after all
+the text that came before it. At any other time, and while the other side of a pipe does not take what we write, it
+raises `Stopped`. A second signal ends the process on the spot.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, NoReturn, Protocol
+
+__all__ = ["Stopped", "Stops"]
+
+
+class Stopped(BaseException):
+    """A signal asked us to stop. Not a `KeyboardInterrupt`, because click makes something else of those."""
+
+
+class _Cancellable(Protocol):
+    def cancel(self) -> Any:
+        """Stops it, from a signal handler."""
+
+
+class Stops:
+    """Listens to the signals.
+
+    Attributes:
+        code: the exit code that the signal asks for; 0 before there is one.
+    """
+
+    def __init__(self) -> None:
+        self.code = 0
+        self._stream: _Cancellable | None = None
+        self._blocked = False
+
+    def listen(self) -> None:
+        """Starts listening. A signal that was ignored when we started (nohup, a job in the background) stays so."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._stop)
+
+    def _stop(self, number: int, _frame: FrameType | None) -> None:
+        if self.code:
+            os._exit(128 + number)
+        self.code = 128 + number
+        if self._stream is not None:
+            self._stream.cancel()
+            if not self._blocked:
+                return
+        raise Stopped
+
+    @contextmanager
+    def over(self, stream: _Cancellable) -> Iterator[None]:
+        """While inside, a signal cancels `stream`."""
+        self._stream = stream
+        try:
+            yield
+        finally:
+            self._stream = None
+
+    def blocked(self, is_blocked: bool) -> None:
+        """Told by sinks while they wait for the other side to take something."""
+        self._blocked = is_blocked
+
+    def leave(self) -> NoReturn:
+        """Ends the process after a signal, in order, but without waiting for threads (a name look-up takes long)."""
+        atexit._run_exitfuncs()
+        os._exit(self.code)
