@@ -1,0 +1,69 @@
+"""What the documents claim is so: the state diagram is the table's, links lead somewhere, both READMEs keep step."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [path for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*.md")] if path.is_file()]
+
+
+def test_the_state_diagram_is_drawn_from_the_table() -> None:
+    """docs/architecture.md shows the table as it is."""
+    done = subprocess.run([sys.executable, str(ROOT / "docs" / "state_diagram.py"), "--check"], check=False)
+
+    assert done.returncode == 0, "run: python docs/state_diagram.py"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_links_between_files_lead_somewhere(page: Path) -> None:
+    """Each relative link of a page names a file that is there."""
+    links = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8"))
+    local = [link for link in links if "://" not in link]
+
+    assert [link for link in local if not (page.parent / link).exists()] == []
+
+
+def test_the_chinese_readme_keeps_step() -> None:
+    """Both READMEs have the same code blocks, line for line but for comments, and as many sections."""
+    english = (ROOT / "README.md").read_text(encoding="utf-8")
+    chinese = (ROOT / "README.zh-CN.md").read_text(encoding="utf-8")
+
+    def blocks(text: str) -> list[str]:
+        found = re.findall(r"```\w*\n(.*?)```", text, re.DOTALL)
+        return [re.sub(r"\s*#.*", "", block) for block in found]
+
+    def sections(text: str) -> int:
+        return len(re.findall(r"^#+ ", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE))
+
+    assert (blocks(english), sections(english)) == (blocks(chinese), sections(chinese))
+
+
+def snippets() -> list[str]:
+    """Returns the Python blocks of the README."""
+    return re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+
+
+@pytest.mark.parametrize("number", range(len(snippets())))
+def test_the_readmes_python_runs(number: int) -> None:
+    """Each Python block of the README runs as it is, in a fresh interpreter, against a model server."""
+    import os
+
+    from tailrace.testing import FakeOllama, done, say
+
+    with FakeOllama() as server:
+        server.always(say(*["word "] * 60), done())
+        ran = subprocess.run(
+            [sys.executable, "-W", "error", "-c", snippets()[number]],
+            env={**os.environ, "TAILRACE_UPSTREAM": server.url, "PYTHONUTF8": "1"},
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+
+    assert (ran.returncode, ran.stderr.decode()) == (0, "")
