@@ -7,16 +7,32 @@ from typing import Any
 
 from tailrace.events import Ended, Fault, Outcome, Usage
 
-__all__ = ["Surrogates", "advice", "bad_data", "error_text", "from_error", "loads", "too_long", "truncated", "whole"]
+__all__ = [
+    "Surrogates",
+    "advice",
+    "bad_data",
+    "count",
+    "error_text",
+    "from_error",
+    "loads",
+    "too_long",
+    "truncated",
+    "whole",
+]
 
 _SHOWN = 200  # bytes of a bad line shown in an error: enough to see what it is, not enough to flood a log
 
 
-def bad_data(what: str, line: bytes, offset: int) -> Ended:
+def bad_data(what: str, line: bytes, where: str) -> Ended:
     """The server sent something that its protocol does not have."""
     shown = line[:_SHOWN].decode("utf-8", "replace") + ("…" if len(line) > _SHOWN else "")
-    message = f"{what} at byte {offset} of the answer: {shown!r}"
+    message = f"{what} {where} of the answer: {shown!r}"
     return Ended(Outcome.FAILED, fault=Fault("ProtocolError", message))
+
+
+def count(value: int | None) -> int:
+    """Servers leave zeros out; what no counter can hold was not counted."""
+    return value if value is not None and 0 < value < 1 << 63 else 0
 
 
 def too_long(limit: int) -> Ended:
@@ -33,7 +49,7 @@ def truncated(missing: str, detail: str = "") -> Ended:
 def error_text(error: Any) -> str:
     """The text of an ``error`` member: a string, an object with ``message``, or a string that holds such JSON."""
     try:
-        return whole(_text(error))
+        return str(whole(_text(error)))
     except RecursionError:
         return "an error that is nested too deeply to be shown"
 

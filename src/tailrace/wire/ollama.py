@@ -233,8 +233,8 @@ class AnswerDecoder:
             offset = self._lines.taken - sum(len(later) + 1 for later in lines[index:])
             self._end(self._bad(error, line, offset), events)
 
-    def _bad(self, error: ValueError, line: bytes, offset: int) -> Ended:
-        return faults.bad_data(f"not a line of Ollama's protocol ({error})", line, offset)
+    def _bad(self, error: Exception, line: bytes, offset: int) -> Ended:
+        return faults.bad_data(f"not a line of Ollama's protocol ({error})", line, f"at byte {offset}")
 
     def _records(self, line: bytes) -> list[_Line]:
         values, replaced = faults.loads(line, _DELTAS, 2)
@@ -261,18 +261,13 @@ def _outcome(reason: str) -> Outcome:
 
 def _usage(record: _Line) -> Usage:
     return Usage(
-        prompt_tokens=_count(record.prompt_eval_count),
-        output_tokens=_count(record.eval_count),
-        total_duration=_count(record.total_duration),
-        load_duration=_count(record.load_duration),
-        prompt_duration=_count(record.prompt_eval_duration),
-        output_duration=_count(record.eval_duration),
+        prompt_tokens=faults.count(record.prompt_eval_count),
+        output_tokens=faults.count(record.eval_count),
+        total_duration=faults.count(record.total_duration),
+        load_duration=faults.count(record.load_duration),
+        prompt_duration=faults.count(record.prompt_eval_duration),
+        output_duration=faults.count(record.eval_duration),
     )
-
-
-def _count(value: int | None) -> int:
-    """Zero members are left out on the wire; what no counter can hold was not counted."""
-    return value if value is not None and 0 < value < 1 << 63 else 0
 
 
 class _Progress(msgspec.Struct):
@@ -337,8 +332,8 @@ class ProgressDecoder:
                 self._end(Ended(Outcome.COMPLETE, reason="success"), events)
                 break
 
-    def _bad(self, error: ValueError, line: bytes, offset: int) -> Ended:
-        return faults.bad_data(f"not a line of progress ({error})", line, offset)
+    def _bad(self, error: Exception, line: bytes, offset: int) -> Ended:
+        return faults.bad_data(f"not a line of progress ({error})", line, f"at byte {offset}")
 
     def _end(self, ended: Ended, events: list[Event]) -> None:
         self.ended = True

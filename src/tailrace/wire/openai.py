@@ -76,6 +76,7 @@ class _Chunk(msgspec.Struct, gc=False):
 
 
 _decode = msgspec.json.Decoder(_Chunk).decode
+_DELTAS = frozenset(("content", "reasoning_content", "reasoning", "refusal", "text", "arguments"))
 
 
 class ChunkDecoder:
@@ -91,31 +92,32 @@ class ChunkDecoder:
         self.surplus = 0
         self._sse = SSEDecoder(max_line)
         self._limit = max_line
-        self._fed = 0
+        self._seen = 0
         self._raw = b""  # the first bytes, while it may still be a whole JSON answer instead of a stream
         self._sniffing = True
         self._reason: str | None = None
         self._usage: Usage | None = None
         self._calls: dict[int, _OpenCall] = {}
-        self._surrogates = faults.Surrogates()
+        self._text = faults.Surrogates()
+        self._thinking = faults.Surrogates()
         self._replaced = 0
         self._hidden_error = False
 
     def feed(self, data: bytes) -> list[Event]:
         """Takes bytes as they came; returns the events they finish, `Ended` last if they hold the ending."""
         events: list[Event] = []
-        self._fed += len(data)
         if self._sniffing:
+            if self.ended:
+                return events
             self._raw += data
             start = self._raw.lstrip(b"\xef\xbb\xbf \t\r\n")
-            if not start:
-                return events
-            if start.startswith(b"{"):
+            if not start or start.startswith(b"{"):
                 if len(self._raw) > self._limit:
                     self._end(faults.too_long(self._limit), events)
                 return events
             data, self._raw, self._sniffing = self._raw, b"", False
         for event in self._sse.feed(data):
+            self._seen += 1
             if self.ended:
                 self.surplus += 1
                 continue
@@ -125,11 +127,11 @@ class ChunkDecoder:
                 continue
             try:
                 chunk = _decode(payload)
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            except (ValueError, RecursionError):
                 if payload.strip():
                     self._salvage(payload, events)
                 continue
-            if self._surrogates.waiting:
+            if self._text.waiting or self._thinking.waiting:
                 self._mend(chunk)
             self._take(chunk, events)
         if self._sse.overflow and not self.ended:
@@ -216,11 +218,12 @@ class ChunkDecoder:
     def _count(self, chunk: _Chunk) -> None:
         before = self._usage or Usage()
         usage, timings = chunk.usage or _Usage(), chunk.timings or _Timings()
+        count = faults.count
         self._usage = Usage(
-            prompt_tokens=usage.prompt_tokens
+            prompt_tokens=count(usage.prompt_tokens)
             or before.prompt_tokens
-            or (timings.cache_n or 0) + (timings.prompt_n or 0),
-            output_tokens=usage.completion_tokens or before.output_tokens or timings.predicted_n or 0,
+            or count(timings.cache_n) + count(timings.prompt_n),
+            output_tokens=count(usage.completion_tokens) or before.output_tokens or count(timings.predicted_n),
             total_duration=before.total_duration,
             load_duration=before.load_duration,
             prompt_duration=_ns(timings.prompt_ms) or before.prompt_duration,
@@ -234,12 +237,13 @@ class ChunkDecoder:
         self._end(Ended(_outcome(reason), reason, usage=self._usage, warnings=warnings), events)
 
     def _end(self, ended: Ended, events: list[Event]) -> None:
-        rest = self._surrogates.flush()
-        if rest:
-            self._replaced += 1
+        if rest := self._thinking.flush():
+            events.append(ThinkingDelta(rest))
+        if rest := self._text.flush():
             events.append(TextDelta(rest))
-        if self._replaced:
-            warning = f"{self._replaced} invalid characters of the answer were replaced by U+FFFD"
+        replaced = self._replaced + self._thinking.replaced + self._text.replaced
+        if replaced:
+            warning = f"{replaced} invalid characters of the answer were replaced by U+FFFD"
             ended = msgspec.structs.replace(ended, warnings=(*ended.warnings, warning))
         self.ended = True
         events.append(ended)
@@ -251,12 +255,15 @@ class ChunkDecoder:
 
     def _salvage(self, payload: bytes, events: list[Event]) -> None:
         try:
-            values, replaced = faults.loads(payload)
+            values, replaced = faults.loads(payload, _DELTAS, 5)
             chunks = [msgspec.convert(value, _Chunk) for value in values]
         except ValueError as error:
-            offset = self._fed - len(payload)
+            if self._sniffing and not isinstance(error, msgspec.ValidationError):
+                self._end(faults.truncated("the rest of its JSON"), events)
+                return
             what = f"not a chunk of OpenAI's protocol ({error})"
-            self._end(faults.bad_data(what, payload, max(offset, 0)), events)
+            where = "at byte 0" if self._sniffing else f"in event {self._seen}"
+            self._end(faults.bad_data(what, payload, where), events)
             return
         self._replaced += replaced
         for chunk in chunks:
@@ -266,9 +273,21 @@ class ChunkDecoder:
             self._take(chunk, events)
 
     def _mend(self, chunk: _Chunk) -> None:
+        """Halves of characters only get through the slow decoder, so only its chunks, and the next, need mending."""
         for choice in chunk.choices or ():
-            if choice.delta is not None and choice.delta.content:
-                choice.delta.content = self._surrogates.mend(choice.delta.content)
+            if choice.index != 0:
+                continue
+            if choice.text:
+                choice.text = self._text.mend(choice.text)
+            delta = choice.delta or choice.message
+            if delta is None:
+                continue
+            if delta.content:
+                delta.content = self._text.mend(delta.content)
+            if delta.refusal:
+                delta.refusal = self._text.mend(delta.refusal)
+            if thinking := delta.reasoning_content or delta.reasoning:
+                delta.reasoning, delta.reasoning_content = self._thinking.mend(thinking), None
 
 
 class _OpenCall:
@@ -283,10 +302,10 @@ class _OpenCall:
         self.parts: list[str] = []
 
     def close(self) -> ToolCall:
-        text = "".join(self.parts)
+        text = str(faults.whole("".join(self.parts)))
         try:
             arguments = msgspec.json.decode(text) if text.strip() else {}
-        except (msgspec.MsgspecError, RecursionError):
+        except (ValueError, RecursionError):
             arguments = None
         if not isinstance(arguments, dict):
             return ToolCall(self.name or "", {}, self.id, self.index, invalid=text)
@@ -298,7 +317,7 @@ def _outcome(reason: str) -> Outcome:
 
 
 def _ns(milliseconds: float | None) -> int:
-    return int(milliseconds * 1e6) if milliseconds else 0
+    return int(milliseconds * 1e6) if milliseconds is not None and 0 < milliseconds < 1e12 else 0
 
 
 def _tokens(logprobs: Any) -> list[Any] | None:
