@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tailrace.testing import FakeOllama, done, say
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [path for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*.md")] if path.is_file()]
@@ -50,16 +53,13 @@ def snippets() -> list[str]:
 
 
 @pytest.mark.parametrize("number", range(len(snippets())))
-def test_the_readmes_python_runs(number: int) -> None:
+def test_the_readmes_python_runs(number: int, tmp_path: Path) -> None:
     """Each Python block of the README runs as it is, in a fresh interpreter, against a model server."""
-    import os
-
-    from tailrace.testing import FakeOllama, done, say
-
     with FakeOllama() as server:
         server.always(say(*["word "] * 60), done())
         ran = subprocess.run(
             [sys.executable, "-W", "error", "-c", snippets()[number]],
+            cwd=tmp_path,
             env={**os.environ, "TAILRACE_UPSTREAM": server.url, "PYTHONUTF8": "1"},
             capture_output=True,
             timeout=60,

@@ -27,7 +27,9 @@ TITLES = [
 ]
 WEB = ["FastAPI 流式响应", "Flask 流式响应"]  # another issue's
 
-pytestmark = pytest.mark.skipif(not TUTORIAL.exists(), reason="the tutorial is not beside this clone: ../shared/tutorial.md")
+pytestmark = pytest.mark.skipif(
+    not TUTORIAL.exists(), reason="the tutorial is not beside this clone: ../shared/tutorial.md"
+)
 
 
 def blocks() -> dict[str, str]:
@@ -65,7 +67,11 @@ def test_block_runs_unchanged_on_the_embedded_engine(title: str, model_home: Pat
     }
 
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", ours(code)], env=environment, capture_output=True, timeout=110, check=False
+        [sys.executable, "-W", "error", "-c", ours(code)],
+        env=environment,
+        capture_output=True,
+        timeout=110,
+        check=False,
     )
 
     out, err = done.stdout.decode(), done.stderr.decode()
