@@ -10,6 +10,7 @@ import base64
 import ipaddress
 import os
 import platform
+import re
 import ssl
 import sys
 from collections.abc import Mapping
@@ -36,28 +37,33 @@ _noted = False
 def parse_host(value: str | None) -> str:
     """Returns the base URL that an OLLAMA_HOST value means, by the rules of Ollama's own Go client.
 
-    Unlike there, an address to listen on (``0.0.0.0``, ``::``, no host) becomes the loopback one to connect to.
+    Unlike there, an address to listen on (``0.0.0.0``, ``::``, no host) becomes the loopback one to connect to;
+    credentials and a query are no part of it.
 
     >>> parse_host("example.com")
     'http://example.com:11434'
     >>> parse_host("https://example.com/path/")
     'https://example.com:443/path'
     """
-    text = (value or "").strip().strip("\"'").strip()
+    text = _trimmed(value)
     scheme, found, rest = text.partition("://")
     default = {"http": "80", "https": "443"}.get(scheme, "11434") if found else "11434"
     if not found:
         scheme, rest = "http", text
         if text == "ollama.com":
             scheme, rest = "https", "ollama.com:443"
-    authority, _, path = rest.partition("/")
-    host, port = _split(authority, default)
-    if not (port.isascii() and port.isdigit() and int(port) <= 65535):
+    authority, _, path = re.split("[?#]", rest, maxsplit=1)[0].partition("/")
+    host, port = _split(authority.rpartition("@")[2], default)
+    if not (port.isascii() and port.isdigit() and len(port) < 6 and int(port) <= 65535):
         port = default
     if ":" in host:
         host = f"[{host}]"
     path = path.strip("/")
     return f"{scheme.lower()}://{host}:{port}" + (f"/{path}" if path else "")
+
+
+def _trimmed(value: str | None) -> str:
+    return (value or "").strip().strip("\"'").strip()
 
 
 def _split(authority: str, default_port: str) -> tuple[str, str]:
@@ -100,9 +106,9 @@ class Resolver:
         follow_redirects: bool = True,
     ) -> None:
         self.upstream = (upstream or os.environ.get("TAILRACE_UPSTREAM") or "").strip()
-        host = os.environ.get("OLLAMA_HOST", "").strip()
+        host = _trimmed(os.environ.get("OLLAMA_HOST"))
         if not self.upstream and host:
-            self.upstream = parse_host(host)
+            self.upstream = f"ollama:{host}"
         self.headers = {
             "user-agent": f"tailrace/{__version__} ({platform.machine()} {platform.system().lower()})"
             f" Python/{platform.python_version()}",
@@ -149,15 +155,17 @@ class Resolver:
             from tailrace.backends.openai import OpenAIBackend
 
             url = upstream.removeprefix("openai:")
-            if "://" not in url:
-                raise errors.RequestError(f"not an upstream: {upstream!r}", hint="write openai:http://host:port/v1")
+            if not url.lower().startswith(("http://", "https://")):
+                raise errors.RequestError(
+                    f"not an upstream: {_credentials(upstream)[0]!r}", hint="write openai:http://host:port/v1"
+                )
             return OpenAIBackend(self._http(*_credentials(url.rstrip("/")), openai=True))
         if upstream.startswith("ollama:"):
             upstream = upstream.removeprefix("ollama:")
         scheme = upstream.partition("://")[0] if "://" in upstream else "http"
         if scheme.lower() not in ("http", "https"):
             raise errors.RequestError(
-                f"not an upstream: {upstream!r}",
+                f"not an upstream: {_credentials(upstream)[0]!r}",
                 hint="write http://host:port, openai:http://host:port/v1, embedded: or embedded:/path/model.gguf",
             )
         from tailrace.backends.ollama import OllamaBackend
