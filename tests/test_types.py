@@ -329,7 +329,7 @@ class Colour(enum.Enum):
 
 class Model(pydantic.BaseModel):
     name: str
-    alias: int | None = pydantic.Field(None, alias="@alias")
+    alias: int | None = pydantic.Field(default=None, alias="@alias")
     none: int | None = None
 
 
@@ -353,7 +353,7 @@ class Data:
         (types.Message("user", "a"), {"role": "user", "content": "a"}),
         (types.ToolParameters(defs={"a": {}}), {"type": "object", "$defs": {"a": {}}}),
         (Model.model_validate({"name": "a", "@alias": 1}), {"name": "a", "@alias": 1}),
-        ([Model(name="a")], [{"name": "a"}]),
+        ([Model.model_validate({"name": "a"})], [{"name": "a"}]),
         (ollama.Options(seed=1), {"seed": 1}),
         (ollama.Message(role="user", content="a"), {"role": "user", "content": "a"}),
         (Data(1, ["a"]), {"a": 1, "b": ["a"]}),
