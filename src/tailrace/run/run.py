@@ -147,6 +147,7 @@ class Run:
             return
         _live.add(self)
         self._task = loop.create_task(self._own(), name=f"tailrace {self.id}")
+        self._task.add_done_callback(self._never_began)
         self._arm()
         self._watch_readers()
 
@@ -185,6 +186,15 @@ class Run:
                 self._exchange = None
                 self._task = None
                 self._release()
+
+    def _never_began(self, _task: asyncio.Task[None]) -> None:
+        """An owner that an outsider cancels before its first step never runs, its ``finally`` no more than the rest."""
+        if not self._released:
+            self._decide(Ended(Outcome.CANCELLED))
+            self._disarm()
+            self._seal()
+            self._task = None
+            self._release()
 
     async def _close(self, exchange: Exchange) -> None:
         if self._verdict["ended"].outcome.finished:
