@@ -76,9 +76,15 @@ class OllamaBackend:
                 report(Signal.CONNECT)
                 return await http.open("POST", path, payload, connected=lambda: report(Signal.SENT))
 
-            async with _Watch(self, model, report):
-                exchange = await open_patiently(send, report)
-            return WireExchange(exchange, decoder(), confirms=self.confirms)
+            exchange = None
+            try:
+                async with _Watch(self, model, report):
+                    exchange = await open_patiently(send, report)
+            except BaseException:
+                if exchange is not None:  # cancelled when it stood already, while the watch was ending
+                    exchange.abort()
+                raise
+            return WireExchange(exchange, decoder(), "application/x-ndjson", confirms=self.confirms)
 
         return open
 
