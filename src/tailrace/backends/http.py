@@ -27,7 +27,7 @@ _ERROR_TIME = 5.0  # seconds that an error's body may take
 _REDIRECTS = 5
 _FINISH = 0.25  # seconds a server gets to end its side after its final record
 _INFLATE = 256 * 1024  # bytes inflated at a time, so that a bomb meets the line limit before it fills memory
-_BOMB_RATIO, _BOMB_FLOOR = 1000, 64 * 1024 * 1024
+_BOMB_RATIO, _BOMB_FLOOR = 1000, 16 * 1024 * 1024
 
 _CONNECT_HINT = "start Ollama (`ollama serve`), or name another upstream with TAILRACE_UPSTREAM or OLLAMA_HOST"
 
@@ -94,10 +94,19 @@ class Http:
             if location is None or not self._follow:
                 return exchange
             exchange.abort()
-            target = urljoin(url, location)
+            target = self._target(url, location)
             headers = self._headers_after_redirect(url, target, headers)
             url = target
         raise errors.NotModelServerError(f"{self.name} redirects in circles", 310)
+
+    def _target(self, url: str, location: str) -> str:
+        try:
+            target = urljoin(url, location)
+            if urlsplit(target).scheme in ("http", "https") and (urlsplit(target).port or 1):
+                return target
+        except ValueError:
+            pass  # no address, or a port that is none
+        raise errors.NotModelServerError(f"{self.name} redirects to {location!r}, which is no address", 302)
 
     def _headers_after_redirect(self, url: str, target: str, headers: dict[str, str]) -> dict[str, str]:
         old, new = urlsplit(url), urlsplit(target)
@@ -214,6 +223,29 @@ class HttpExchange:
         self._inflate = _inflater(response.headers.get("Content-Encoding", ""), http.name)
         self.read_any = response.content.readany
         self._finished = False
+        self._lost: BaseException | None = None
+        self._watch_connection()
+
+    def _watch_connection(self) -> None:
+        """Ends the body when its connection is gone, for aiohttp forgets to after what its parser cannot read."""
+        connection = self._response.connection
+        protocol = connection.protocol if connection is not None else None
+        if protocol is None:
+            return
+
+        def on_closed(closed: asyncio.Future[None] | None) -> None:
+            if closed is not None and not closed.cancelled():
+                closed.exception()  # looked at, or asyncio complains that nobody did
+            content = self._response.content
+            if not content.is_eof() and content.exception() is None:
+                self._lost = protocol.exception() or aiohttp.ServerDisconnectedError()
+                content.feed_eof()  # what had come before is still read
+
+        closed = protocol.closed
+        if closed is None:
+            on_closed(None)
+        else:
+            closed.add_done_callback(on_closed)
 
     @property
     def redirect(self) -> str | None:
@@ -227,8 +259,14 @@ class HttpExchange:
             TruncatedError: the connection broke before the body's end.
             ProtocolError: the body is not framed or packed as its headers say.
         """
+        inflate = self._inflate
+        if inflate is not None and inflate.rest:
+            await asyncio.sleep(0)  # others get their turn while much is unpacked out of little
+            return inflate.take()
         try:
             data = await self.read_any()
+            if not data and self._lost is not None:
+                raise self._lost
         except (aiohttp.ClientPayloadError, aiohttp.ClientConnectionError, OSError) as error:
             inner = error.__cause__ or error
             if isinstance(inner, aiohttp.http_exceptions.TransferEncodingError) and "Bad chunk" in str(inner):
@@ -238,8 +276,8 @@ class HttpExchange:
             ) from error
         except aiohttp.http_exceptions.HttpProcessingError as error:
             raise _protocol_error(self._http.name, error) from error
-        if self._inflate is not None:
-            return self._inflate.feed(data) if data else self._inflate.eof()
+        if inflate is not None:
+            return inflate.feed(data) if data else inflate.eof()
         return data
 
     async def read_all(self, limit: int = 64 * 1024 * 1024) -> bytes:
@@ -273,7 +311,9 @@ class HttpExchange:
 
     def at_eof(self) -> bool:
         """True once the whole body was read."""
-        return self._response.content.at_eof() and (self._inflate is None or not self._inflate.pending)
+        if self._lost is not None or (self._inflate is not None and self._inflate.pending):
+            return False  # one more read tells
+        return self._response.content.at_eof()
 
     def half_close(self) -> bool:
         """Ends our side only; False where that is impossible (TLS) or the connection is gone."""
@@ -307,34 +347,47 @@ class HttpExchange:
 
 
 class _Inflater:
-    """Unpacks gzip and deflate as it comes, bounded in ratio."""
+    """Unpacks gzip and deflate as it comes, bounded in ratio, and a piece at a time.
+
+    Attributes:
+        rest: packed bytes that wait until what came out before them is taken.
+        pending: True until the end of the body was told by `eof`.
+    """
 
     def __init__(self, name: str, window: int) -> None:
         self._name = name
         self._window = window
         self._packed = self._unpacked = 0
         self._z = zlib.decompressobj(window)
+        self.rest = b""
         self.pending = False
 
     def feed(self, data: bytes) -> bytes:
+        """Takes packed bytes, returns the first piece of what they hold."""
         self._packed += len(data)
-        out: list[bytes] = []
+        self.rest = data
+        self.pending = True
+        return self.take()
+
+    def take(self) -> bytes:
+        """Returns the next piece; empty if the bytes fed finish none."""
+        piece = b""
         try:
-            while data:
-                out.append(self._z.decompress(data, _INFLATE))
-                self._unpacked += len(out[-1])
-                if self._unpacked > _BOMB_FLOOR and self._unpacked > _BOMB_RATIO * self._packed:
-                    raise errors.ProtocolError(f"{self._name} sent a decompression bomb")
-                data = self._z.unconsumed_tail
+            while self.rest and not piece:
+                piece = self._z.decompress(self.rest, _INFLATE)
+                self.rest = self._z.unconsumed_tail
                 if self._z.eof:  # gzip members may follow each other
-                    data = self._z.unused_data
+                    self.rest = self._z.unused_data
                     self._z = zlib.decompressobj(self._window)
         except zlib.error as error:
             raise errors.ProtocolError(f"{self._name} sent bytes that do not unpack: {error}") from error
-        self.pending = True
-        return b"".join(out)
+        self._unpacked += len(piece)
+        if self._unpacked > _BOMB_FLOOR and self._unpacked > _BOMB_RATIO * (self._packed - len(self.rest)):
+            raise errors.ProtocolError(f"{self._name} sent a decompression bomb")
+        return piece
 
     def eof(self) -> bytes:
+        """The body ended."""
         self.pending = False
         return b""
 
