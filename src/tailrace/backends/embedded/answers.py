@@ -76,12 +76,18 @@ class Answer:
         error: what the engine refused or failed with, as status and text; nothing follows it.
         spoken: a token has been passed on, so statuses of errors no longer matter.
         final: the last record, once it has come.
+        processed: tokens of the prompt that have been evaluated.
+        total: tokens of the prompt.
+        pieces: pieces of text that have come out.
     """
 
     def __init__(self, model: str, *, chat: bool, load_ns: int, started_ns: int) -> None:
         self.error: Fault | None = None
         self.spoken = False
         self.final: dict[str, Any] | None = None
+        self.processed = 0
+        self.total = 0
+        self.pieces = 0
         self._model = model
         self._chat = chat
         self._load_ns = load_ns
@@ -96,8 +102,8 @@ class Answer:
             self.error = _engine_fault(record.error)
             return []
         if record.prompt_progress is not None:
-            progress = record.prompt_progress
-            return [{"status": "prefill", "processed": progress.processed, "total": progress.total}]
+            self.processed, self.total = record.prompt_progress.processed, record.prompt_progress.total
+            return [{"status": "prefill", "processed": self.processed, "total": self.total}]
         out: list[dict[str, Any]] = []
         for choice in record.choices:
             self._take(choice, out)
@@ -124,6 +130,7 @@ class Answer:
                 self._collect(part)
         logprobs = _logprobs(choice.logprobs)
         if text or thinking or logprobs:
+            self.pieces += 1
             out.append(self._record(text, thinking, logprobs=logprobs))
         if choice.finish_reason:
             self._reason = "length" if choice.finish_reason == "length" else "stop"

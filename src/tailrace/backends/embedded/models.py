@@ -39,8 +39,8 @@ __all__ = [
 DEFAULT_MODEL = "smollm2:135m"
 DEFAULT_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 DEFAULT_SIZE = 98_362_432
-# As a Modelfile's PARAMETER lines would: so small a model may babble on until its context is full. `num_predict=-1` in a
-# request lets it; an answer cut here ends as `length`.
+# As a Modelfile's PARAMETER lines would: so small a model may babble on until its context is full. `num_predict=-1` in
+# a request lets it; an answer cut here ends as `length`.
 DEFAULT_OPTIONS = {"num_predict": 512}
 DEFAULT_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 

@@ -37,6 +37,7 @@ class Loaded:
         users: requests that hold it, the queued ones too; it is never unloaded while there are any.
         draining: another load waits for it to become idle, so newcomers queue up behind that.
         expires: when it will be unloaded, seconds since 1970.
+        last_cancelled: how far the engine had got with the last request whose client left.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -45,6 +46,7 @@ class Loaded:
         self.draining = False
         self.used = time.monotonic()
         self.expires = time.time() + KEEP_ALIVE
+        self.last_cancelled: dict[str, int] | None = None
         self.idle = asyncio.Event()
         self.running: set[Job] = set()
         self.waiting: collections.deque[Job] = collections.deque()

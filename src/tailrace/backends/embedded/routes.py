@@ -124,12 +124,13 @@ class Routes:
         out = {}
         for loaded in list(self._pool.loaded.values()):
             slots = await asyncio.to_thread(loaded.engine.get, "/slots")
-            out[loaded.engine.model.name] = [{"id": slot["id"], "busy": slot["is_processing"]} for slot in slots]
+            busy = [bool(slot["is_processing"]) for slot in slots]
+            out[loaded.engine.model.name] = {"busy": busy, "last_cancelled": loaded.last_cancelled}
         exchange.json(out)
 
     async def _show(self, exchange: Exchange) -> None:
         body: NamedBody = requests.decode(exchange.body, NamedBody)
-        model = await _find(body.called())
+        model = _find(body.called())
         facts = self._pool.facts.get(model.path)
         if facts is None:  # what a model can do is only known to the engine, and only once it has loaded it
             loaded = await exchange.unless_gone(self._acquire(model, None))
@@ -172,7 +173,7 @@ class Routes:
         started = time.perf_counter_ns()
         requests.check_run(body)
         stay = requests.keep_alive(body.keep_alive, self._keep_alive)
-        model = await _find(body.model)
+        model = _find(body.model)
         chosen = requests.options(body.options, model.options)
         chat = isinstance(body, ChatBody)
         if empty and stay == 0:
@@ -196,7 +197,11 @@ class Routes:
                 return
             answer = Answer(body.model, chat=chat, load_ns=load_ns, started_ns=started)
             job = loaded.submit(_job(body, chosen, loaded.engine.facts, model.system))
-            await self._relay(exchange, job, answer, streaming=streaming)
+            try:
+                await self._relay(exchange, job, answer, streaming=streaming)
+            except ClientGoneError:
+                loaded.last_cancelled = _progress(answer)
+                raise
         except Fault as fault:
             await self._refuse(exchange, fault, spoken=False)
         finally:
@@ -253,7 +258,7 @@ class Routes:
         given = body.prompt if older else body.input
         inputs = [given] if isinstance(given, str) else list(given or ())
         stay = requests.keep_alive(body.keep_alive, self._keep_alive)
-        model = await _find(body.model)
+        model = _find(body.model)
         loaded = await exchange.unless_gone(self._acquire(model, None, embedding=True))
         load_ns = time.perf_counter_ns() - started
         vectors: list[list[float]] = []
@@ -327,13 +332,14 @@ class Routes:
             exchange.json({"status": "success"})
 
 
-async def _find(name: str) -> ModelFile:
+def _find(name: str) -> ModelFile:
     if not name:
         raise Fault(404, "model '' not found")
     if models.is_path(name) and not models.is_absolute(name):  # this process has another working folder
         raise Fault(400, f"give the whole path of the model file, not {name[:200]!r}")
     try:
-        model = await asyncio.to_thread(models.find, name)
+        # On the loop, because it is quick, and requests have to enter the queue in the order in which they came.
+        model = models.find(name)
     except models.UnknownModelError as error:
         raise Fault(404 if models.is_name(name) else 400, str(error)) from error
     except (ModelError, EngineError) as error:
@@ -362,6 +368,10 @@ def _job(body: ChatBody | GenerateBody, chosen: dict[str, Any], facts: Facts, sy
     else:
         payload = requests.generate_payload(body, chosen, facts, system)
     return Job(kind, payload)
+
+
+def _progress(answer: Answer) -> dict[str, int]:
+    return {"processed": answer.processed, "total": answer.total, "pieces": answer.pieces}
 
 
 def _failure(job: Job, answer: Answer) -> Fault | None:

@@ -62,14 +62,18 @@ class _Worker:
 
     def __init__(self, *, tcp: bool) -> None:
         self.folder = Path(_private_folder())
-        self.log = self.folder.with_name(self.folder.name + ".log")
+        self.log = self.folder / "log"
         self.key = secrets.token_urlsafe(32) if tcp else None
+        self.endpoint: Endpoint | None = None
+        # Bare descriptors: a forked child must be able to close its copies without touching a file object's lock.
+        self._stdin: int | None = None
+        self._stdout: int | None = None
         try:
             self.process = self._spawn()
         except BaseException:
+            self.forget()
             self.clean()
             raise
-        self.endpoint: Endpoint | None = None
 
     def wait_ready(self) -> Endpoint:
         """Waits for the worker's one line.
@@ -77,21 +81,19 @@ class _Worker:
         Raises:
             EngineError: it could not start.
         """
-        assert self.process.stdout is not None
         # Killing a child that does not answer also ends the read below.
         timer = threading.Timer(_START_TIMEOUT, self.process.kill)
         timer.daemon = True
         timer.start()
         try:
-            line = self.process.stdout.readline()
+            told = _decode(self._read_line())
         finally:
             timer.cancel()
-            self.process.stdout.close()
-        told = _decode(line)
-        if told.get("error") or not told:
+        if not told:
             self.process.wait()
-            reason = told.get("error") or self.ending() or "it ended without a word"
-            raise EngineError(f"the embedded engine could not start: {reason}" if not told else str(reason))
+            raise EngineError(f"the embedded engine could not start: {self.ending()}")
+        if told.get("error"):
+            raise EngineError(str(told["error"]))
         path = told.get("socket")
         port = told.get("port")
         url = "http://localhost" if path else f"http://127.0.0.1:{port}"
@@ -125,9 +127,7 @@ class _Worker:
 
     def stop(self) -> None:
         """Ends the process and waits for that: politely, then not."""
-        with contextlib.suppress(OSError):
-            if self.process.stdin:
-                self.process.stdin.close()
+        self.forget()
         for end in (self.process.terminate, self.process.kill):
             try:
                 self.process.wait(_STOP_TIMEOUT)
@@ -138,19 +138,27 @@ class _Worker:
         self.clean()
 
     def forget(self) -> None:
+        """Closes our ends of the pipes. The worker ends when the last copy of its stdin's other end is closed."""
+        ends, self._stdin, self._stdout = (self._stdin, self._stdout), None, None
+        for end in ends:
+            if end is not None:
+                with contextlib.suppress(OSError):
+                    os.close(end)
+
+    def disown(self) -> None:
         """In a forked child: lets go of the parent's worker without touching it."""
-        for pipe in (self.process.stdin, self.process.stdout):
-            if pipe:
-                with contextlib.suppress(OSError, ValueError):
-                    os.close(pipe.fileno())
-                with contextlib.suppress(OSError, ValueError):
-                    pipe.close()
+        self.forget()
         self.process.returncode = 0  # not our child: there is nothing to wait for, and nothing to warn about
 
     def clean(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            self.log.unlink(missing_ok=True)
+
+    def _read_line(self) -> bytes:
+        assert self._stdout is not None
+        line = bytearray()
+        while not line.endswith(b"\n") and (data := os.read(self._stdout, 4096)):
+            line += data
+        return bytes(line)
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         child = Path(__file__).with_name("_child.py")
@@ -163,21 +171,21 @@ class _Worker:
             "version": _version.__version__,
             "log": str(self.log),
         }
-        with self.log.open("ab") as log:
+        child_in, self._stdin = os.pipe()
+        self._stdout, child_out = os.pipe()
+        with self.log.open("ab") as log, os.fdopen(child_in, "rb") as stdin, os.fdopen(child_out, "wb") as stdout:
             process = subprocess.Popen(
                 command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
+                stdin=stdin,
+                stdout=stdout,
                 stderr=log,
                 cwd=tempfile.gettempdir(),
                 start_new_session=True,  # so that Ctrl-C in the terminal is the parent's alone
                 creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
                 | getattr(subprocess, "CREATE_NO_WINDOW", 0),
             )
-        assert process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it died at once: `wait_ready` finds out why
-            process.stdin.write(msgspec.json.encode(config) + b"\n")
-            process.stdin.flush()
+            os.write(self._stdin, msgspec.json.encode(config) + b"\n")
         return process
 
 
@@ -288,7 +296,7 @@ class Supervisor:
         self._lock = threading.Lock()  # another thread may have held it, and that thread is not here
         worker, self._worker = self._worker, None
         if worker is not None:
-            worker.forget()
+            worker.disown()
 
 
 _shared: Supervisor | None = None

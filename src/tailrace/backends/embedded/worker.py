@@ -37,7 +37,7 @@ class Config(msgspec.Struct):
     """What the parent tells the worker.
 
     Attributes:
-        folder: a private folder for sockets; the worker removes it at its end.
+        folder: a private folder for sockets and the log; the worker removes it at its end.
         parent: the parent's process id.
         key: the bearer key to ask for; with it the worker listens on a loopback port instead of a Unix socket.
         version: what ``/api/version`` says.
@@ -85,7 +85,7 @@ class Worker:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._over.wait(), 1.0)
                 # stdin can outlive the parent: a process forked from it may hold the other end.
-                if hasattr(os, "getppid") and os.name == "posix" and os.getppid() != self._config.parent:
+                if _orphaned(self._config.parent):
                     self._over.set()
                 self._bound_log()
         finally:
@@ -140,6 +140,8 @@ class Worker:
     async def _end_calls(self) -> None:
         """Ends what runs: leaving while a thread is inside the engine would abort the process."""
         self._pool.cancel_all()
+        for task in self._connections:  # those that wait for a load would wait on
+            task.cancel()
         deadline = asyncio.get_running_loop().time() + _GRACE
         while self._connections and (left := deadline - asyncio.get_running_loop().time()) > 0:
             await asyncio.wait(self._connections, timeout=left)
@@ -182,10 +184,14 @@ def main() -> None:
             say(Ready(error=f"{type(error).__name__}: {error}"))
         code = 1
     finally:
-        if folder:
+        if folder and (code == 0 or _orphaned(config.parent)):  # else the parent wants to read the log
             shutil.rmtree(folder, ignore_errors=True)
         # Not sys.exit: a call that is still inside the engine would turn that into an abort.
         os._exit(code)
+
+
+def _orphaned(parent: int) -> bool:
+    return os.name == "posix" and os.getppid() != parent
 
 
 def _private_stdout() -> Callable[[Ready], None]:
