@@ -6,13 +6,12 @@ import random
 import re
 from asyncio import sleep
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import msgspec
 
 from tailrace import errors
-from tailrace.backends.http import HttpExchange
-from tailrace.events import Event, Queued
+from tailrace.events import Ended, Event, Queued
 from tailrace.run.run import Opener, Report, ended_by
 from tailrace.types import (
     ChatRequest,
@@ -23,6 +22,9 @@ from tailrace.types import (
     ShowResponse,
 )
 from tailrace.wire.faults import advice, error_text
+
+if TYPE_CHECKING:  # the HTTP client takes longer to import than all of ours; making a client imports it
+    from tailrace.backends.http import HttpExchange
 
 __all__ = ["Backend", "Decoder", "WireExchange", "open_patiently", "raise_for_status"]
 
@@ -80,9 +82,13 @@ class Decoder(Protocol):
 
 
 class WireExchange:
-    """An exchange that is an HTTP response read through a wire's decoder."""
+    """An exchange that is an HTTP response read through a wire's decoder.
 
-    def __init__(self, http: HttpExchange, decoder: Decoder, *, confirms: float = 0.1) -> None:
+    Args:
+        media: the media type of the wire's streams. Another one is taken, with a note; JSON is a whole answer's.
+    """
+
+    def __init__(self, http: HttpExchange, decoder: Decoder, media: str, *, confirms: float = 0.1) -> None:
         self.confirms = confirms
         self.half_close = http.half_close
         self.abort = http.abort
@@ -91,6 +97,8 @@ class WireExchange:
         self._feed = decoder.feed
         self._eof = decoder.eof
         self._read = http.read
+        known = http.content_type in ("", media, "application/json")
+        self._note = "" if known else f"the server sent the answer as {http.content_type}"
 
     async def receive(self) -> Sequence[Event]:
         """Returns the next events. A broken connection is an ending too, not an exception."""
@@ -98,9 +106,10 @@ class WireExchange:
             data = await self._read()
         except errors.StreamError as error:
             return [ended_by(error)]
-        if data or not self._http.at_eof():
-            return self._feed(data)
-        return self._eof()
+        events = self._feed(data) if data or not self._http.at_eof() else self._eof()
+        if self._note and events and isinstance(ended := events[-1], Ended):
+            events = [*events[:-1], msgspec.structs.replace(ended, warnings=(self._note, *ended.warnings))]
+        return events
 
 
 async def open_patiently(send: Callable[[], Awaitable[HttpExchange]], report: Report) -> HttpExchange:
