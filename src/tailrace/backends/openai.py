@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -25,6 +25,8 @@ from tailrace.wire.openai import ChunkDecoder
 
 __all__ = ["OpenAIBackend"]
 
+T = TypeVar("T")
+
 _encode = msgspec.json.Encoder().encode
 
 # Ollama's option names that this protocol has too; the second group is what vLLM and llama.cpp take beyond OpenAI's.
@@ -43,6 +45,28 @@ _OPTIONS = {
 }
 # Options that mean a way of loading a model; there is nothing to pass on.
 _LOAD_OPTIONS = {"num_ctx", "num_batch", "num_gpu", "main_gpu", "use_mmap", "num_thread", "num_keep", "repeat_last_n"}
+
+
+class _Model(msgspec.Struct):
+    id: str = ""
+
+
+class _Models(msgspec.Struct):
+    data: list[_Model] = []
+
+
+class _Row(msgspec.Struct):
+    embedding: list[float]
+    index: int = 0
+
+
+class _Counts(msgspec.Struct):
+    prompt_tokens: int | None = None
+
+
+class _Embeddings(msgspec.Struct):
+    data: list[_Row]
+    usage: _Counts | None = None
 
 
 class OpenAIBackend:
@@ -96,16 +120,14 @@ class OpenAIBackend:
                 report(Signal.CONNECT)
                 return await self._http.open("POST", path, payload, connected=lambda: report(Signal.SENT))
 
-            return WireExchange(await open_patiently(send, report), ChunkDecoder())
+            return WireExchange(await open_patiently(send, report), ChunkDecoder(), "text/event-stream")
 
         return open
 
     async def list(self) -> ListResponse:
         """Returns the models that the server has."""
-        parsed = await self._json("GET", "/models")
-        data = parsed.get("data")
-        names = [str(item["id"]) for item in data or () if isinstance(item, dict) and item.get("id")]
-        return ListResponse([ListedModel(model=name, name=name) for name in names])
+        models = (await self._json("GET", "/models", _Models)).data
+        return ListResponse([ListedModel(model=model.id, name=model.id) for model in models if model.id])
 
     async def ps(self) -> ProcessResponse:
         """This protocol does not tell."""
@@ -122,20 +144,18 @@ class OpenAIBackend:
     async def embed(self, body: dict[str, Any]) -> EmbedResponse:
         """Returns embeddings."""
         request = {name: body[name] for name in ("model", "input", "dimensions") if body.get(name) is not None}
-        parsed = await self._json("POST", "/embeddings", request)
-        rows = sorted(parsed.get("data") or (), key=lambda row: row.get("index", 0))
-        usage = parsed.get("usage") or {}
+        parsed = await self._json("POST", "/embeddings", _Embeddings, request)
         return EmbedResponse(
             model=str(body.get("model", "")),
-            embeddings=[_vector(row.get("embedding")) for row in rows],
-            prompt_eval_count=usage.get("prompt_tokens"),
+            embeddings=[row.embedding for row in sorted(parsed.data, key=lambda row: row.index)],
+            prompt_eval_count=parsed.usage.prompt_tokens if parsed.usage is not None else None,
         )
 
     async def call(self, method: str, path: str, body: Any = None) -> bytes:
         """This protocol has none of Ollama's other calls."""
         raise self._cannot(path.rpartition("/")[2])
 
-    async def _json(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
+    async def _json(self, method: str, path: str, kind: type[T], body: Any = None) -> T:
         exchange = await self._http.open(method, path, None if body is None else _encode(body))
         try:
             await raise_for_status(exchange)
@@ -143,13 +163,11 @@ class OpenAIBackend:
         finally:
             exchange.abort()
         try:
-            parsed = msgspec.json.decode(data)
-        except (msgspec.MsgspecError, RecursionError):
-            parsed = None
-        if not isinstance(parsed, dict):
+            return msgspec.json.decode(data, type=kind)
+        except (ValueError, RecursionError) as error:
             shown = data[:200].decode("utf-8", "replace")
-            raise errors.ProtocolError(f"{self.url} answered with something that is not OpenAI's protocol: {shown!r}")
-        return parsed
+            message = f"{self.url} answered with something that is not OpenAI's protocol ({error}): {shown!r}"
+            raise errors.ProtocolError(message) from error
 
     def _cannot(self, operation: str) -> errors.UnsupportedError:
         message = f"{self.url} speaks OpenAI's protocol, which has no {operation!r}"
@@ -157,10 +175,23 @@ class OpenAIBackend:
 
 
 def _messages(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [_message(message) for message in messages]
+    """Ollama pairs a tool's answer with its call by name and order; this protocol wants an id on both."""
+    out: list[dict[str, Any]] = []
+    waiting: dict[str, str] = {}  # calls without an answer: id to name
+    for number, message in enumerate(messages):
+        made = _message(message, number)
+        waiting |= {call["id"]: call["function"]["name"] for call in made.get("tool_calls", ())}
+        if made["role"] == "tool":
+            name = message.get("tool_name")
+            id = made.get("tool_call_id") or next((id for id in waiting if name in (None, waiting[id])), None)
+            if id is not None:
+                made["tool_call_id"] = id
+                waiting.pop(id, None)
+        out.append(made)
+    return out
 
 
-def _message(message: dict[str, Any]) -> dict[str, Any]:
+def _message(message: dict[str, Any], number: int) -> dict[str, Any]:
     """Ollama's message as this protocol writes it: images as parts, tool arguments as a JSON string."""
     out: dict[str, Any] = {"role": message.get("role", "user"), "content": message.get("content", "")}
     images = message.get("images")
@@ -170,7 +201,7 @@ def _message(message: dict[str, Any]) -> dict[str, Any]:
         out["content"] = parts
     calls = message.get("tool_calls")
     if calls:
-        out["tool_calls"] = [_call(index, call) for index, call in enumerate(calls)]
+        out["tool_calls"] = [_call(f"call_{number}_{index}", call) for index, call in enumerate(calls)]
     if message.get("tool_call_id"):
         out["tool_call_id"] = message["tool_call_id"]
     if message.get("thinking"):
@@ -178,12 +209,12 @@ def _message(message: dict[str, Any]) -> dict[str, Any]:
     return out
 
 
-def _call(index: int, call: dict[str, Any]) -> dict[str, Any]:
+def _call(id: str, call: dict[str, Any]) -> dict[str, Any]:
     function = call.get("function") or {}
     arguments = function.get("arguments", {})
     text = arguments if isinstance(arguments, str) else msgspec.json.encode(arguments).decode()
     return {
-        "id": call.get("id") or f"call_{index}",
+        "id": call.get("id") or id,
         "type": "function",
         "function": {"name": function.get("name", ""), "arguments": text},
     }
@@ -219,9 +250,3 @@ def _options(options: dict[str, Any] | None) -> dict[str, Any]:
             continue
         out[_OPTIONS.get(name, name)] = value
     return out
-
-
-def _vector(value: Any) -> list[float]:
-    if isinstance(value, list):
-        return [float(item) for item in value]
-    raise errors.ProtocolError("the server sent an embedding that is no list of numbers")
