@@ -114,7 +114,9 @@ def test_u11_halves_without_the_other(upstream: Upstream, kind: str, pieces: lis
 def test_u11_halves_in_thinking(upstream: Upstream, kind: str) -> None:
     """The same in the thinking."""
     pieces = {
-        "ollama": [b'{"message":{"content":"","thinking":"%s"},"done":false}' % half for half in (rb"\ud83d", rb"\ude00")],
+        "ollama": [
+            b'{"message":{"content":"","thinking":"%s"},"done":false}' % half for half in (rb"\ud83d", rb"\ude00")
+        ],
         "openai": [b'{"choices":[{"delta":{"reasoning_content":"%s"}}]}' % half for half in (rb"\ud83d", rb"\ude00")],
     }[upstream.wire]
     upstream.script(*[line(upstream.wire, piece) for piece in pieces], say("y"), done())
@@ -171,7 +173,9 @@ def test_u13_endless_line_without_a_stream(openai: Upstream, kind: str) -> None:
     openai.is_let_go(face)
 
 
-@pytest.mark.parametrize("bad", [b"{'message':1}", b'{"a":', b"}", b"Internal Server Error", b'{"message":{"content":"a'])
+@pytest.mark.parametrize(
+    "bad", [b"{'message':1}", b'{"a":', b"}", b"Internal Server Error", b'{"message":{"content":"a']
+)
 def test_u14_invalid_json(upstream: Upstream, kind: str, bad: bytes) -> None:
     """A line that is no JSON fails the run, with its place and its beginning; what came before is kept."""
     face = Face(kind, upstream.host)
@@ -264,7 +268,9 @@ def test_u16_wrong_types(kind: str, wire: str, wrong: str) -> None:
 def test_u16_numbers_out_of_range(ollama: Upstream, kind: str, number: bytes) -> None:
     """A count that no counter can hold was not counted, or is an error of ours; it is never a crash."""
     face = Face(kind, ollama.host)
-    ollama.script(say("Hi"), raw(b'{"message":{"content":""},"done":true,"done_reason":"stop","eval_count":%s}\n' % number))
+    ollama.script(
+        say("Hi"), raw(b'{"message":{"content":""},"done":true,"done_reason":"stop","eval_count":%s}\n' % number)
+    )
     seen = face.chat()
     if seen.error is None:
         assert seen.whole("Hi").usage is not None

@@ -198,10 +198,13 @@ def test_u7_reason_without_the_marker(upstream: Upstream, kind: str) -> None:
     upstream.script(say("Hel", "lo"), done("stop", marker=False))
     reply = face.chat().whole("Hello")
     assert reply.reason == "stop"
-    assert reply.warnings == {
-        "ollama": ('the server sent done_reason "stop" but never done: true',),
-        "openai": ("the server closed the stream without [DONE]",),
-    }[upstream.wire]
+    assert (
+        reply.warnings
+        == {
+            "ollama": ('the server sent done_reason "stop" but never done: true',),
+            "openai": ("the server closed the stream without [DONE]",),
+        }[upstream.wire]
+    )
     upstream.is_let_go(face)
 
 
