@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import tracemalloc
 from typing import Any
@@ -20,7 +19,6 @@ from tailrace.testing import (
     done,
     fin,
     giant_line,
-    hold,
     raw,
     say,
     split,
