@@ -86,10 +86,7 @@ def run(arguments: Sequence[str]) -> NoReturn:
     """Does what the arguments say, and ends the process."""
     session = Session()
     session.stops.listen()
-    code = _run(session, arguments)
-    if session.stops.code:
-        session.stops.leave()
-    sys.exit(code)
+    session.stops.leave(_run(session, arguments))
 
 
 def _run(session: Session, arguments: Sequence[str]) -> int:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import atexit
 import os
 import signal
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, NoReturn, Protocol
 
@@ -38,6 +39,7 @@ class Stops:
         self.code = 0
         self._stream: _Cancellable | None = None
         self._blocked = False
+        self._leaving = False
 
     def listen(self) -> None:
         """Starts listening. A signal that was ignored when we started (nohup, a job in the background) stays so."""
@@ -46,7 +48,7 @@ class Stops:
                 signal.signal(number, self._stop)
 
     def _stop(self, number: int, _frame: FrameType | None) -> None:
-        if self.code:
+        if self.code or self._leaving:
             os._exit(128 + number)
         self.code = 128 + number
         if self._stream is not None:
@@ -65,10 +67,23 @@ class Stops:
             self._stream = None
 
     def blocked(self, is_blocked: bool) -> None:
-        """Told by sinks while they wait for the other side to take something."""
-        self._blocked = is_blocked
+        """Told by sinks when they have to wait for the other side to take something.
 
-    def leave(self) -> NoReturn:
-        """Ends the process after a signal, in order, but without waiting for threads (a name look-up takes long)."""
+        Raises:
+            Stopped: we were stopped already, so there is nothing to wait for.
+        """
+        self._blocked = is_blocked
+        if is_blocked and self.code:
+            raise Stopped
+
+    def leave(self, code: int) -> NoReturn:
+        """Ends the process in order, but without waiting for threads, such as one that looks up a name for long.
+
+        Nothing after this can be interrupted half-way: the interpreter's own way out could, with a traceback.
+        """
+        self._leaving = True
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError, AttributeError):  # closed, or None
+                stream.flush()
         atexit._run_exitfuncs()
-        os._exit(self.code)
+        os._exit(self.code or code)

@@ -28,7 +28,8 @@ class Sink:
 
     Args:
         stream: ``sys.stdout`` or the like; None (closed before we started) swallows everything.
-        waiting: called with True before, and with False after, every wait for the other side to take something.
+        waiting: called with True before, and with False after, we wait for the other side to take something. What it
+            raises, also from a signal handler meanwhile, comes out of `write`.
 
     Attributes:
         is_terminal: True if control characters would be obeyed; they are escaped then.
@@ -99,8 +100,10 @@ class Sink:
         """Waits where it may be interrupted without our losing count of what was written."""
         if self._fd is None or os.name == "nt":  # Windows can select on sockets only
             return
-        self._waiting(True)
+        if select.select([], [self._fd], [], 0)[1]:
+            return
         try:
+            self._waiting(True)
             select.select([], [self._fd], [])
         finally:
             self._waiting(False)

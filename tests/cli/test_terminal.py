@@ -1,0 +1,151 @@
+"""What a terminal gets to see, and what everything else gets."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+import pytest
+from tests.cli.driver import Command
+
+from tailrace.terminal.escape import one_line, printable
+from tailrace.terminal.figures import duration, short_duration, size
+from tailrace.terminal.progress import bar
+from tailrace.testing import FakeOllama, say, think, tool_call
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="pseudo-terminals of POSIX")
+
+ATTACK = {
+    "colour": "\x1b[31mred",
+    "clipboard": "\x1b]52;c;ZXZpbA==\x07",
+    "title": "\x1b]0;owned\x1b\\",
+    "c1": "\x9b31m and \x9d0;owned\x9c",
+    "bidi": "\u202egnp.exe\u202c \u2066x\u2069",
+    "control": "a\x00b\x08c\rd\x7f",
+}
+DANGER = [
+    b"\x1b[31m",
+    b"\x1b]",
+    b"\x07",
+    "\x9b".encode(),
+    "\x9d".encode(),
+    "\u202e".encode(),
+    "\u2066".encode(),
+    b"\x08",
+]
+
+
+@pytest.mark.parametrize("name", ATTACK)
+def test_x3_a_terminal_never_sees_the_models_control_characters(
+    server: FakeOllama, tailrace: Command, name: str
+) -> None:
+    """They are shown escaped, wherever the model hid them: in the answer, in its thinking, in a tool call."""
+    text = ATTACK[name]
+    server.script(think(text), say("[", *text, "]"), tool_call("f" + text, {"x": text}))
+    with tailrace.on_terminal("chat", "hi") as terminal:
+        assert terminal.end() == 0
+    for danger in DANGER:
+        assert danger not in terminal.seen
+    assert b"\\u00" in terminal.seen or b"\\u20" in terminal.seen
+    assert b"[" + printable(text).encode() + b"]" in terminal.seen
+
+
+@pytest.mark.parametrize("name", ATTACK)
+def test_x3_a_pipe_gets_exact_bytes(server: FakeOllama, tailrace: Command, name: str) -> None:
+    """Nothing is escaped where nothing obeys, also when the thinking is on a terminal."""
+    server.script(think("hm"), say(ATTACK[name], "\r\n你好"))
+    with tailrace.on_terminal("chat", "hi", stdout=subprocess.PIPE) as terminal:
+        assert terminal.process.stdout is not None
+        out = terminal.process.stdout.read()
+        assert terminal.end() == 0
+    assert out == (ATTACK[name] + "\r\n你好").encode()
+
+
+def test_x3_json_on_a_terminal_stays_json(server: FakeOllama, tailrace: Command) -> None:
+    """The escapes are JSON's own."""
+    server.script(say(*ATTACK.values()))
+    with tailrace.on_terminal("chat", "--json", "hi") as terminal:
+        assert terminal.end() == 0
+    import json
+
+    lines = [json.loads(line) for line in terminal.seen.decode().splitlines() if line.startswith("{")]
+    assert "".join(line.get("text", "") for line in lines) == "".join(ATTACK.values())
+    for danger in DANGER:
+        assert danger not in terminal.seen
+
+
+def test_thinking_is_dim_and_apart(server: FakeOllama, tailrace: Command) -> None:
+    """Grey on a terminal, an empty line before the answer, and the prompt of the shell on a new line."""
+    server.script(think("hm"), say("yes"))
+    with tailrace.on_terminal("chat", "hi") as terminal:
+        assert terminal.end() == 0
+    assert terminal.seen == b"\x1b[2mhm\x1b[0m\r\n\r\nyes\r\n"
+
+
+def test_no_colour_where_none_is_wanted(server: FakeOllama, tailrace: Command) -> None:
+    """NO_COLOR is honoured."""
+    server.script(think("hm"), say("yes\n"))
+    tailrace.env["NO_COLOR"] = "1"
+    with tailrace.on_terminal("chat", "hi") as terminal:
+        assert terminal.end() == 0
+    assert terminal.seen == b"hm\r\n\r\nyes\r\n"
+
+
+def test_one_write_for_what_came_together(server: FakeOllama, tailrace: Command) -> None:
+    """Tokens that arrive in one piece are not written one by one: a datagram socket keeps the writes apart."""
+    import socket
+
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with ours, theirs:
+        lines = b"".join(b'{"message":{"role":"assistant","content":"%d "},"done":false}\n' % n for n in range(500))
+        server.replay(lines + b'{"done":true,"done_reason":"stop"}\n')
+        with tailrace.started("chat", "hi", stdout=theirs.fileno()) as process:
+            assert process.wait(30) == 0
+        ours.setblocking(False)
+        writes = []
+        while True:
+            try:
+                writes.append(ours.recv(65536))
+            except BlockingIOError:
+                break
+    assert b"".join(writes) == b"".join(b"%d " % n for n in range(500))
+    assert len(writes) < 100
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("tab\tline\n", "tab\tline\n"),
+        ("dos\r\n", "dos\n"),
+        ("\r", "\\u000d"),
+        ("emoji 👩‍🚀 and 中文", "emoji 👩‍🚀 and 中文"),
+        ("\x80\x9f\x7f\x00", "\\u0080\\u009f\\u007f\\u0000"),
+    ],
+)
+def test_printable(text: str, shown: str) -> None:
+    """Only what could command a terminal is changed."""
+    assert printable(text) == shown
+
+
+def test_one_line() -> None:
+    """Whatever a server says takes one line."""
+    assert one_line("a\nb\r\nc\u2028d\te\x1b") == "a b c d e\\u001b"
+
+
+def test_figures_are_ollamas() -> None:
+    """Durations as Go prints them, sizes as Ollama does."""
+    durations = {0: "0s", 900: "900ns", 1500: "1.5µs", 97885315: "97.885315ms", 60_000_000_000: "1m0s"}
+    durations |= {163_589_481_292: "2m43.589481292s", 3_600_000_000_000: "1h0m0s", 1_000_000_000: "1s"}
+    assert {value: duration(value) for value in durations} == durations
+    assert [short_duration(value) for value in (0.4, 62, 3661, 1e9)] == ["0s", "1m2s", "1h1m", "99h+"]
+    assert [size(n) for n in (0, 999, 1000, 123_456_789, 2_019_393_189)] == ["0 B", "999 B", "1 KB", "123 MB", "2.0 GB"]
+
+
+def test_bars_look_like_ollamas() -> None:
+    """The line of `ollama pull`; it never reaches the last column."""
+    line = bar("pulling 74701a8c35f6", 123_000_000, 2_019_393_189, 12_000_000, 100)
+    assert line.startswith("pulling 74701a8c35f6   6% ▕██")
+    assert line.endswith(" ▏ 123 MB/2.0 GB  12 MB/s  2m38s")
+    for width in range(1, 200):
+        assert len(bar("pulling 74701a8c35f6", 123, 456, 78, width)) < max(width, 2)
+    assert bar("x", 5, 5, 0, 80).endswith("█▏ 5 B")
