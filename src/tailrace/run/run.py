@@ -125,6 +125,7 @@ class Run:
         self._exchange: Exchange | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
+        self._looked = False  # whether what had come by the time of the limit was read
         self._linger_timer: asyncio.TimerHandle | None = None
         self.__lost = False
 
@@ -391,6 +392,7 @@ class Run:
         self._disarm()
         if due is not None:
             self._due = due[0]
+            self._looked = False
             self._timer = self._loop.call_later(max(0.0, due[0] - time.monotonic()), self._tick)
 
     def _disarm(self) -> None:
@@ -404,14 +406,15 @@ class Run:
         due = self._timeouts.due(self.state, self.watch.started, self.watch.entered, self.watch.last)
         if due is None or self._loop is None:
             return
-        late = now - self._due
-        if late > _LATE:
-            # The loop was blocked; what the server sent meanwhile is waiting to be read, so give it that time.
-            self._due = now + min(late, 1.0)
-            self._timer = self._loop.call_later(self._due - now, self._tick)
-            return
         if due[0] > now:
             self._arm()
+            return
+        late = now - self._due
+        if late > _LATE or not self._looked:
+            # What the server sent while the loop was busy waits to be read: it gets that time, and one turn at least.
+            self._looked = True
+            self._due = now + min(late, 1.0)
+            self._timer = self._loop.call_later(self._due - now, self._tick)
             return
         limit = {name: getattr(self._timeouts, name) for name in ("connect", "first_token", "idle", "total")}[due[1]]
         message = {
