@@ -14,10 +14,8 @@ import re
 import ssl
 import sys
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import unquote
-
-import msgspec
 
 from tailrace import errors
 from tailrace._version import __version__
@@ -27,7 +25,6 @@ from tailrace.i18n import say
 __all__ = ["DEFAULT_URL", "Resolver", "parse_host"]
 
 DEFAULT_URL = "http://127.0.0.1:11434"
-T = TypeVar("T")
 
 PROBE = 0.3  # seconds Ollama has to answer before the embedded engine is chosen
 
@@ -134,13 +131,13 @@ class Resolver:
         """The Authorization header that the upstream gets; None if it gets none."""
         return self.headers.get("authorization") or (f"Bearer {self._key}" if self._key else None)
 
-    async def post_absolute(self, url: str, body: dict[str, Any], kind: type[T]) -> T:
+    async def post_absolute(self, url: str, body: dict[str, Any]) -> bytes:
         """Sends a request to ollama.com's own services, with the same key as to the upstream."""
         from tailrace.backends.ollama import OllamaBackend
 
         base, _, path = url.partition("/api/")
         backend = OllamaBackend(self._http(base, None))
-        return msgspec.json.decode(await backend.call("POST", f"/api/{path}", body), type=kind, strict=False)
+        return await backend.call("POST", f"/api/{path}", body)
 
     async def get(self) -> Backend:
         """Returns the backend; with nothing named, the first call looks whether Ollama answers."""
@@ -185,7 +182,7 @@ class Resolver:
         key = self._key
         if openai and key is None and base.startswith("https://api.openai.com/"):
             key = os.environ.get("OPENAI_API_KEY")  # never sent to anybody else
-        if "authorization" not in headers:
+        if not headers.get("authorization"):
             if authorization is not None:
                 headers["authorization"] = authorization
             elif key:

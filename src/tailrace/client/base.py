@@ -13,7 +13,7 @@ import msgspec
 
 from tailrace.backends.base import Backend
 from tailrace.backends.resolve import Resolver
-from tailrace.client.requests import without_none
+from tailrace.client.requests import model_of, without_none
 from tailrace.errors import ProtocolError
 from tailrace.run.run import Exchange, Opener, Report, Run
 from tailrace.run.timeouts import Timeouts
@@ -107,18 +107,18 @@ class BaseClient:
         async def open(report: Report) -> Exchange:
             return await (await self._backend()).progress(operation, body)(report)
 
+        model = model_of(body.get("model"))
         # Checking the digest of a large model says nothing for a long time.
         limits = msgspec.structs.replace(self.timeouts, idle=self.timeouts.first_token)
-        return Run(open, model=str(body.get("model", "")), timeouts=limits)
+        return Run(open, model=model, timeouts=limits)
 
     # -- single answers ------------------------------------------------------------------------------------------
 
     async def _post(self, path: str, body: dict[str, Any], kind: type[T], method: str = "POST") -> T:
+        if "model" in body:
+            model_of(body["model"])
         data = await (await self._backend()).call(method, path, without_none(body))
-        try:
-            return msgspec.json.decode(data or b"{}", type=kind, strict=False)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise ProtocolError(f"{self.upstream} answered with something unexpected: {error}") from error
+        return _decoded(data or b"{}", kind, self.upstream)
 
     async def _list(self) -> ListResponse:
         return await (await self._backend()).list()
@@ -127,12 +127,13 @@ class BaseClient:
         return await (await self._backend()).ps()
 
     async def _show(self, model: str) -> ShowResponse:
-        return await (await self._backend()).show(model)
+        return await (await self._backend()).show(model_of(model))
 
     async def _version(self) -> str:
         return await (await self._backend()).version()
 
     async def _embed(self, **body: Any) -> EmbedResponse:
+        model_of(body.get("model"))
         return await (await self._backend()).embed({name: plain(value) for name, value in without_none(body).items()})
 
     async def _create_blob(self, path: str | os.PathLike[str]) -> str:
@@ -158,7 +159,14 @@ class BaseClient:
             raise ValueError(f"Authorization header with Bearer token is required for {what}")
 
     async def _web(self, path: str, body: dict[str, Any], kind: type[T]) -> T:
-        return await self._resolver.post_absolute(f"{_WEB}/{path}", body, kind)
+        return _decoded(await self._resolver.post_absolute(f"{_WEB}/{path}", body), kind, _WEB)
+
+
+def _decoded(data: bytes, kind: type[T], where: str) -> T:
+    try:
+        return msgspec.json.decode(data, type=kind, strict=False)
+    except (ValueError, RecursionError) as error:
+        raise ProtocolError(f"{where} answered with something unexpected: {error}") from error
 
 
 def create_body(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from tailrace.client.tools import tools_of
 from tailrace.errors import RequestError
 from tailrace.types import ChatRequest, GenerateRequest, Image, Message, plain
 
-__all__ = ["chat_request", "generate_request", "messages_of", "without_none"]
+__all__ = ["chat_request", "generate_request", "messages_of", "model_of", "without_none"]
 
 
 def chat_request(
@@ -21,7 +21,7 @@ def chat_request(
         RequestError: no model, or something in it has no form that could be sent.
     """
     return ChatRequest(
-        model=_model(model), messages=messages_of(messages), tools=tools_of(tools), stream=stream, **_common(rest)
+        model=model_of(model), messages=messages_of(messages), tools=tools_of(tools), stream=stream, **_common(rest)
     )
 
 
@@ -33,7 +33,7 @@ def generate_request(model: str, stream: bool, images: Sequence[Any] | None, **r
     """
     context = rest.pop("context")
     return GenerateRequest(
-        model=_model(model),
+        model=model_of(model),
         stream=stream,
         images=[_image(image) for image in images] if images else None,
         context=list(context) if context is not None else None,
@@ -74,7 +74,12 @@ def _image(image: Any) -> str:
     return Image(value).base64()
 
 
-def _model(model: str) -> str:
+def model_of(model: Any) -> str:
+    """Returns the name of a model.
+
+    Raises:
+        RequestError: it is none.
+    """
     if not isinstance(model, str) or not model:
         raise RequestError(
             "no model is named", hint="name one, for example model='qwen3:0.6b'; list() shows what is there"
