@@ -294,7 +294,8 @@ class Cancelling:
         if not self._wait:
             return None
         while not run.is_released:
-            await run.released.wait_async(lambda: run.is_released)
+            await run.released.wait_async(lambda: run.is_released, 1.0)
+            run.settle()
         return run.receipt()
 
 

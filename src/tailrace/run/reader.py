@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from tailrace.events import Event
@@ -58,5 +59,7 @@ class Reader:
             if self.at_end:
                 return ()
             run.settle()
-            await run.log.changed.wait_async(self._ready)
+            # An owner on this very loop cannot die unnoticed; one elsewhere is looked after.
+            look = None if run.lives_on(asyncio.get_running_loop()) else _LOOK
+            await run.log.changed.wait_async(self._ready, look)
         return self.take()

@@ -325,14 +325,18 @@ class Run:
         """True once the backend has been let go of."""
         return self._released or self._loop is None
 
+    def lives_on(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """True if the owner lives on `loop`."""
+        return self._loop is loop
+
     def receipt(self) -> CancelReceipt:
         """Returns how the release went; meaningful once `is_released`."""
         return CancelReceipt(self.watch.cancel or 0.0, self._confirmed)
 
     def settle(self) -> None:
-        """Makes sure that readers of a run without a living owner see an ending; readers call it while they wait."""
+        """Makes sure that a run without a living owner ends and is let go; whoever waits calls it meanwhile."""
         loop = self._loop
-        if self.log.sealed:
+        if self.log.sealed and self.is_released:
             return
         if loop is None:
             if self._verdict:

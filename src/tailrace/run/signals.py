@@ -39,8 +39,8 @@ class Waiters:
             lock.acquire(timeout=-1 if timeout is None else timeout)
         return ready()
 
-    async def wait_async(self, ready: Callable[[], bool]) -> None:
-        """Suspends this task until the next change; returns at once if `ready`."""
+    async def wait_async(self, ready: Callable[[], bool], timeout: float | None = None) -> None:
+        """Suspends this task until the next change or until the time is up; returns at once if `ready`."""
         loop = asyncio.get_running_loop()
         thread = threading.get_ident()
         future = loop.create_future()
@@ -60,4 +60,9 @@ class Waiters:
 
         self._waiting.append(wake)
         if not ready():
-            await future
+            timer = loop.call_later(timeout, release) if timeout is not None else None
+            try:
+                await future
+            finally:
+                if timer is not None:
+                    timer.cancel()
