@@ -112,8 +112,12 @@ def fetch_default(session: Session) -> models.ModelFile:
         FetchError: it cannot be fetched.
     """
     printer = ProgressPrinter(session.err)
+
+    def show(now: models.Progress) -> None:
+        printer.show(now.status, now.completed, (now.status != "success" and now.total) or None)
+
     try:
-        return models.fetch_default(lambda now: printer.show(now.status, now.completed, now.total or None))
+        return models.fetch_default(show)
     finally:
         printer.close()
 
