@@ -45,7 +45,17 @@ def tool_from_function(function: Callable[..., Any]) -> Tool:
     Each parameter's type comes from its annotation (none means string; a union names all of them, joined by commas;
     an optional one is not required), its text from the docstring's ``Args:`` block. As in ollama-python a parameter
     with a default stays required; what that one drops (``enum``, ``items``, nested properties) is kept.
+
+    Raises:
+        RequestError: it has no name, or does not tell its parameters.
     """
+    name = getattr(function, "__name__", "")
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # many builtins have none
+        signature = None
+    if not name or signature is None:
+        raise RequestError(f"a tool is a function with a name and parameters, not {function!r}")
     doc, arguments = _docstring(inspect.getdoc(function) or "")
     try:
         hints = typing.get_type_hints(function)
@@ -53,16 +63,16 @@ def tool_from_function(function: Callable[..., Any]) -> Tool:
         hints = {}
     properties: dict[str, Any] = {}
     required: list[str] = []
-    for name, parameter in inspect.signature(function).parameters.items():
+    for argument, parameter in signature.parameters.items():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue
-        annotation = hints.get(name, str if parameter.annotation is parameter.empty else parameter.annotation)
+        annotation = hints.get(argument, str if parameter.annotation is parameter.empty else parameter.annotation)
         schema, optional = _schema(annotation)
-        properties[name] = {"type": "string", **schema, "description": arguments.get(name, "")}
+        properties[argument] = {"type": "string", **schema, "description": arguments.get(argument, "")}
         if not optional:
-            required.append(name)
+            required.append(argument)
     parameters = ToolParameters(properties=properties, required=required)
-    return Tool(function=ToolFunction(name=function.__name__, description=doc, parameters=parameters))
+    return Tool(function=ToolFunction(name=name, description=doc, parameters=parameters))
 
 
 def _schema(annotation: Any) -> tuple[dict[str, Any], bool]:
