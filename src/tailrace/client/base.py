@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,7 +14,7 @@ import msgspec
 from tailrace.backends.base import Backend
 from tailrace.backends.resolve import Resolver
 from tailrace.client.requests import model_of, without_none
-from tailrace.errors import ProtocolError
+from tailrace.errors import ProtocolError, TimedOutError
 from tailrace.run.run import Exchange, Opener, Report, Run
 from tailrace.run.timeouts import Timeouts
 from tailrace.types import (
@@ -114,27 +114,46 @@ class BaseClient:
 
     # -- single answers ------------------------------------------------------------------------------------------
 
+    async def _answer(self, asking: Coroutine[Any, Any, T]) -> T:
+        """Waits for a single answer as long as for a first token: nothing comes before it either."""
+        import asyncio
+
+        limits = [(limit, phase) for phase in ("first_token", "total") if (limit := getattr(self.timeouts, phase))]
+        seconds, phase = min(limits, default=(None, ""))
+        scope = asyncio.timeout(seconds)
+        try:
+            async with scope:
+                return await asking
+        except TimeoutError:
+            if not scope.expired():
+                raise
+            hint = f"raise it with timeout=Timeouts({phase}=SECONDS)"
+            late = TimedOutError(f"{self.upstream} did not answer within {seconds:g} s", hint=hint)
+            late.phase = phase
+            raise late from None
+
     async def _post(self, path: str, body: dict[str, Any], kind: type[T], method: str = "POST") -> T:
         if "model" in body:
             model_of(body["model"])
-        data = await (await self._backend()).call(method, path, without_none(body))
+        data = await self._answer((await self._backend()).call(method, path, without_none(body)))
         return _decoded(data or b"{}", kind, self.upstream)
 
     async def _list(self) -> ListResponse:
-        return await (await self._backend()).list()
+        return await self._answer((await self._backend()).list())
 
     async def _ps(self) -> ProcessResponse:
-        return await (await self._backend()).ps()
+        return await self._answer((await self._backend()).ps())
 
     async def _show(self, model: str) -> ShowResponse:
-        return await (await self._backend()).show(model_of(model))
+        return await self._answer((await self._backend()).show(model_of(model)))
 
     async def _version(self) -> str:
-        return await (await self._backend()).version()
+        return await self._answer((await self._backend()).version())
 
     async def _embed(self, **body: Any) -> EmbedResponse:
         model_of(body.get("model"))
-        return await (await self._backend()).embed({name: plain(value) for name, value in without_none(body).items()})
+        values = {name: plain(value) for name, value in without_none(body).items()}
+        return await self._answer((await self._backend()).embed(values))
 
     async def _create_blob(self, path: str | os.PathLike[str]) -> str:
         import asyncio
@@ -159,7 +178,7 @@ class BaseClient:
             raise ValueError(f"Authorization header with Bearer token is required for {what}")
 
     async def _web(self, path: str, body: dict[str, Any], kind: type[T]) -> T:
-        return _decoded(await self._resolver.post_absolute(f"{_WEB}/{path}", body), kind, _WEB)
+        return _decoded(await self._answer(self._resolver.post_absolute(f"{_WEB}/{path}", body)), kind, _WEB)
 
 
 def _decoded(data: bytes, kind: type[T], where: str) -> T:
