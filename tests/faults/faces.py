@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -110,24 +111,29 @@ class Face:
             assert _said(seen.error.reply) == _said(seen.reply)
         return seen
 
-    def cancelled(self, server: FakeServer, phase: Phase) -> Seen:
-        """Chats, and cancels from outside when the server is in a phase."""
+    def cancelled(self, server: FakeServer, phase: Phase, text: str = "") -> Seen:
+        """Chats, and cancels from outside when the server is in a phase and the text has been read."""
         if self.kind == "sync":
             stream = self.client.chat("m", MESSAGES, stream=True)
             seen: list[Seen] = []
             reader = threading.Thread(target=lambda: seen.append(_read(stream, None)))
             reader.start()
             assert server.wait_for_request().wait_until_phase(phase)
+            while stream.reply.text != text:
+                time.sleep(0)
             stream.cancel(wait=True)
             reader.join()
-            return seen[0]
+            return _seen(seen[0].events, seen[0].error, stream.reply)
 
         async def run() -> Seen:
             stream = await self.client.chat("m", MESSAGES, stream=True)
             reader = asyncio.create_task(_read_async(stream, None))
             assert await (await server.await_for_request()).await_until_phase(phase)
+            while stream.reply.text != text:
+                await asyncio.sleep(0)
             await stream.cancel(wait=True)
-            return await reader
+            seen = await reader
+            return _seen(seen.events, seen.error, stream.reply)
 
         return asyncio.run(run())
 
