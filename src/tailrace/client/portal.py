@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import concurrent.futures
+import contextlib
 import os
 import threading
 from collections.abc import Callable, Coroutine
@@ -103,7 +104,8 @@ def portal() -> Portal:
 
 def _close() -> None:
     if _portal is not None:
-        _portal.close()
+        with contextlib.suppress(KeyboardInterrupt):  # a second Ctrl-C, at exit: no waiting then, and no traceback
+            _portal.close()
 
 
 def _after_fork() -> None:
