@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import gc
-import os
 import signal
 import sys
 import threading
@@ -51,7 +50,10 @@ def when_blocked(then: Callable[[], object]) -> threading.Thread:
 
 
 def interrupt() -> None:
-    os.kill(os.getpid(), signal.SIGINT)
+    """Ctrl-C, as the main thread gets it from a terminal."""
+    ident = threading.main_thread().ident
+    assert ident is not None
+    signal.pthread_kill(ident, signal.SIGINT)
 
 
 # -- P5: Ctrl-C ------------------------------------------------------------------------------------------------------
