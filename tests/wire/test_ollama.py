@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.wire.decoding import cut_at, decode, every_way, recorded, recordings, sealed, without_surplus
+from tests.wire.decoding import cut_at, decode, every_way, one_by_one, recorded, recordings, sealed, without_surplus
 
 from tailrace.events import (
     Ended,
@@ -46,8 +46,16 @@ def progress(data: bytes) -> list[Event]:
     return every_way(ProgressDecoder, data)
 
 
-def line(content: str = "", done: bool = False, **rest: Any) -> bytes:
-    return json.dumps({"message": {"role": "assistant", "content": content}, "done": done, **rest}).encode() + b"\n"
+def line(content: str = "", done: Any = False, **rest: Any) -> bytes:
+    """A line as Ollama writes it: compact, and with every member that it always has."""
+    value = {
+        "model": "m",
+        "created_at": "2026-01-02T03:04:05.6Z",
+        "message": {"role": "assistant", "content": content},
+        "done": done,
+        **rest,
+    }
+    return json.dumps(value, separators=(",", ":")).encode() + b"\n"
 
 
 DONE = line(done=True, done_reason="stop")
@@ -288,7 +296,9 @@ def test_duplicate_names() -> None:
 
 def test_unknown_members() -> None:
     """What we do not know is skipped, whatever it is."""
-    assert answer(line("a", remote_model="x", future={"y": [1, {"z": None}]}, created_at=5) + DONE)[0] == TextDelta("a")
+    assert answer(line("a", remote_model="x", future={"y": [1, {"z": None}]}, created_at=5, model=None) + DONE)[
+        0
+    ] == TextDelta("a")
 
 
 def test_nulls() -> None:
@@ -492,6 +502,49 @@ def test_nothing_at_all() -> None:
     assert progress(b"") == [
         Ended(Outcome.TRUNCATED, fault=Fault("TruncatedError", 'the server closed the stream without "success"'))
     ]
+
+
+TOKENS = st.sampled_from(
+    [
+        *(
+            line("a"),
+            line(""),
+            line("\u2028"),
+            line("é", logprobs=[]),
+            line("x", done_reason="stop"),
+            line(thinking="t"),
+        ),
+        *(line("a").strip(), line("a").replace(b"\n", b"\r\n"), line("a").replace(b",", b",\n"), b"\n", b" ", b"{}\n"),
+        *(
+            line("a").replace(b'"a"', b'"\\ud83d"'),
+            line("a").replace(b'"a"', b'"\\ude00"'),
+            line("\xff").replace(b"\xc3", b""),
+        ),
+        *(
+            line("a").replace(b"{", b" { "),
+            line("a").replace(b'"done":false', b'"done" : true'),
+            line('"done":true'),
+            DONE,
+        ),
+        *(
+            line("a").replace(b'"content":"a"', b'"content":null'),
+            line("a", done=5),
+            b"5\n",
+            b"null\n",
+            b'{"error":"e"}\n',
+        ),
+    ]
+)
+
+
+@given(st.lists(TOKENS, max_size=8))
+def test_lines_together_and_alone(lines: list[bytes]) -> None:
+    """Lines that come together, however they look, are what they are one by one, and byte by byte."""
+    data = b"".join(lines)
+    whole = without_surplus(sealed(decode(AnswerDecoder(), [data])))
+
+    assert without_surplus(decode(AnswerDecoder(), lines)) == whole
+    assert without_surplus(decode(AnswerDecoder(), one_by_one(data))) == whole
 
 
 # -- whatever a network brings ---------------------------------------------------------------------------------------
