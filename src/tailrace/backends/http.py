@@ -25,6 +25,7 @@ __all__ = ["Http", "HttpExchange"]
 _ERROR_BODY = 64 * 1024  # bytes of an error's body that are read
 _ERROR_TIME = 5.0  # seconds that an error's body may take
 _REDIRECTS = 5
+_HARMLESS = ("accept", "content-type", "user-agent")  # headers that hold no secret
 _FINISH = 0.25  # seconds a server gets to end its side after its final record
 _INFLATE = 256 * 1024  # bytes inflated at a time, so that a bomb meets the line limit before it fills memory
 _BOMB_RATIO, _BOMB_FLOOR = 1000, 16 * 1024 * 1024
@@ -117,10 +118,10 @@ class Http:
                 302,
                 hint="if that is the model server, name it as the upstream yourself",
             )
-        upgrade = old.scheme == "http" and new.scheme == "https"
-        if _port(old) == _port(new) or upgrade:
+        if _port(old) == _port(new) or (_port(old), _port(new)) == (80, 443):  # moved to TLS
             return headers
-        return {name: value for name, value in headers.items() if name.lower() not in ("authorization", "cookie")}
+        # Any header may hold a secret, so to another port go only those that cannot.
+        return {name: value for name, value in headers.items() if name.lower() in _HARMLESS}
 
     async def _request(
         self, method: str, url: str, body: Any, headers: dict[str, str], connected: Callable[[], None] | None
