@@ -141,7 +141,12 @@ class Http:
         except BaseException:
             session.detach()
             raise
-        return HttpExchange(session, response, self)
+        try:
+            return HttpExchange(session, response, self)
+        except BaseException:
+            response.close()
+            session.detach()
+            raise
 
     def _session(self, url: str, connected: Callable[[], None] | None) -> aiohttp.ClientSession:
         connector: aiohttp.BaseConnector
