@@ -104,7 +104,7 @@ def test_unknown_name_says_what_there_is(data: Path, gguf: Path) -> None:
     models.add(gguf, "mine")
     with pytest.raises(UnknownModelError, match="here: mine"):
         models.find("llama3")
-    with pytest.raises(UnknownModelError, match="tailrace models pull"):
+    with pytest.raises(UnknownModelError, match="tailrace models get"):
         models.find(DEFAULT_MODEL)
 
 

@@ -437,7 +437,7 @@ def test_pull_of_the_default_model(
     endpoint = own.endpoint()
     request = {"model": MODEL, "messages": [{"role": "user", "content": "Hi"}], "options": {"num_predict": 1}}
     status, body = ask(endpoint, "POST", "/api/chat", request)
-    assert (status, "tailrace models pull" in body["error"]) == (404, True)
+    assert (status, "tailrace models get" in body["error"]) == (404, True)
     lines = stream(endpoint, "/api/pull", {"model": MODEL})
     statuses = list(dict.fromkeys(line["status"] for line in lines))
     assert statuses == ["pulling manifest", "pulling b179c9523d0e", "verifying sha256 digest", "success"]

@@ -322,10 +322,10 @@ def _not_found(name: str) -> str:
     here = [model.name for model in list_models()]
     shown = ", ".join(here[:8]) + (", …" if len(here) > 8 else "")
     if name == DEFAULT_MODEL:
-        return f"model '{name}' not found; fetch it (94 MB) with: tailrace models pull {name}"
+        return f"model '{name}' not found; fetch it (94 MB) with: tailrace models get"
     return (
         f"model '{name}' not found; here: {shown or 'none'}. "
-        f"Add a GGUF file with: tailrace models add FILE, or fetch {DEFAULT_MODEL} with: tailrace models pull"
+        f"Add a GGUF file with: tailrace models add FILE, or fetch {DEFAULT_MODEL} with: tailrace models get"
     )
 
 

