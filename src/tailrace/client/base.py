@@ -118,7 +118,8 @@ class BaseClient:
         """Waits for a single answer as long as for a first token: nothing comes before it either."""
         import asyncio
 
-        limits = [(limit, phase) for phase in ("first_token", "total") if (limit := getattr(self.timeouts, phase))]
+        told = ((getattr(self.timeouts, phase), phase) for phase in ("first_token", "total"))
+        limits = [(limit, phase) for limit, phase in told if limit is not None]
         seconds, phase = min(limits, default=(None, ""))
         scope = asyncio.timeout(seconds)
         try:
