@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -314,9 +315,10 @@ def in_a_thread(call: Callable[[], None]) -> None:
 
 
 @pytest.fixture
-def tidy() -> Iterator[None]:
-    """Collects what a closed loop left open, which asyncio would complain of later."""
+def tidy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Collects what a closed loop left open, which asyncio and aiohttp would complain of later."""
     yield
+    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         gc.collect()
