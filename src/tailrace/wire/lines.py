@@ -31,24 +31,28 @@ class LineSplitter:
 
     def feed(self, data: bytes) -> list[bytes]:
         """Takes bytes, returns the lines they finish."""
+        lines = self.feed_block(data).split(b"\n")
+        lines.pop()
+        return lines
+
+    def feed_block(self, data: bytes) -> bytes:
+        """Takes bytes, returns the lines they finish in one piece, each with its LF."""
         if self.overflow:
-            return []
-        lines = data.split(b"\n")
-        tail = lines.pop()
-        if not lines:
-            self._hold(tail)
-            return lines
+            return b""
+        cut = data.rfind(b"\n") + 1
+        if not cut:
+            self._hold(data)
+            return b""
+        block = data[:cut]
         if self._parts:
-            self._parts.append(lines[0])
-            lines[0] = b"".join(self._parts)
+            block = b"".join((*self._parts, block))
             self._parts.clear()
             self._held = 0
-        if len(data) > self._limit or len(lines[0]) > self._limit:
-            lines = self._within_limit(lines)
-        self.taken += sum(map(len, lines)) + len(lines)
-        if tail:
-            self._hold(tail)
-        return lines
+        if len(block) > self._limit:
+            block = self._within_limit(block)
+        self.taken += len(block)
+        self._hold(data[cut:])
+        return block
 
     def eof(self) -> bytes:
         """Returns what is left: a last line without LF, or half a line. Empty if nothing is."""
@@ -65,9 +69,12 @@ class LineSplitter:
                 self.overflow = True
                 self._parts.clear()
 
-    def _within_limit(self, lines: list[bytes]) -> list[bytes]:
-        for index, line in enumerate(lines):
-            if len(line) > self._limit:
+    def _within_limit(self, block: bytes) -> bytes:
+        start = 0
+        while start < len(block):
+            end = block.index(b"\n", start)
+            if end - start > self._limit:
                 self.overflow = True
-                return lines[:index]
-        return lines
+                return block[:start]
+            start = end + 1
+        return block
