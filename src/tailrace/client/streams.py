@@ -164,7 +164,8 @@ class SyncStream(BaseStream[C]):
         return _chunks_of(self._run, type(self)._chunks, self)
 
     def _go_on(self, cursor: Generator[C, None, None]) -> Generator[C, None, None]:
-        yield from cursor
+        for item in cursor:  # noqa: UP028  (`yield from` would close the cursor when this loop is left, and `next` with it)
+            yield item
 
     def __next__(self) -> C:
         if self._cursor is None:
