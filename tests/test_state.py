@@ -6,7 +6,7 @@ import typing
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tailrace import events
@@ -78,6 +78,7 @@ def test_a_decoder_may_hand_out_events_in_any_order(state: State) -> None:
     assert {signal for signal in SIGNALS.values() if signal not in TABLE[state]} == set()
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(st.lists(st.sampled_from(Signal), max_size=30))
 def test_random_walks(signals: list[Signal]) -> None:
     """Along any walk content is never undone, and the end is final."""

@@ -15,7 +15,7 @@ import msgspec
 import ollama
 import pydantic
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import tailrace
@@ -417,6 +417,7 @@ EVENTS: st.SearchStrategy[events.Event] = st.one_of(
 )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(EVENTS)
 def test_events_round_trip(event: events.Event) -> None:
     """Every event is the same after JSON, and knows its class by ``type``."""

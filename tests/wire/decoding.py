@@ -9,8 +9,12 @@ from pathlib import Path
 from typing import Protocol
 
 import msgspec
+from hypothesis import HealthCheck, settings
 
 from tailrace.events import Ended, Event
+
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+"""For hypothesis: a busy machine fails no test."""
 
 FIXTURES = Path(__file__).parent / "fixtures"
 _SURPLUS = re.compile(r"\d+ (lines|events) after the end of the answer were dropped")

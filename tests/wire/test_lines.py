@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.wire.decoding import cut_at, one_by_one
+from tests.wire.decoding import cut_at, one_by_one, patient
 
 from tailrace.wire.lines import LineSplitter
 
@@ -36,6 +36,7 @@ def test_cuts_on_lf_only(data: bytes, lines: list[bytes], rest: bytes) -> None:
         assert splitter.eof() == b""
 
 
+@patient
 @given(st.lists(st.binary(max_size=6) | st.just(b"\n"), max_size=30))
 def test_pieces_do_not_matter(pieces: list[bytes]) -> None:
     """Whatever the pieces, lines and rest are those of the whole, and every byte is accounted for."""
@@ -48,6 +49,7 @@ def test_pieces_do_not_matter(pieces: list[bytes]) -> None:
     assert splitter.eof() == rest
 
 
+@patient
 @given(st.binary(max_size=40).map(lambda data: data.replace(b"b", b"\n")), st.lists(st.integers(0, 100), max_size=5))
 def test_the_limit_does_not_depend_on_the_pieces(data: bytes, places: list[int]) -> None:
     """Lines before one that is too long come out; it and what follows do not, however the bytes come."""

@@ -9,7 +9,17 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.wire.decoding import cut_at, decode, every_way, one_by_one, recorded, recordings, sealed, without_surplus
+from tests.wire.decoding import (
+    cut_at,
+    decode,
+    every_way,
+    one_by_one,
+    patient,
+    recorded,
+    recordings,
+    sealed,
+    without_surplus,
+)
 
 from tailrace.events import (
     Ended,
@@ -537,6 +547,7 @@ TOKENS = st.sampled_from(
 )
 
 
+@patient
 @given(st.lists(TOKENS, max_size=8))
 def test_lines_together_and_alone(lines: list[bytes]) -> None:
     """Lines that come together, however they look, are what they are one by one, and byte by byte."""
@@ -552,6 +563,7 @@ def test_lines_together_and_alone(lines: list[bytes]) -> None:
 ALL = [recorded(name) for name in recordings("*.ndjson")]
 
 
+@patient
 @given(st.sampled_from(ALL), st.lists(st.integers(0, 4000), max_size=12))
 def test_any_cutting(data: bytes, places: list[int]) -> None:
     """Cut anywhere, a recorded answer decodes as it does whole."""
@@ -560,6 +572,7 @@ def test_any_cutting(data: bytes, places: list[int]) -> None:
         assert without_surplus(decode(make(), cut_at(data, places))) == whole
 
 
+@patient
 @given(st.binary(max_size=200), st.lists(st.integers(0, 200), max_size=4))
 def test_any_bytes(data: bytes, places: list[int]) -> None:
     """Arbitrary bytes never raise out of a decoder, and end in exactly one ending."""
@@ -576,6 +589,7 @@ SPLICES = st.one_of(
 )
 
 
+@patient
 @given(
     st.sampled_from(ALL),
     st.lists(st.tuples(st.integers(0, 4000), st.integers(0, 12), SPLICES), min_size=1, max_size=4),
@@ -610,6 +624,7 @@ NAMES = st.sampled_from(
 MESSAGES = st.dictionaries(st.sampled_from(["content", "thinking", "tool_calls", "role"]), JSON, max_size=3)
 
 
+@patient
 @given(st.lists(st.dictionaries(NAMES, JSON | MESSAGES, max_size=5), max_size=4))
 def test_any_json(values: list[dict[str, Any]]) -> None:
     """Any JSON under the protocol's own names never raises, and ends in exactly one ending."""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.wire.decoding import cut_at, decode, every_way, recorded, recordings, sealed, without_surplus
+from tests.wire.decoding import cut_at, decode, every_way, patient, recorded, recordings, sealed, without_surplus
 
 from tailrace.events import Ended, Event, Fault, Outcome, Prefill, TextDelta, ThinkingDelta, ToolCall, Usage
 from tailrace.wire.openai import ChunkDecoder
@@ -432,12 +432,14 @@ def test_surplus_is_dropped() -> None:
 ALL = [recorded(name) for name in RECORDED]
 
 
+@patient
 @given(st.sampled_from(ALL), st.lists(st.integers(0, 4000), max_size=12))
 def test_any_cutting(data: bytes, places: list[int]) -> None:
     """Cut anywhere, a recorded answer decodes as it does whole."""
     assert decode(ChunkDecoder(), cut_at(data, places)) == decode(ChunkDecoder(), [data])
 
 
+@patient
 @given(st.binary(max_size=200), st.lists(st.integers(0, 200), max_size=4), st.sampled_from([b"", b"data: ", b"{"]))
 def test_any_bytes(data: bytes, places: list[int], start: bytes) -> None:
     """Arbitrary bytes never raise out of the decoder, and end in exactly one ending."""
@@ -452,6 +454,7 @@ SPLICES = st.one_of(
 )
 
 
+@patient
 @given(
     st.sampled_from(ALL),
     st.lists(st.tuples(st.integers(0, 4000), st.integers(0, 12), SPLICES), min_size=1, max_size=4),
@@ -496,6 +499,7 @@ NUMBERS = some(
 CHUNKS = some("choices error usage timings prompt_progress model", JSON | st.lists(CHOICES, max_size=3) | NUMBERS)
 
 
+@patient
 @given(st.lists(CHUNKS, max_size=4), st.booleans())
 def test_any_json(values: list[dict[str, Any]], stream: bool) -> None:
     """Any JSON under the protocol's own names never raises, and ends in exactly one ending."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.wire.decoding import cut_at, one_by_one
+from tests.wire.decoding import cut_at, one_by_one, patient
 
 from tailrace.wire.sse import ServerSentEvent, SSEDecoder
 
@@ -154,6 +154,7 @@ LINE = st.sampled_from([b"data", b"data:", b"data: a", b"data:b", b"event: t", b
 END = st.sampled_from([b"\n", b"\r", b"\r\n"])
 
 
+@patient
 @given(st.lists(st.tuples(LINE, END), max_size=25), st.lists(st.integers(0, 400), max_size=8), st.booleans())
 def test_agrees_with_the_standard(lines: list[tuple[bytes, bytes]], places: list[int], mark: bool) -> None:
     """Any stream of fields, cut anywhere, gives what the standard's own algorithm gives."""
@@ -165,6 +166,7 @@ def test_agrees_with_the_standard(lines: list[tuple[bytes, bytes]], places: list
     assert got == reference(data)
 
 
+@patient
 @given(st.binary(max_size=60) | st.text(alphabet="data:\r\n \ufeff", max_size=60).map(str.encode), st.data())
 def test_any_bytes_cut_anywhere(data: bytes, more: st.DataObject) -> None:
     """Arbitrary bytes raise nothing, agree with the standard, and do so however they are cut."""
