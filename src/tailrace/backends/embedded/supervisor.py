@@ -75,14 +75,14 @@ class _Worker:
             self.clean()
             raise
 
-    def wait_ready(self) -> Endpoint:
-        """Waits for the worker's one line.
+    def wait_ready(self, seconds: float) -> Endpoint:
+        """Waits for the worker's one line, so many seconds.
 
         Raises:
             EngineError: it could not start.
         """
         # Killing a child that does not answer also ends the read below.
-        timer = threading.Timer(_START_TIMEOUT, self.process.kill)
+        timer = threading.Timer(seconds, self.process.kill)
         timer.daemon = True
         timer.start()
         try:
@@ -192,12 +192,14 @@ class _Worker:
 class Supervisor:
     """Keeps one worker process at hand. Safe to use from any thread."""
 
-    def __init__(self, *, tcp: bool | None = None) -> None:
+    def __init__(self, *, tcp: bool | None = None, start_timeout: float = _START_TIMEOUT) -> None:
         """Starts nothing yet.
 
         Args:
             tcp: listen on a loopback port with a random key; by default only where there are no Unix sockets.
+            start_timeout: seconds a worker has to say that it is there.
         """
+        self._start_timeout = start_timeout
         self._tcp = tcp if tcp is not None else sys.platform == "win32" or not hasattr(socket, "AF_UNIX")
         self._lock = threading.Lock()
         self._worker: _Worker | None = None
@@ -247,7 +249,7 @@ class Supervisor:
                 _register_fork(self)
             self._worker = worker = _Worker(tcp=self._tcp)
             try:
-                return worker.wait_ready()
+                return worker.wait_ready(self._start_timeout)
             except BaseException:
                 self._worker = None
                 worker.stop()
