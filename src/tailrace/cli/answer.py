@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
+from tailrace.cli.completion import model_names
 from tailrace.cli.kinds import Format, ModelOption, OneOf, Seconds, gather
 from tailrace.cli.prompt import read_prompt
 from tailrace.cli.session import Session
@@ -22,7 +23,7 @@ def answer_options(function: F) -> F:
     for decorate in reversed(
         (
             click.argument("prompt", nargs=-1, metavar="[PROMPT]"),
-            click.option("-m", "--model", metavar="NAME", help=say("help.model")),
+            click.option("-m", "--model", metavar="NAME", shell_complete=model_names, help=say("help.model")),
             click.option("--system", metavar="TEXT", help=say("help.system")),
             click.option("--upstream", metavar="UPSTREAM", help=say("help.upstream")),
             click.option(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,10 @@ class OneOf(Kind):
         if value not in self.choices:
             self.fail(say("usage.choice", value=value, choices=", ".join(self.choices)), param, ctx)
         return str(value)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        """Returns the words that could be meant."""
+        return _completions(choice for choice in self.choices if choice.startswith(incomplete))
 
 
 class Seconds(Kind):
@@ -75,6 +80,10 @@ class ModelOption(Kind):
             return name, _typed(kinds[name], text.strip())
         except ValueError:
             self.fail(_WRONG[kinds[name]](name, text), param, ctx)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        """Returns the names of options that could be meant."""
+        return _completions(f"{name}=" for name in _kinds() if name.startswith(incomplete))
 
 
 _WRONG = {
@@ -156,3 +165,15 @@ class Format(Kind):
         except (ValueError, RecursionError) as error:
             self.fail(say("usage.format_json", what=what, reason=error), param, ctx)
         return schema
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        """Returns the word that could be meant; else it is a path, which the shell completes."""
+        if incomplete and "json".startswith(incomplete):
+            return _completions(["json"])
+        return _completions([incomplete], kind="file")
+
+
+def _completions(values: Iterable[str], kind: str = "plain") -> list[Any]:
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(value, type=kind) for value in values]

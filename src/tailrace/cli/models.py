@@ -52,7 +52,7 @@ def get_command(session: Session, name: str | None) -> int:
 
 
 @command.command("add", cls=Command, help=say("help.models_add"))
-@click.argument("file", metavar="FILE")
+@click.argument("file", type=click.Path(), metavar="FILE")
 @click.option("--name", metavar="NAME", help=say("help.add_name"))
 @click.pass_obj
 def add_command(session: Session, file: str, name: str | None) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from tailrace.cli.completion import model_names
 from tailrace.cli.root import Command
 from tailrace.cli.session import Session
 from tailrace.i18n import say
@@ -12,7 +13,7 @@ __all__ = ["command"]
 
 
 @click.command("pull", cls=Command, help=say("help.pull"))
-@click.argument("model", metavar="MODEL")
+@click.argument("model", metavar="MODEL", shell_complete=model_names)
 @click.option("--upstream", metavar="UPSTREAM", help=say("help.upstream"))
 @click.option("--insecure", is_flag=True, help=say("help.insecure"))
 @click.pass_obj

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any, TypeVar
@@ -86,7 +87,7 @@ class Root(Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Returns the names of the commands."""
-        return ["chat", "generate", "models", "pull"]
+        return ["chat", "completion", "doctor", "generate", "models", "pull"]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Returns a command, or None if there is none of that name."""
@@ -129,6 +130,8 @@ def _join_value(arguments: list[str], option: str, values: tuple[str, ...]) -> l
 
 def root() -> Root:
     """Returns the root command, in the language of the moment."""
+    if "_TAILRACE_COMPLETE" in os.environ:  # a shell asks
+        import_module("tailrace.cli.completion").register()
     version = click.Option(
         ["--version"], is_flag=True, is_eager=True, expose_value=False, callback=_version, help=say("help.version")
     )

@@ -92,6 +92,8 @@ def run(arguments: Sequence[str]) -> NoReturn:
 def _run(session: Session, arguments: Sequence[str]) -> int:
     try:
         return int(root().main(list(arguments), prog_name="tailrace", standalone_mode=False, obj=session) or 0)
+    except SystemExit as left:  # click's completion has answered
+        return int(left.code or 0)
     except Stopped:
         session.err.line(say("mark.stopped"))
         return session.stops.code
