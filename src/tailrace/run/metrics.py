@@ -78,7 +78,7 @@ class Stopwatch:
             pieces_after = pieces - 1
         # What comes in one read came together: gaps of nothing, and true ones.
         if pieces_after:
-            self._gaps.extend([0.0] * pieces_after)
+            self._gaps.frombytes(bytes(self._gaps.itemsize * pieces_after))
         self.count += pieces
         self.last = now
 
