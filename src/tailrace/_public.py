@@ -69,6 +69,7 @@ from tailrace.types import (
     ProgressResponse,
     ShowResponse,
     StatusResponse,
+    SystemOneResponse,
     Tool,
     WebFetchResponse,
     WebSearchResponse,
@@ -89,6 +90,7 @@ if TYPE_CHECKING:
     pull = _client.pull
     push = _client.push
     show = _client.show
+    systemone = _client.systemone
     version = _client.version
     web_fetch = _client.web_fetch
     web_search = _client.web_search
@@ -106,6 +108,7 @@ else:
     pull = method(Client.pull)
     push = method(Client.push)
     show = method(Client.show)
+    systemone = method(Client.systemone)
     version = method(Client.version)
     web_fetch = method(Client.web_fetch)
     web_search = method(Client.web_search)
@@ -158,6 +161,7 @@ __all__ = [
     "StatusResponse",
     "StreamError",
     "StreamingChat",
+    "SystemOneResponse",
     "TailraceError",
     "TextDelta",
     "ThinkingDelta",
@@ -187,6 +191,7 @@ __all__ = [
     "show",
     "stream_chat",
     "stream_with_progress",
+    "systemone",
     "tool_from_function",
     "version",
     "web_fetch",

@@ -36,6 +36,7 @@ __all__ = [
     "Record",
     "ShowResponse",
     "StatusResponse",
+    "SystemOneResponse",
     "Tool",
     "WebFetchResponse",
     "WebSearchResponse",
@@ -265,7 +266,7 @@ class ChatRequest(msgspec.Struct, kw_only=True, omit_defaults=True):
     """The body of `/api/chat`; already plain JSON types."""
 
     model: str
-    messages: list[dict[str, Any]] = []
+    messages: list[dict[str, Any]] | None = None
     tools: list[dict[str, Any]] | None = None
     stream: bool | None = None
     think: bool | str | None = None
@@ -334,6 +335,9 @@ class GenerateResponse(Record, gc=False, omit_defaults=True):
     context: Sequence[int] | None = None
     logprobs: Sequence[Any] | None = None
     tool_calls: Sequence[MessageToolCall] | None = None
+    image: str | None = None
+    completed: int | None = None
+    total: int | None = None
 
 
 class EmbedResponse(Record, kw_only=True):
@@ -443,6 +447,33 @@ class VersionResponse(Record):
     """The server's version."""
 
     version: str | None = None
+
+
+class SystemOneAnswer(Record):
+    """One answer of System One; which members are set depends on the question's type."""
+
+    type: str | None = None
+    choice: str | None = None
+    noul: float | None = None
+    score: float | None = None
+    legend: Mapping[str, str] | None = None
+    probabilities: Mapping[str, float] | None = None
+    confidence: float | None = None
+
+
+class SystemOneUsage(Record):
+    """Tokens that System One counted."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+
+
+class SystemOneResponse(Record):
+    """Answers of a System One model, by the names of the questions."""
+
+    model: str | None = None
+    answers: Mapping[str, SystemOneAnswer] = {}
+    usage: SystemOneUsage | None = None
 
 
 class WebSearchResult(Record):

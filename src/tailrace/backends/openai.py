@@ -80,7 +80,7 @@ class OpenAIBackend:
 
     def chat(self, request: ChatRequest) -> Opener:
         """Returns what opens a chat."""
-        body: dict[str, Any] = {"model": request.model, "messages": _messages(request.messages)}
+        body: dict[str, Any] = {"model": request.model, "messages": _messages(request.messages or [])}
         if request.tools:
             body["tools"] = request.tools
         if request.logprobs:

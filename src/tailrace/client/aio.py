@@ -22,6 +22,7 @@ from tailrace.types import (
     ProgressResponse,
     ShowResponse,
     StatusResponse,
+    SystemOneResponse,
     Tool,
     WebFetchResponse,
     WebSearchResponse,
@@ -285,6 +286,17 @@ class AsyncClient(BaseClient):
             return answer
         async with answer:
             return generate_response(await answer.wait(), now())
+
+    async def systemone(
+        self,
+        model: str,
+        state: str | Mapping[str, Any] | Sequence[Any],
+        questions: Mapping[str, Any],
+        keep_alive: float | str | None = None,
+    ) -> SystemOneResponse:
+        """Has a System One model answer choice, noul and score questions about a state; one JSON answer, no stream."""
+        body = create_body({"model": model, "state": state, "questions": questions, "keep_alive": keep_alive})
+        return await self._post("/v1/systemone", body, SystemOneResponse)
 
     async def embed(
         self,

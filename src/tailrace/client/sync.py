@@ -23,6 +23,7 @@ from tailrace.types import (
     ProgressResponse,
     ShowResponse,
     StatusResponse,
+    SystemOneResponse,
     Tool,
     WebFetchResponse,
     WebSearchResponse,
@@ -295,6 +296,17 @@ class Client(BaseClient):
             return answer
         with answer:
             return generate_response(answer.wait(), now())
+
+    def systemone(
+        self,
+        model: str,
+        state: str | Mapping[str, Any] | Sequence[Any],
+        questions: Mapping[str, Any],
+        keep_alive: float | str | None = None,
+    ) -> SystemOneResponse:
+        """Has a System One model answer choice, noul and score questions about a state; one JSON answer, no stream."""
+        body = create_body({"model": model, "state": state, "questions": questions, "keep_alive": keep_alive})
+        return portal().run(self._post("/v1/systemone", body, SystemOneResponse))
 
     def embed(
         self,
