@@ -314,19 +314,18 @@ def load_error(text: str) -> str:
 def _threads() -> int:
     """How many threads to compute with; 0 leaves it to the library, which counts physical cores.
 
-    One core fewer than there are: the library's threads wait for each other in busy loops, so when anything else wants
-    to run (the program that reads the tokens, for one) a thread on every core is ten times slower than one fewer
-    (measured on two cores: 4 against 45 tokens a second), while on an idle machine it is at most half as fast again.
+    Where the engine's threads sleep soon when they wait for each other (Linux: see `supervisor.SPIN`), that is one on
+    every core we may use. Elsewhere they wait in busy loops, and on a small machine one core is left to the program
+    that reads the tokens: with a thread on every core and anything else to do, the engine is ten times slower.
     """
     chosen = os.environ.get("TAILRACE_NUM_THREADS", "")
     if chosen.isdecimal() and int(chosen):
         return int(chosen)
     every = os.cpu_count() or 1
-    try:
+    if platform.system() == "Linux":
         allowed = len(os.sched_getaffinity(0))
-    except AttributeError:  # not Linux
-        allowed = every
-    return max(1, allowed - 1) if allowed < every or every <= 8 else 0
+        return allowed if allowed < every else 0
+    return every - 1 if 1 < every <= 8 else 0
 
 
 def _has_gpu(xllamacpp: Any) -> bool:
