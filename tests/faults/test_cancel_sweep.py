@@ -187,14 +187,16 @@ async def run_one(case: Case, server: FakeServer, step: int, how: str) -> bool:
 
 def sweep(case: Case, server: FakeServer, how: str) -> int:
     """Disturbs the call at each step in turn, until it is over before the step comes; returns how many there were."""
+    complaints: list[str] = []
     for step in itertools.count(1):
         with asyncio.Runner(loop_factory=SteppingLoop) as runner:
             loop = runner.get_loop()
             assert isinstance(loop, SteppingLoop)
+            loop.complaints = complaints
             over = runner.run(run_one(case, server, step, how))
-            gc.collect()  # what was never closed says so now, and warnings are errors
-            assert loop.complaints == []
         if over:
+            gc.collect()  # what was never closed says so now, and warnings are errors
+            assert complaints == []
             return step - 1
     raise AssertionError
 
