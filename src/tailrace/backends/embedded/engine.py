@@ -15,6 +15,7 @@ import collections
 import contextlib
 import http.client
 import os
+import platform
 import secrets
 import socket
 import sys
