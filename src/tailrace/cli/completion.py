@@ -54,15 +54,16 @@ class ColonBash(BashComplete):
 def _rejoined(words: list[str], last: str) -> tuple[list[str], str]:
     """Joins what stands around a colon; returns the words, and what of the last one bash will not replace."""
     joined: list[str] = []
-    kept = ""
+    kept = before = ""
     for word in [*words, last]:
-        if joined and (word == ":" or joined[-1].endswith(":")):
+        if joined and ":" in (word, before):
             joined[-1] += word
         else:
             joined.append(word)
             kept = ""
         if word == ":":
             kept = joined[-1]
+        before = word
     if "=" in joined[:-1]:  # --model=x is three words, too; click knows what comes of --model and x
         joined = [word for word in joined[:-1] if word != "="] + joined[-1:]
     return joined, kept

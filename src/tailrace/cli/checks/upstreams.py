@@ -28,8 +28,8 @@ __all__ = [
     "environment",
     "is_openai",
     "name_of",
-    "names",
     "ollama",
+    "proxy_for",
     "server",
     "verdict",
 ]
