@@ -148,8 +148,8 @@ class BlockSplitter:
     def cut(self) -> list[Block]:
         """Hands out a part of the open tail, for who has no room for all of it.
 
-        That is what the begun line finishes, or else a part of the open paragraph; of other blocks nothing. What
-        follows can no more make a heading or a table of that part.
+        That is what the begun line finishes, or else a part of the open paragraph, if there is a place
+        where no emphasis or link is open. What follows can no more make a heading of that part.
         """
         if not self._begun_line and self._partial:
             partial = "".join(self._partial)
@@ -157,8 +157,9 @@ class BlockSplitter:
             fork._line(partial, "")
             if fork._leaf == "paragraph" and not self._unclear(partial):
                 self._begin_line(partial)
-        if not self._out and self._leaf == "paragraph" and self._size:
-            self._shorten()
+        head = bool(self._lines) and self._lines[-1].startswith("|")  # of a table, maybe
+        if not self._out and self._leaf == "paragraph" and self._size and not head:
+            self._shorten(must=False)
         return self._handed()
 
     def _unclear(self, partial: str) -> bool:
@@ -436,10 +437,12 @@ class BlockSplitter:
             if self._size >= MAX_OPEN:
                 self._shorten()
 
-    def _shorten(self) -> None:
+    def _shorten(self, *, must: bool = True) -> None:
         text = "\n".join(self._lines)
-        place = cut(text)
         self.work += MOST_PARSES * len(text)
+        place = cut(text, must=must)
+        if not place:
+            return
         self._emit("paragraph", text[:place], gap=self._leaf_gap, first=not self._cut, last=False)
         self._cut, self._leaf_gap = True, False
         self._lines = text[place:].split("\n")

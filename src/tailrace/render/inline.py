@@ -109,39 +109,56 @@ def _merged(parts: list[Span]) -> list[Span]:
     return out
 
 
-def cut(text: str) -> int:
+def cut(text: str, *, must: bool = True) -> int:
     """Finds where a text that goes on can be cut in two, so that both parts show what the whole would show.
 
-    A place where emphasis, code or a link is open is taken only if there is no other.
+    Args:
+        text: Markdown.
+        must: take a place where emphasis, code or a link is open if there is no other.
 
     Returns:
-        The length of the first part, at least 1.
+        The length of the first part, at least 1; 0 if there is no place and need not be one.
     """
-    places = [place for part in (0.9, 0.7, 0.5, 0.3) if (place := _boundary(text, int(len(text) * part)))]
-    if not places:
-        return max(len(text), 1)
+    places = [_boundary(text, int(len(text) * part), balanced=True) for part in (0.9, 0.6, 0.3)]
     # A mark that waits for its other half is a good place to begin the second part with.
-    places[1:1] = [place for mark in ("**", "`", "[") if (place := text.rfind(mark)) > 0]
+    places[1:1] = [text.rfind(mark) for mark in ("**", "`", "[")]
+    last = _boundary(text, int(len(text) * 0.9), balanced=False)
+    # A small first part would bring the next cut soon, and the cost would be that of the whole each time.
+    places = list(dict.fromkeys(place for place in (*places, last) if place > len(text) // 5))
+    if not places:
+        return max(len(text), 1) if must else 0
     whole = spans(text)
     good = []
-    for place in dict.fromkeys(places):
+    for place in places:
         head = spans(text[:place])
         if _merged([*head, *spans(text[place:])]) == whole:
             if not any(_MAY_CLOSE.search(span.text) for span in head if "code" not in span.style):
                 return place
             good.append(place)
-    return good[0] if good else places[0]
+    return (good[0] if good else places[0]) if must else 0
 
 
-def _boundary(text: str, limit: int) -> int:
-    """Returns the last place up to `limit` that stands after a space or newline, or between CJK characters."""
+def _boundary(text: str, limit: int, *, balanced: bool) -> int:
+    """Returns the last place up to `limit` that stands after a space or newline, or between CJK characters.
+
+    Args:
+        text: where.
+        limit: the last place to look at.
+        balanced: no mark before it is to be one of a pair.
+    """
     for place in range(limit, max(limit - 200, 0), -1):
         before, after = text[place - 1], text[place : place + 1]
-        if before in " \n" and after not in {" ", "\n"} and text[max(place - 2, 0) : place] != "  ":
-            return place
-        if is_cjk(before) and after and is_cjk(after):
+        if before in " \n":
+            fits = after not in {" ", "\n"} and text[max(place - 2, 0) : place] != "  "
+        else:
+            fits = is_cjk(before) and after != "" and is_cjk(after)
+        if fits and not (balanced and _odd(text[:place])):
             return place
     return 0
+
+
+def _odd(text: str) -> bool:
+    return bool(text.count("**") % 2 or text.count("*") % 2 or text.count("`") % 2 or text.count("[") > text.count("]"))
 
 
 def definitions(text: str, references: References) -> int:

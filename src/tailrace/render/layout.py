@@ -110,8 +110,10 @@ def wrap(content: Iterable[Unit], width: int) -> list[list[Unit]]:
             head, left = _torn(left, width - used, must=not row)
             if head is not None:
                 row.append(head)
-            rows.append(row)
-            row, used, broken = [], 0, True
+                used += head.width
+            if left is not None:
+                rows.append(row)
+                row, used, broken = [], 0, True
         if left is not None:
             row.append(left)
             used += left.width
@@ -167,7 +169,7 @@ def paint(row: list[Unit], styles: Mapping[str, str], *, hyperlinks: bool = Fals
         hyperlinks: make what leads somewhere a link of the terminal (OSC 8).
     """
     end = len(row)
-    while end and row[end - 1].text[0] == " " and "code" not in row[end - 1].style:
+    while end and not row[end - 1].text.strip(" "):
         end -= 1
     out: list[str] = []
     at = 0

@@ -3,7 +3,7 @@
 Between two frames the cursor waits, hidden, where the tail begins. A terminal that changes its size moves the cursor
 with the text it stands in, so that place is right after a resize too, whether the terminal breaks its lines anew or
 not; and nothing above it is ever touched. The tail is never taller than the screen, so it can always be reached: of a
-longer one the upper part is printed for good.
+longer one the upper part is printed for good as soon as it is sure, and only its end is seen until then.
 
 Each frame is one write. A terminal that knows synchronized output (mode 2026) shows it at once; others ignore the mode.
 """
@@ -54,7 +54,7 @@ class LiveMarkdown:
         self._splitter = BlockSplitter()
         self._renderer = Renderer(1, styles=styles, hyperlinks=hyperlinks, references=self._splitter.references)
         self._footer = ""
-        self._drawn: list[str] | None = []  # the tail on the screen; None: who knows
+        self._drawn: list[str] | None = [""]  # the tail on the screen; None: who knows
         self._begun = False
         self._finished = False
         self._resize(width, height)
