@@ -131,9 +131,12 @@ class Worker:
             complete = await self._routes.answer(exchange)
         except Exception as error:
             traceback.print_exc()
-            if not exchange.started:
-                exchange.json({"error": f"internal error: {type(error).__name__}: {error}"}, 500)
-                complete = True
+            reason = {"error": f"internal error: {type(error).__name__}: {error}"}
+            if exchange.started:
+                await exchange.send(msgspec.json.encode(reason) + b"\n")
+            else:
+                exchange.json(reason, 500)
+            complete = True
         finally:
             await exchange.close(complete=complete)
 
