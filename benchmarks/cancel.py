@@ -43,8 +43,9 @@ def _stop(server: FakeOllama, stopper: Contestant, phase: str) -> float:
         server.script(hold())
     else:
         server.script(say(*words(5_000), every=EVERY))
+    number = len(server.requests) + 1
     stopper.tell(url=server.url)
-    record = server.wait_for_request(len(server.requests) + 1)
+    record = server.wait_for_request(number)
     record.wait_until_phase("holding" if phase == "prefill" else "streaming")
     time.sleep(0.01)
     answer = stopper.ask(stop=True)
