@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 from typing import TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -51,6 +52,7 @@ def _secrets_of(url: str) -> set[str]:
     secret = password or user
     pair = base64.b64encode(unquote(credentials).encode("utf-8", "replace")).decode()
     found = {secret, unquote(secret), credentials, unquote(credentials), pair} if credentials else set()
+    found |= set(re.split(r"[/:@]", secret))  # a password that should have been quoted is taken apart by others
     try:
         query = urlsplit(url).query
     except ValueError:  # not a URL at all
