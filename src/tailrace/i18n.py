@@ -74,6 +74,113 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     "status.queued": ("{model} is busy; waiting for a turn", "{model} 正忙，排队中"),
     "status.queued_at": ("queued, number {position}", "排队中，第 {position} 位"),
     "status.thinking": ("thinking", "正在思考"),
+    # the conversation in a terminal
+    "repl.placeholder": ("Send a message (/? for help)", "输入消息（/? 查看帮助）"),
+    "repl.leave_hint": ("Use Ctrl + d or /bye to exit.", "按 Ctrl + d 或输入 /bye 退出。"),
+    "repl.no_command": ("no such command: {name} (/? for help)", "没有这个命令：{name}（/? 查看帮助）"),
+    "repl.usage": ("usage: {usage}", "用法：{usage}"),
+    "repl.nothing": ("nothing there yet", "还没有内容"),
+    "repl.parameter": ("{name} is {value} now", "{name} 现为 {value}"),
+    "repl.format_on": ("answers will be JSON", "回答将是 JSON"),
+    "repl.format_off": ("answers may have any form", "回答不限格式"),
+    "repl.think_on": ("thinking is on", "已开启思考"),
+    "repl.think_off": ("thinking is off", "已关闭思考"),
+    "repl.verbose_on": ("times and rates will follow each answer", "每次回答后将显示耗时与速率"),
+    "repl.verbose_off": ("times and rates will not be shown", "不再显示耗时与速率"),
+    "repl.raw_on": ("answers are shown as they come, without wrapping or Markdown", "回答将原样显示，不折行，不排版"),
+    "repl.raw_off": ("answers are wrapped and shown as Markdown", "回答将折行并按 Markdown 排版"),
+    "repl.history_on": ("lines are kept between sessions", "会保存输入历史"),
+    "repl.history_off": ("lines are not kept from now on", "从现在起不保存输入历史"),
+    "repl.system_set": ("the system prompt is set", "已设置系统提示"),
+    "repl.system_none": ("there is no system prompt", "没有系统提示"),
+    "repl.no_model": ("there is no model {name}; there are: {names}", "没有模型 {name}；现有：{names}"),
+    "repl.model_set": ("{name} answers from now on", "之后由 {name} 回答"),
+    "repl.cleared": (
+        "a new conversation (/branch shows the one before)",
+        "已开始新的对话（/branch 可回到之前的对话）",
+    ),
+    "repl.not_interrupted": ("the last answer was not interrupted", "上一个回答没有被中断"),
+    "repl.no_question": ("there is no question yet", "还没有问题"),
+    "repl.edit_hint": ("change it and press Enter (Ctrl + g: editor)", "修改后按回车（Ctrl + g：编辑器）"),
+    "repl.branch": ("{number}  {question} ({count} messages)", "{number}  {question}（{count} 条消息）"),
+    "repl.branch_set": ("on branch {number} now: {question}", "已切换到分支 {number}：{question}"),
+    "repl.no_branch": ("there is no branch {name}; there are {count}", "没有分支 {name}；共有 {count} 个"),
+    "repl.go_on": (
+        "Go on exactly where you stopped; repeat nothing.",
+        "请从你停下的地方接着写，不要重复。",
+    ),
+    "repl.saved": ("saved: {path}", "已保存：{path}"),
+    "repl.unsaved": ("cannot write {path}: {reason}", "无法写入 {path}：{reason}"),
+    "repl.unread": ("cannot read {path}: {reason}", "无法读取 {path}：{reason}"),
+    "repl.exists": ("{path} exists; /export -f {path} overwrites it", "{path} 已存在；/export -f {path} 可覆盖"),
+    "repl.saved_here": ("saved conversations: {names}", "已保存的对话：{names}"),
+    "repl.no_saved": (
+        "there is neither a conversation nor a model called {name}",
+        "没有名为 {name} 的对话或模型",
+    ),
+    "repl.no_conversation": ("{path} is not a saved conversation", "{path} 不是已保存的对话"),
+    "repl.loaded": ("{count} messages; {model} answers", "共 {count} 条消息；由 {model} 回答"),
+    "repl.copied": ("{count} characters copied", "已复制 {count} 个字符"),
+    "repl.not_copied": (
+        "this terminal has no clipboard, and none of pbcopy, wl-copy, xclip is here",
+        "该终端不支持剪贴板，也没有 pbcopy、wl-copy 或 xclip",
+    ),
+    "repl.not_shown": (
+        "{count} characters that had come are kept but not shown (/copy, /export)",
+        "另有已收到的 {count} 个字符未显示但已保留（/copy、/export）",
+    ),
+    "repl.stats": ("{turns} answers · {tokens} tok", "{turns} 个回答 · {tokens} tok"),
+    "repl.stats_rate": ("{rate} tok/s on average", "平均 {rate} tok/s"),
+    "repl.stats_first": ("first token {seconds} s on average", "首个 token 平均 {seconds} 秒"),
+    "repl.history_damaged": (
+        "{count} damaged lines of {path} were left out",
+        "{path} 中有 {count} 行已损坏，已跳过",
+    ),
+    "repl.history_unread": (
+        "cannot read the line history {path}: {reason}",
+        "无法读取输入历史 {path}：{reason}",
+    ),
+    "repl.history_unwritten": (
+        "cannot keep the line history in {path}: {reason}; it lasts for this session",
+        "无法把输入历史保存到 {path}：{reason}；仅在本次会话中有效",
+    ),
+    "repl.export_user": ("User", "用户"),
+    "repl.export_assistant": ("Assistant", "助手"),
+    "repl.export_system": ("System", "系统"),
+    "repl.help": (
+        (
+            "  /set             parameter NAME VALUE, system TEXT, format json, think, verbose, wordwrap,\n"
+            "                   history; with no before them (nothink …) off\n"
+            "  /show            info, parameters, system, template, modelfile, license\n"
+            "  /model [NAME]    show or change the model      /list            list the models\n"
+            "  /system [TEXT]   show or set the system prompt /clear           begin a new conversation\n"
+            "  /continue        go on from a stopped answer   /retry           answer the question again\n"
+            "  /edit [TEXT]     change the last question      /branch [N]      list or switch branches\n"
+            "  /save NAME       save the conversation         /load NAME       load one, or change the model\n"
+            "  /export FILE     as .md or .json               /copy            last answer to the clipboard\n"
+            "  /stats           figures of this session       /bye             leave\n"
+            "\n"
+            '  """ begins and ends a message of many lines; Alt+Enter starts a new line in any message.\n'
+            "  Ctrl-C stops the answer, or clears the line; twice within a second leaves. Ctrl-D leaves.\n"
+            "  Ctrl-G opens the editor, Ctrl-L clears the screen, Tab completes, Ctrl-R searches the history."
+        ),
+        (
+            "  /set             parameter 名称 值、system 文本、format json、think、verbose、wordwrap、history；\n"
+            "                   前加 no 则关闭（如 nothink）\n"
+            "  /show            info、parameters、system、template、modelfile、license\n"
+            "  /model [名称]    查看或更换模型        /list           列出模型\n"
+            "  /system [文本]   查看或设置系统提示    /clear          开始新的对话\n"
+            "  /continue        接着被中断的回答      /retry          重新回答\n"
+            "  /edit [文本]     修改上一个问题        /branch [N]     列出或切换分支\n"
+            "  /save 名称       保存对话              /load 名称      载入对话，或更换模型\n"
+            "  /export 文件     导出为 .md 或 .json   /copy           复制上一个回答\n"
+            "  /stats           本次会话的统计        /bye            退出\n"
+            "\n"
+            '  """ 开始和结束多行消息；Alt+回车 在消息中换行。\n'
+            "  Ctrl-C 停止回答或清空输入，一秒内按两次退出；Ctrl-D 退出。\n"
+            "  Ctrl-G 打开编辑器，Ctrl-L 清屏，Tab 补全，Ctrl-R 搜索历史。"
+        ),
+    ),
     # lists of models
     "list.name": ("NAME", "名称"),
     "list.size": ("SIZE", "大小"),
@@ -191,6 +298,9 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     "help.think": ("Let the model think, or how hard.", "让模型思考，或指定程度。"),
     "help.json": ("Print one event a line, as JSON.", "每行输出一个 JSON 事件。"),
     "help.verbose": ("Print times and rates at the end.", "结束时输出耗时与速率。"),
+    "help.raw": ("Print the text as it comes, without Markdown or styles.", "原样输出文本，不排版，不加样式。"),
+    "help.hide_thinking": ("Show one line instead of the thinking.", "思考过程只显示一行。"),
+    "help.progress": ("Print the number of characters and the time at the end.", "结束时输出字符数与耗时。"),
     "help.timeout": (
         "Give up after so long without a token; 0 for no limit.",
         "超过该时间没有输出就放弃；0 表示不限。",

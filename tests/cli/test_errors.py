@@ -104,9 +104,9 @@ def test_no_prompt(tailrace: Command) -> None:
     result = tailrace("chat")
     assert (result.code, result.out) == (2, b"")
     assert "tailrace chat" in result.err
-    with tailrace.on_terminal("chat") as terminal:
+    with tailrace.on_terminal("generate") as terminal:
         assert terminal.end() == 2
-    assert b"tailrace chat" in terminal.seen
+    assert b"tailrace generate" in terminal.seen
 
 
 def test_a_wrong_command(tailrace: Command) -> None:

@@ -25,7 +25,7 @@ def test_ctrl_c_in_the_middle(server: FakeOllama, tailrace: Command) -> None:
         assert terminal.end() == 130
         assert terminal.process.stdout is not None
         assert terminal.process.stdout.read() == b""
-    assert b"[stopped]" in terminal.seen
+    assert "[stopped · ~2 tok]".encode() in terminal.seen
     assert b"Traceback" not in terminal.seen
     assert server.wait_for_request(path="/api/chat").wait_until_left()
 
@@ -37,7 +37,17 @@ def test_ctrl_c_on_one_terminal_for_everything(server: FakeOllama, tailrace: Com
         terminal.read_until("The first words")
         terminal.press(INTERRUPT)
         assert terminal.end() == 130
-    assert b"words^C\r\n[stopped]\r\n" in terminal.seen
+    assert terminal.seen.endswith("\r\n\x1b[?7l\r\x1b[?7h\x1b[?25h\x1b[?2026l[stopped · ~1 tok]\r\n".encode())
+
+
+def test_ctrl_c_in_plain_text(server: FakeOllama, tailrace: Command) -> None:
+    """The note starts a line of its own there too."""
+    server.script(say("The first words"), hold())
+    with tailrace.on_terminal("chat", "--raw", "hi") as terminal:
+        terminal.read_until("The first words")
+        terminal.press(INTERRUPT)
+        assert terminal.end() == 130
+    assert "words^C\r\n[stopped · ~1 tok]\r\n".encode() in terminal.seen
 
 
 @pytest.mark.parametrize("command", ["chat", "generate"])
@@ -69,7 +79,7 @@ def test_ctrl_c_while_the_models_are_asked_for(server: FakeOllama, tailrace: Com
 def test_ctrl_c_while_connecting(tailrace: Command) -> None:
     """Nobody accepts; we leave all the same. The remark that we wait tells that connecting has begun."""
     with NeverAccepts() as dead, tailrace.on_terminal("chat", "-m", "m", "--upstream", dead.url, "hi") as terminal:
-        terminal.read_until("[waiting for m]")
+        terminal.read_until("connecting")
         terminal.press(INTERRUPT)
         assert terminal.end() == 130
     assert b"Traceback" not in terminal.seen

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -12,6 +12,9 @@ from tailrace.cli.kinds import Format, ModelOption, OneOf, Seconds, gather
 from tailrace.cli.prompt import read_prompt
 from tailrace.cli.session import Session
 from tailrace.i18n import say
+
+if TYPE_CHECKING:
+    from tailrace.terminal.repl.session import Settings
 
 __all__ = ["answer", "answer_options"]
 
@@ -38,6 +41,9 @@ def answer_options(function: F) -> F:
             ),
             click.option("--json", "as_json", is_flag=True, help=say("help.json")),
             click.option("--verbose", is_flag=True, help=say("help.verbose")),
+            click.option("--raw", is_flag=True, help=say("help.raw")),
+            click.option("--hide-thinking", is_flag=True, help=say("help.hide_thinking")),
+            click.option("--progress", is_flag=True, help=say("help.progress")),
             click.option("--timeout", type=Seconds(), metavar="SECONDS", help=say("help.timeout")),
         )
     ):
@@ -58,6 +64,9 @@ def answer(
     think: str | None,
     as_json: bool,
     verbose: bool,
+    raw: bool,
+    hide_thinking: bool,
+    progress: bool,
     timeout: float | None,
 ) -> int:
     """Has the model answer, prints what it says, and returns the exit code.
@@ -65,6 +74,12 @@ def answer(
     Raises:
         TailraceError: there is no answer, or it broke off; what had come has been printed.
     """
+    if chat and not prompt and not as_json and session.on_terminal:
+        from tailrace.terminal.repl.session import Settings
+
+        settings = Settings("", system, gather(options) or {}, format, _think(think), verbose, raw, hide_thinking)
+        settings.progress = progress
+        return _converse(session, settings, model, upstream, timeout)
     text = read_prompt(session, prompt)
     if text is None:
         command = "chat" if chat else "generate"
@@ -74,8 +89,9 @@ def answer(
     from tailrace.cli.upstream import choose_model, client_for, explain_missing
     from tailrace.client.streams import ChatStream, GenerateStream
     from tailrace.errors import ModelNotFoundError
+    from tailrace.terminal.figures import progress as progress_line
     from tailrace.terminal.figures import summary
-    from tailrace.terminal.printer import AnswerPrinter, JSONPrinter, Printer
+    from tailrace.terminal.printer import JSONPrinter, Printer, answer_printer
 
     client = client_for(upstream, timeout)
     name = choose_model(client, model, session)
@@ -87,24 +103,58 @@ def answer(
         stream = client.chat(name, messages, stream=True, **rest)
     else:
         stream = client.generate(name, text, system=system, stream=True, **rest)
-    printer: Printer = (JSONPrinter if as_json else AnswerPrinter)(session.out, session.err, name)
+    printer: Printer
+    if as_json:
+        printer = JSONPrinter(session.out, session.err, name, plain=raw)
+    else:
+        figures = None if verbose or progress else lambda: stream.reply
+        printer = answer_printer(session.out, session.err, name, plain=raw, hide_thinking=hide_thinking, reply=figures)
+    reader = stream.reader()
+    printer.waiting.follow(reader)
     try:
-        with session.stops.over(stream), stream:
+        with session.stops.over(stream, printer.give_back), stream:
             printer.waiting.start()
-            reader = stream.reader()
             while events := reader.read():
                 printer.show(events)
     finally:
         printer.waiting.stop()
+        printer.give_back()
     try:
         reply = stream.wait()  # raises what the ending is, if it is an error
     except ModelNotFoundError as error:
         raise explain_missing(error, client, name) from error
     finally:
+        if progress and not as_json:
+            session.err.line(progress_line(stream.reply))
         if verbose:
             for line in summary(stream.reply):
                 session.err.line(line)
     return session.stops.code if reply.interrupted else 0
+
+
+def _converse(
+    session: Session, settings: Settings, model: str | None, upstream: str | None, timeout: float | None
+) -> int:
+    """Goes on until somebody leaves, and returns the exit code."""
+    from tailrace.cli.upstream import choose_model, client_for, explain_missing
+    from tailrace.errors import ModelNotFoundError, RequestError, TailraceError
+    from tailrace.terminal.repl.session import Repl
+
+    client = client_for(upstream, timeout)
+    settings.model = choose_model(client, model, session)
+
+    def report(error: TailraceError) -> None:
+        if isinstance(error, ModelNotFoundError):
+            error = explain_missing(error, client, settings.model)
+        session.report_error(error)
+
+    def parse(text: str) -> tuple[str, Any]:
+        try:
+            return ModelOption().convert(text, None, None)
+        except click.UsageError as error:
+            raise RequestError(error.message) from error
+
+    return Repl(client, settings, report=report, parse_option=parse).run()
 
 
 def _think(word: str | None) -> bool | str | None:

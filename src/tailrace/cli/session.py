@@ -44,6 +44,11 @@ class Session:
         self.err = Sink(sys.stderr, self.stops.blocked)
         self.debug = False
 
+    @property
+    def on_terminal(self) -> bool:
+        """True if somebody can converse: keys come in, and what is drawn is seen."""
+        return sys.stdin is not None and sys.stdin.isatty() and self.out.is_terminal
+
     def report(self, text: str, hint: str = "") -> None:
         """Writes an error: a line, and a second one for what to do."""
         if self.out.is_terminal:

@@ -11,7 +11,7 @@ import atexit
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, NoReturn, Protocol
@@ -38,6 +38,7 @@ class Stops:
     def __init__(self) -> None:
         self.code = 0
         self._stream: _Cancellable | None = None
+        self._give_back: Callable[[], object] | None = None
         self._blocked = False
         self._leaving = False
 
@@ -49,6 +50,8 @@ class Stops:
 
     def _stop(self, number: int, _frame: FrameType | None) -> None:
         if self.code or self._leaving:
+            if self._give_back is not None:
+                self._give_back()
             os._exit(128 + number)
         self.code = 128 + number
         if self._stream is not None:
@@ -58,13 +61,15 @@ class Stops:
         raise Stopped
 
     @contextmanager
-    def over(self, stream: _Cancellable) -> Iterator[None]:
-        """While inside, a signal cancels `stream`."""
+    def over(self, stream: _Cancellable, give_back: Callable[[], object] | None = None) -> Iterator[None]:
+        """While inside, a signal cancels `stream`; before a second one ends the process, `give_back` is called."""
         self._stream = stream
+        self._give_back = give_back
         try:
             yield
         finally:
             self._stream = None
+            self._give_back = None
 
     def blocked(self, is_blocked: bool) -> None:
         """Told by sinks when they have to wait for the other side to take something.

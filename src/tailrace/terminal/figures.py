@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from tailrace.i18n import say
 from tailrace.run.reply import Reply
 
-__all__ = ["duration", "short_duration", "size", "summary"]
+__all__ = ["closing", "duration", "progress", "rate", "short_duration", "size", "summary"]
 
 
 def duration(nanoseconds: int) -> str:
@@ -53,6 +54,40 @@ def size(count: float) -> str:
             value = count / unit
             return f"{value:.1f} {name}" if value < 10 and value != int(value) else f"{int(value)} {name}"
     return f"{int(count)} B"
+
+
+def rate(tokens_per_second: float) -> str:
+    """Returns a rate with as many digits as tell something.
+
+    >>> rate(41.23), rate(3.456)
+    ('41', '3.5')
+    """
+    return f"{tokens_per_second:.0f}" if tokens_per_second >= 10 else f"{tokens_per_second:.1f}"
+
+
+def closing(reply: Reply) -> str:
+    """Returns the line below an answer, ``132 tok · 41 tok/s · first token 0.21 s``; one that was stopped says so."""
+    metrics = reply.metrics
+    parts = []
+    if metrics.output_tokens:
+        parts.append(say("figures.tokens", count=f"{'~' if metrics.estimated else ''}{metrics.output_tokens:,}"))
+    if metrics.tokens_per_second:
+        parts.append(say("figures.rate", rate=rate(metrics.tokens_per_second)))
+    if not reply.interrupted:
+        if metrics.time_to_first_token is not None:
+            parts.append(say("figures.first", seconds=f"{metrics.time_to_first_token:.2f}"))
+        return " · ".join(parts)
+    return say("mark.stopped_after", figures=" · ".join(parts)) if parts else say("mark.stopped")
+
+
+def progress(reply: Reply) -> str:
+    """Returns the tutorial's line below an answer: its characters, and how long it took."""
+    return " · ".join(
+        (
+            say("helper.characters", count=len(reply.text)),
+            say("figures.elapsed", seconds=f"{reply.metrics.elapsed:.1f}"),
+        )
+    )
 
 
 def summary(reply: Reply) -> list[str]:

@@ -33,6 +33,7 @@ class Sink:
 
     Attributes:
         is_terminal: True if control characters would be obeyed; they are escaped then.
+        is_able: True if it may be sent control characters: styles, and lines that are drawn again.
         column: 0 if what was written last ended a line.
     """
 
@@ -44,8 +45,13 @@ class Sink:
         self.is_terminal = stream is not None and stream.isatty()
         self._encoding = (self.is_terminal and stream is not None and stream.encoding) or "utf-8"
         self._fd = _descriptor(stream)
-        self._styled = self.is_terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+        self.is_able = self.is_terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
         self.column = 0
+
+    @property
+    def descriptor(self) -> int:
+        """The descriptor that is written to; -1 if there is none."""
+        return -1 if self._fd is None else self._fd
 
     def write(self, text: str, *, dim: bool = False) -> None:
         """Writes what somebody else said: escaped for a terminal, as it is for anything else.
@@ -59,7 +65,7 @@ class Sink:
         self._note(text)
         if self.is_terminal:
             text = printable(text)
-            if dim and self._styled:
+            if dim and self.is_able:
                 text = f"{_DIM}{text}{_PLAIN}"
         self._put(text.encode(self._encoding, "replace"))
 

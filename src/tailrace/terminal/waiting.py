@@ -6,6 +6,7 @@ import threading
 
 from tailrace.events import Event, Loading, Prefill, Queued
 from tailrace.i18n import say
+from tailrace.run.reader import Reader
 from tailrace.terminal.sink import OutputClosedError, Sink
 
 __all__ = ["Waiting"]
@@ -31,6 +32,9 @@ class Waiting:
         if sink.is_terminal:
             self._timer = threading.Timer(_AFTER, self._speak)
             self._timer.daemon = True
+
+    def follow(self, reader: Reader) -> None:
+        """Nothing more to know from there: the remark comes too late for connecting."""
 
     def start(self) -> None:
         """Starts the clock."""
