@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -38,7 +40,10 @@ line = st.one_of(
     st.sampled_from(WHOLE),
     st.builds("{}{}".format, st.sampled_from(["> ", "- ", "  ", "   "]), st.sampled_from(["```", "---", "===", ""])),
 )
-document = st.lists(line, max_size=14).map("\n".join)
+# Where markdown-it is not CommonMark: behind a quote a mark may be indented by four, and a line that goes on with a
+# paragraph lazily may be the head of a table.
+_OTHERWISE = re.compile(r" {4}>|\t>|>.*\n {4}|^[ ]*[-*+>0-9].*\n\|", re.MULTILINE)
+document = st.lists(line, max_size=14).map("\n".join).filter(lambda text: not _OTHERWISE.search(text))
 
 
 @pytest.mark.parametrize("text", DOCUMENTS)

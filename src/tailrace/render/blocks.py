@@ -95,11 +95,12 @@ class BlockSplitter:
         self._return = False  # a carriage return came last: a newline, or half of one
         self._within: tuple[Container, ...] = ()
         self._filled = 0  # so many of the containers have something in them
+        self._closed: Container | None = None  # an item that a blank line has closed; its list may go on
         self._ids = 0
         self._leaf: Literal["", "paragraph", "fence", "indented", "table"] = ""
         self._lines: list[str] = []  # of the paragraph
         self._size = 0
-        self._deep = False  # its last line is too deep to be a table's head
+        self._deep = False  # its last line stands where no head of a table can
         self._cut = False  # a part of the paragraph has been handed out
         self._leaf_gap = False
         self._gap = False
@@ -284,7 +285,8 @@ class BlockSplitter:
         complete = matched == len(self._within)
         paragraph = complete and self._leaf == "paragraph"  # this line may go on with it, or change it
         lazy = not complete and self._leaf == "paragraph"
-        before = self._within[matched] if not complete else None
+        before = self._within[matched] if not complete else self._closed
+        self._closed = None
         new = False
         while True:
             indent = lines.indent_of(rest)
@@ -313,12 +315,13 @@ class BlockSplitter:
             if not new:
                 self._close_to(matched)
                 self._gap = True
+                self._closed = before
         elif indent > 3 and not paragraph and not lazy:
             self._close_to(matched)
             self._begin("indented")
             self._emit("code", rest[4:] + end, first=False, last=False)
         elif paragraph or lazy:
-            self._deep = indent > 3
+            self._deep = indent > 3 or lazy
             self._add(body)
         elif self._leaf == "table" and complete and not new:
             self._emit("table", body.rstrip(" \t"), first=False, last=False)
