@@ -35,7 +35,7 @@ def completed(tailrace: Command, *words: str, **env: str) -> list[str]:
         }
     )
     assert (result.code, result.err) == (0, "")
-    fields = result.out.decode().split()
+    fields = result.out.decode().strip("\n").splitlines()
     assert set(fields[::3]) <= {"plain"}, fields
     return [field.replace("\\:", ":") for field in fields[1::3]]
 
