@@ -18,7 +18,7 @@ from tailrace.client.aio import AsyncClient
 from tailrace.client.default import default_client
 from tailrace.client.streams import AsyncChatStream, ChatStream
 from tailrace.client.sync import Client
-from tailrace.errors import RequestError, TailraceError
+from tailrace.errors import RequestError
 from tailrace.i18n import say
 from tailrace.run.reply import Reply
 from tailrace.types import Options, plain
@@ -103,7 +103,9 @@ class _Conversation:
         try:
             data = msgspec.json.decode(Path(path).read_bytes())
             messages = data["messages"]
-            good = all(isinstance(message, dict) and isinstance(message.get("role"), str) for message in messages)
+            good = isinstance(messages, list) and all(
+                isinstance(message, dict) and isinstance(message.get("role"), str) for message in messages
+            )
             model = data.get("model", self.model)
             if data.get("tailrace") != _FORMAT or not isinstance(model, str) or not good:
                 raise ValueError("not a conversation saved by tailrace")
@@ -182,9 +184,7 @@ class StreamingChat(_Conversation):
             for text in stream.text_stream:
                 out(text)
         except BaseException as error:
-            stream.cancel()
-            if isinstance(error, Exception) and not isinstance(error, TailraceError):
-                error.reply = stream.reply  # type: ignore[attr-defined]  # the callback's own error, with what had come
+            stream.stop_for(error)
             raise
         finally:
             self._stream = None
@@ -256,9 +256,7 @@ class AsyncStreamingChat(_Conversation):
             async for text in stream.text_stream:
                 out(text)
         except BaseException as error:
-            stream.cancel()
-            if isinstance(error, Exception) and not isinstance(error, TailraceError):
-                error.reply = stream.reply  # type: ignore[attr-defined]
+            stream.stop_for(error)
             raise
         finally:
             self._stream = None

@@ -8,7 +8,6 @@ from typing import Any
 from tailrace.client.default import default_client
 from tailrace.client.streams import ChatStream
 from tailrace.client.sync import Client
-from tailrace.errors import TailraceError
 from tailrace.events import Outcome
 from tailrace.i18n import say
 from tailrace.run.reply import Reply
@@ -51,9 +50,7 @@ def _pump(stream: ChatStream, callback: Callable[[str], object] | None) -> None:
             if callback is not None:
                 callback(text)
     except BaseException as error:
-        stream.cancel()
-        if isinstance(error, Exception) and not isinstance(error, TailraceError):
-            error.reply = stream.reply  # type: ignore[attr-defined]  # the callback's own error, with what had come
+        stream.stop_for(error)
         raise
 
 

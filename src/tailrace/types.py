@@ -163,6 +163,8 @@ class Image(msgspec.Struct):
             return base64.b64encode(value).decode()
         if isinstance(value, PathLike):
             return self._read(Path(value))
+        if not isinstance(value, str):
+            raise RequestError(f"an image is a path, bytes or base64 text, not {type(value).__name__}")
         try:
             is_file = len(value) < 4096 and Path(value).exists()
         except (OSError, ValueError):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import threading
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
@@ -18,15 +17,13 @@ __all__ = ["default_client", "method"]
 F = TypeVar("F", bound=Callable[..., Any])
 
 _client: Client | None = None
-_lock = threading.Lock()
 
 
 def default_client() -> Client:
     """Returns the client behind the module's functions."""
     global _client
     if _client is None:
-        with _lock:
-            _client = _client or Client()
+        _client = Client()  # two threads at once may make two: a client holds nothing, so one is dropped without loss
     return _client
 
 

@@ -8,7 +8,8 @@ over a stream is a reader of its own and sees every chunk from the first; `next`
 from __future__ import annotations
 
 import asyncio
-import time
+import contextlib
+import itertools
 import weakref
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from typing import Any, Generic, Literal, TypeVar, overload
 
 from tailrace.client.chunks import Chunks, chat_chunks, generate_chunks, progress_chunks
 from tailrace.client.portal import portal
+from tailrace.errors import TailraceError
 from tailrace.events import Ended, Event, Outcome, TextDelta
 from tailrace.run.metrics import Metrics
 from tailrace.run.reader import Reader
@@ -97,6 +99,13 @@ class BaseStream(Generic[C]):
         """
         return Reader(self._run, after)
 
+    def stop_for(self, error: BaseException) -> None:
+        """Stops the model because of the caller's own exception, and hangs what had come on it as ``reply``."""
+        self._run.cancel()
+        if isinstance(error, Exception) and not isinstance(error, TailraceError):
+            with contextlib.suppress(AttributeError, TypeError):  # an exception may refuse attributes
+                error.reply = self._run.reply()  # type: ignore[attr-defined]
+
     def __repr__(self) -> str:
         state = self.outcome.value if self.outcome is not None else self._run.state.value
         return f"<{type(self).__name__} {self._run.model or 'run'} {state}>"
@@ -110,9 +119,13 @@ def _raise_for(run: Run, ended: Ended) -> None:
         raise error
 
 
-def _stamp(reader: Reader, clock: _Clock) -> str:
-    number = reader.after
-    return clock.stamp(reader.run.log.time_of(number) if number else time.time())
+def _chunked(reader: Reader, events: Sequence[Event], chunks: Chunks[C], clock: _Clock) -> Iterator[C]:
+    """Returns the chunks of what was just read; each carries the time its event came, whenever it is read."""
+    run = reader.run
+    parts = run.log.parts(reader.after - len(events), events)
+    if len(parts) == 1:
+        return chunks(events, run.model, clock.stamp(parts[0][1]))
+    return itertools.chain.from_iterable(chunks(part, run.model, clock.stamp(at)) for part, at in parts)
 
 
 # -- the synchronous face --------------------------------------------------------------------------------------------
@@ -140,7 +153,7 @@ def _batches(run: Run, reader: Reader, hold: object) -> Generator[Sequence[Event
 def _chunks_of(run: Run, chunks: Chunks[C], hold: object) -> Generator[C, None, None]:
     reader, clock = Reader(run), _Clock()
     for events in _batches(run, reader, hold):
-        yield from chunks(events, run.model, _stamp(reader, clock))
+        yield from _chunked(reader, events, chunks, clock)
         last = events[-1]
         if type(last) is Ended:
             _raise_for(run, last)
@@ -326,9 +339,9 @@ class _Items(Generic[C]):
                 return item
         raise StopAsyncIteration
 
-    def stamp(self) -> str:
-        """The time of the batch just taken, as chunks carry it."""
-        return _stamp(self._reader, self._clock)
+    def chunked(self, events: Sequence[Event], chunks: Chunks[C]) -> Iterator[C]:
+        """Returns the chunks of the batch just taken."""
+        return _chunked(self._reader, events, chunks, self._clock)
 
     def with_ending(self, items: Iterator[C], events: Sequence[Event]) -> Iterator[C]:
         """Appends what the ending raises, if `events` hold one."""
@@ -359,10 +372,10 @@ class AsyncStream(BaseStream[C]):
         self._cursor_is_given = False
 
     def _new_items(self, hold: object) -> _Items[C]:
-        chunks, model = type(self)._chunks, self._run.model
+        chunks = type(self)._chunks
 
         def convert(items: _Items[C], events: Sequence[Event]) -> Iterator[C]:
-            return items.with_ending(chunks(events, model, items.stamp()), events)
+            return items.with_ending(items.chunked(events, chunks), events)
 
         return _Items(self._run, convert, hold)
 

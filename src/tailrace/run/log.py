@@ -6,6 +6,7 @@ shows an event only once it is kept there, which is why readers follow the log a
 
 from __future__ import annotations
 
+import bisect
 import time
 from collections.abc import Sequence
 from typing import Protocol
@@ -42,11 +43,12 @@ class EventLog(Protocol):
 class MemoryLog:
     """The log in memory. What is appended is visible at once."""
 
-    __slots__ = ("_events", "_times", "changed", "sealed")
+    __slots__ = ("_ends", "_events", "_times", "changed", "sealed")
 
     def __init__(self) -> None:
         self._events: list[Event] = []
-        self._times: list[float] = []
+        self._times: list[float] = []  # of each append
+        self._ends: list[int] = []  # the number of each append's last event
         self.changed = Waiters()
         self.sealed = False
 
@@ -63,8 +65,9 @@ class MemoryLog:
         """
         if self.sealed:
             raise RuntimeError("bug in tailrace: append to a sealed log")
-        now = time.time()
-        self._times.extend([now] * len(events))  # before the events: a reader that sees an event sees its time
+        # Before the events: a reader that sees an event finds its time.
+        self._times.append(time.time())
+        self._ends.append(len(self._events) + len(events))
         self._events.extend(events)
         if type(events[-1]) is Ended:
             self.sealed = True
@@ -74,6 +77,19 @@ class MemoryLog:
         """Returns what is new after `after`."""
         return self._events[after:]
 
-    def time_of(self, number: int) -> float:
-        """Returns when event `number` was appended, in seconds since the epoch."""
-        return self._times[number - 1]
+    def parts(self, after: int, events: Sequence[Event]) -> list[tuple[Sequence[Event], float]]:
+        """Returns what was read after `after`, cut into what was appended together, each with its time.
+
+        Times are seconds since the epoch.
+        """
+        index = bisect.bisect_right(self._ends, after)
+        if self._ends[index] >= after + len(events):
+            return [(events, self._times[index])]  # the usual case: a reader that keeps up
+        parts: list[tuple[Sequence[Event], float]] = []
+        start = 0
+        while start < len(events):
+            stop = self._ends[index] - after
+            parts.append((events[start:stop], self._times[index]))
+            start = stop
+            index += 1
+        return parts
