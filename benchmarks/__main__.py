@@ -14,6 +14,7 @@ NAMES = {
     "cancel": "from cancel until the server saw the connection close",
     "start": "import time and `tailrace --help`",
     "embedded": "tokens per second of the embedded engine beside a bare xllamacpp loop",
+    "terminal": "live Markdown on a terminal, beside rich.Live",
 }
 
 

@@ -19,7 +19,7 @@ import tailrace
 
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT = 120.0  # seconds a contestant has for one answer; then it is killed and the run fails
-_PACKAGES = ("tailrace", "aiohttp", "msgspec", "ollama", "httpx", "openai", "xllamacpp")
+_PACKAGES = ("tailrace", "aiohttp", "msgspec", "ollama", "httpx", "openai", "xllamacpp", "rich", "markdown-it-py")
 
 
 class Skipped(Exception):  # noqa: N818 - not an error
