@@ -129,7 +129,9 @@ RECORDED: dict[str, list[Event]] = {
         TextDelta("Once"),
         failed("an error was encountered while running the model: CUDA error: out of memory"),
     ],
-    "error_in_json": [failed("the request exceeds the available context size")],
+    "error_in_json": [
+        failed("the request exceeds the available context size (the prompt has 5000 tokens, the context holds 4096)")
+    ],
     "error_glued": [
         TextDelta("Once"),
         TextDelta(" upon"),

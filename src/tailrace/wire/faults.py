@@ -67,7 +67,12 @@ def _text(error: Any) -> str:
         return error
     if isinstance(error, dict):
         message = error.get("message")
-        return message if isinstance(message, str) and message else json.dumps(error, ensure_ascii=False)
+        if not isinstance(message, str) or not message:
+            return json.dumps(error, ensure_ascii=False)
+        prompt, context = error.get("n_prompt_tokens"), error.get("n_ctx")
+        if isinstance(prompt, int) and isinstance(context, int):  # llama.cpp: what the words of old versions left out
+            return f"{message} (the prompt has {prompt} tokens, the context holds {context})"
+        return message
     return str(error)
 
 
