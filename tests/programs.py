@@ -1,0 +1,21 @@
+"""Programs that tests drive: a test whose program is missing skips with the line that installs it; in CI it fails."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+
+_INSTALL = {"tmux": "apt-get install tmux", "xclip": "apt-get install xclip"}
+
+
+def need(name: str) -> str:
+    """Returns the path of a program."""
+    path = shutil.which(name)
+    if path is not None:
+        return path
+    text = f"{name} is not here: {_INSTALL.get(name, 'install it')}"
+    if os.environ.get("CI") == "true":
+        pytest.fail(text)
+    pytest.skip(text)

@@ -1,0 +1,116 @@
+"""A terminal of its own for the command: a pane of a private tmux, typed into and read as a person would."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.programs import need
+
+DEADLINE = 30.0  # no test waits for it, unless something is wrong
+PROMPT = ">>> "
+_NUMBERS = itertools.count()
+
+
+class Pane:
+    """A pane.
+
+    Args:
+        env: the environment of the command.
+        arguments: of the command `tailrace`.
+        folder: where it runs.
+        size: columns and lines.
+    """
+
+    def __init__(
+        self, env: Mapping[str, str], arguments: tuple[str, ...], folder: Path, size: tuple[int, int] = (100, 30)
+    ) -> None:
+        self._tmux = [need("tmux"), "-L", f"tailrace-{os.getpid()}-{next(_NUMBERS)}", "-f", "/dev/null", "-u"]
+        command = shlex.join([sys.executable, "-m", "tailrace", *arguments])
+        # The shell tells how it ended, and stays so that the screen does.
+        script = f'{command}; echo "[exit $?]"; exec sleep 1000'
+        columns, lines = size
+        # Else what is cleared below a prompt in the first line would stay in the history, a second time.
+        start = ["start-server", ";", "set-option", "-g", "scroll-on-clear", "off", ";"]
+        start += ["new-session", "-d", "-x", str(columns), "-y", str(lines), "-c", str(folder), script]
+        clean = {name: value for name, value in env.items() if not name.startswith("TMUX")}
+        subprocess.run([*self._tmux, *start], env=clean, check=True, timeout=DEADLINE)
+
+    def tmux(self, *arguments: str, stdin: str | None = None) -> str:
+        """Asks tmux."""
+        done = subprocess.run(
+            [*self._tmux, *arguments], input=stdin, capture_output=True, text=True, check=True, timeout=DEADLINE
+        )
+        return done.stdout
+
+    def screen(self) -> str:
+        """What can be seen, and what has scrolled away; long lines are one."""
+        return self.tmux("capture-pane", "-p", "-J", "-S", "-").rstrip()
+
+    def rows(self) -> list[str]:
+        """The lines that can be seen, as they are broken."""
+        return self.tmux("capture-pane", "-p").splitlines()
+
+    def wait(self, text: str, times: int = 1) -> str:
+        """Waits until the screen has `text` so many times; returns the screen."""
+        deadline = time.monotonic() + DEADLINE
+        while (screen := self.screen()).count(text) < times:
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{text!r} did not appear {times} times; the screen:\n{screen}")
+            time.sleep(0.02)
+        return screen
+
+    def ready(self, times: int = 1) -> str:
+        """Waits for the prompt at the end of the screen, for the `times`-th prompt or a later one."""
+        deadline = time.monotonic() + DEADLINE
+        while True:
+            screen = self.screen()
+            last = screen.rsplit("\n", 1)[-1]
+            if (last == PROMPT.strip() or last.startswith((PROMPT + "Send", PROMPT + "输入"))) and screen.count(
+                PROMPT.strip()
+            ) >= times:
+                return screen
+            if time.monotonic() > deadline:
+                raise AssertionError(f"no prompt; the screen:\n{screen}")
+            time.sleep(0.02)
+
+    def type(self, text: str, *keys: str) -> None:
+        """Types text, then presses keys, by default Enter."""
+        if text:
+            self.tmux("send-keys", "-l", "--", text)
+        self.tmux("send-keys", *(keys or ("Enter",)))
+
+    def press(self, *keys: str) -> None:
+        """Presses keys, by tmux's names."""
+        self.tmux("send-keys", *keys)
+
+    def paste(self, text: str) -> None:
+        """Pastes, as a terminal does when the program wants to know it."""
+        self.tmux("load-buffer", "-", stdin=text)
+        self.tmux("paste-buffer", "-p", "-r")
+
+    def resize(self, columns: int, lines: int) -> None:
+        """Changes the size."""
+        self.tmux("resize-window", "-x", str(columns), "-y", str(lines))
+
+    def say(self, line: str, expect: str) -> str:
+        """Types a line when the prompt is there, and waits until the prompt is back below `expect`."""
+        before = self.ready().count(PROMPT.strip())
+        self.type(line)
+        self.wait(expect)
+        return self.ready(before + 1)
+
+    def end(self) -> int:
+        """Waits until the command has ended; its exit code."""
+        screen = self.wait("[exit ")
+        return int(screen.split("[exit ")[1].split("]")[0])
+
+    def close(self) -> None:
+        """Ends everything in it; the command gets SIGHUP."""
+        subprocess.run([*self._tmux, "kill-server"], capture_output=True, check=False, timeout=DEADLINE)
