@@ -14,6 +14,7 @@ NAMES = {
     "cancel": "from cancel until the server saw the connection close",
     "start": "import time and `tailrace --help`",
     "embedded": "tokens per second of the embedded engine beside a bare xllamacpp loop",
+    "stopping": "from Ctrl-C on a terminal until a 100,000-character answer has stopped",
     "terminal": "live Markdown on a terminal, beside rich.Live",
 }
 
