@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.wire.decoding import (
     cut_at,
@@ -549,7 +549,12 @@ TOKENS = st.sampled_from(
 )
 
 
+# As many values as lines, and yet not one a line.
+GLUED = b'{"model":"m","created_at":"t","message":{"role":"assistant","content":"a"},"done":false}'
+
+
 @patient
+@example([GLUED, GLUED, GLUED, GLUED.replace(b",", b",\n") + b"\n", GLUED, GLUED + b"\n"])
 @given(st.lists(TOKENS, max_size=8))
 def test_lines_together_and_alone(lines: list[bytes]) -> None:
     """Lines that come together, however they look, are what they are one by one, and byte by byte."""

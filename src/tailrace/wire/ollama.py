@@ -25,6 +25,7 @@ from tailrace.events import (
     Usage,
 )
 from tailrace.wire import faults
+from tailrace.wire.ending import Ending
 from tailrace.wire.lines import MAX_LINE, LineSplitter
 
 __all__ = ["AnswerDecoder", "ProgressDecoder"]
@@ -92,7 +93,7 @@ _decode_tokens = msgspec.json.Decoder(_Token).decode_lines
 _DELTAS = frozenset(("content", "response", "thinking"))
 
 
-class AnswerDecoder:
+class AnswerDecoder(Ending):
     """Decodes the answer of `/api/chat` or `/api/generate`, streamed or whole.
 
     Attributes:
@@ -101,14 +102,10 @@ class AnswerDecoder:
     """
 
     def __init__(self, max_line: int = MAX_LINE) -> None:
-        self.ended = False
-        self.surplus = 0
+        super().__init__()
         self._lines = LineSplitter(max_line)
         self._limit = max_line
-        self._text = faults.Surrogates()
-        self._thinking = faults.Surrogates()
         self._reason: str | None = None  # a done_reason seen on a line without done
-        self._replaced = 0
 
     def feed(self, data: bytes) -> list[Event]:
         """Takes bytes as they came; returns the events they finish, `Ended` last if they hold the ending."""
@@ -126,7 +123,7 @@ class AnswerDecoder:
         if self._lines.overflow and not self.ended:
             self._end(faults.too_long(self._limit), events)
         if self.ended and self.surplus:
-            self._note_surplus(events)
+            self._note_surplus(events, "lines")
         return events
 
     def eof(self) -> list[Event]:
@@ -202,23 +199,6 @@ class AnswerDecoder:
         elif record.status == "prefill":
             events.append(Prefill(record.processed, record.total))
 
-    def _end(self, ended: Ended, events: list[Event]) -> None:
-        if rest := self._thinking.flush():
-            events.append(ThinkingDelta(rest))
-        if rest := self._text.flush():
-            events.append(TextDelta(rest))
-        replaced = self._replaced + self._thinking.replaced + self._text.replaced
-        if replaced:
-            warning = f"{replaced} invalid characters of the answer were replaced by U+FFFD"
-            ended = msgspec.structs.replace(ended, warnings=(*ended.warnings, warning))
-        self.ended = True
-        events.append(ended)
-
-    def _note_surplus(self, events: list[Event]) -> None:
-        if events and isinstance(events[-1], Ended):
-            warning = f"{self.surplus} lines after the end of the answer were dropped"
-            events[-1] = msgspec.structs.replace(events[-1], warnings=(*events[-1].warnings, warning))
-
     def _line_by_line(self, block: bytes, events: list[Event]) -> None:
         lines = block.split(b"\n")
         lines.pop()
@@ -272,8 +252,10 @@ def _tokens(block: bytes) -> list[Event] | None:
         lines = _decode_tokens(block)
     except ValueError:
         return None
-    if len(lines) != block.count(b"\n"):
-        return None  # the decoder passes over blank lines, over a line end inside of a value, and over none at all
+    # The decoder passes over blank lines, over a line end inside of a value, and over none at all: so we look ourselves
+    # whether each line is one value.
+    if len(lines) != block.count(b"\n") or len(lines) > block.count(b"}\n{") + 1:
+        return None
     events: list[Event] = []
     for line in lines:
         if line.done:

@@ -14,6 +14,7 @@ import msgspec
 
 from tailrace.events import Ended, Event, Outcome, Prefill, TextDelta, ThinkingDelta, ToolCall, Usage
 from tailrace.wire import faults
+from tailrace.wire.ending import Ending
 from tailrace.wire.lines import MAX_LINE
 from tailrace.wire.sse import SSEDecoder
 
@@ -79,7 +80,7 @@ _decode = msgspec.json.Decoder(_Chunk).decode
 _DELTAS = frozenset(("content", "reasoning_content", "reasoning", "refusal", "text", "arguments"))
 
 
-class ChunkDecoder:
+class ChunkDecoder(Ending):
     """Decodes a chat or text completion, streamed (SSE) or whole (JSON, when a server ignores ``stream``).
 
     Attributes:
@@ -88,8 +89,7 @@ class ChunkDecoder:
     """
 
     def __init__(self, max_line: int = MAX_LINE) -> None:
-        self.ended = False
-        self.surplus = 0
+        super().__init__()
         self._sse = SSEDecoder(max_line)
         self._limit = max_line
         self._seen = 0
@@ -98,9 +98,6 @@ class ChunkDecoder:
         self._reason: str | None = None
         self._usage: Usage | None = None
         self._calls: dict[int, _OpenCall] = {}
-        self._text = faults.Surrogates()
-        self._thinking = faults.Surrogates()
-        self._replaced = 0
         self._hidden_error = False
 
     def feed(self, data: bytes) -> list[Event]:
@@ -137,7 +134,7 @@ class ChunkDecoder:
         if self._sse.overflow and not self.ended:
             self._end(faults.too_long(self._limit), events)
         if self.ended and self.surplus:
-            self._note_surplus(events)
+            self._note_surplus(events, "events")
         return events
 
     def eof(self) -> list[Event]:
@@ -235,23 +232,6 @@ class ChunkDecoder:
         reason = self._reason or ""
         warnings = () if self._reason else ("the server ended the stream without a finish_reason",)
         self._end(Ended(_outcome(reason), reason, usage=self._usage, warnings=warnings), events)
-
-    def _end(self, ended: Ended, events: list[Event]) -> None:
-        if rest := self._thinking.flush():
-            events.append(ThinkingDelta(rest))
-        if rest := self._text.flush():
-            events.append(TextDelta(rest))
-        replaced = self._replaced + self._thinking.replaced + self._text.replaced
-        if replaced:
-            warning = f"{replaced} invalid characters of the answer were replaced by U+FFFD"
-            ended = msgspec.structs.replace(ended, warnings=(*ended.warnings, warning))
-        self.ended = True
-        events.append(ended)
-
-    def _note_surplus(self, events: list[Event]) -> None:
-        if events and isinstance(events[-1], Ended):
-            warning = f"{self.surplus} events after the end of the answer were dropped"
-            events[-1] = msgspec.structs.replace(events[-1], warnings=(*events[-1].warnings, warning))
 
     def _salvage(self, payload: bytes, events: list[Event]) -> None:
         try:
