@@ -34,8 +34,8 @@ from tailrace.errors import EngineError, ModelError
 __all__ = ["Endpoint", "Supervisor", "shared"]
 
 # libgomp's default has a waiting thread spin for milliseconds. As soon as anything else wants to run, the threads spin
-# while the one they wait for has no core: 6 tokens a second against 25 (two cores, one busy). A moment is enough for the
-# next one to arrive when the machine is idle.
+# while the one they wait for has no core: 6 tokens a second against 25 (two cores, one busy). A short while is enough
+# for the next one to arrive when the machine is idle.
 SPIN = {"GOMP_SPINCOUNT": "3000"}
 
 _START_TIMEOUT = 60.0
