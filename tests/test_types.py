@@ -40,6 +40,7 @@ def both(name: str, *path: str) -> tuple[Any, Any]:
 
 # -- fields ----------------------------------------------------------------------------------------------------------
 
+
 @pytest.mark.parametrize(
     "path",
     [
