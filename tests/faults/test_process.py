@@ -307,8 +307,11 @@ class Cancels(RuleBasedStateMachine):
 
     @rule()
     def starts(self) -> None:
-        self.started = self.started or not self.cancelled
+        begins = not self.started and not self.cancelled
         self.stream.__enter__()
+        if begins:
+            self.started = True
+            assert self.record  # else a cancel may be there before the request was ever sent
 
     @precondition(lambda self: self.started and self.released < 4)
     @rule()
