@@ -315,7 +315,7 @@ def load_error(text: str) -> str:
 def _threads() -> int:
     """How many threads to compute with; 0 leaves it to the library, which counts physical cores.
 
-    Where the engine's threads sleep soon when they wait for each other (Linux: see `supervisor.SPIN`), that is one on
+    Where the engine's threads sleep soon when they wait for each other (Linux: see `supervisor`), that is one on
     every core we may use. Elsewhere they wait in busy loops, and on a small machine one core is left to the program
     that reads the tokens: with a thread on every core and anything else to do, the engine is ten times slower.
     """

