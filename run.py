@@ -25,7 +25,8 @@ python3 run.py test [PYTEST ARGUMENTS]                    lint, types and tests;
 python3 run.py lint | types | bench [NAME]                one of the checks, or the benchmarks
 
 Anything else goes to the `tailrace` command: `python3 run.py chat --help`.
-The first call installs what it needs into .venv; nothing outside this folder is changed."""
+The first call installs what it needs into .venv; outside this folder only the default model
+is kept, in your data folder (TAILRACE_HOME names another)."""
 
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"

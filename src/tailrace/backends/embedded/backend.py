@@ -24,15 +24,18 @@ class EmbeddedBackend(OllamaBackend):
     """Starts the engine's process on first use; all clients of this process share it.
 
     Args:
-        model: path of a GGUF file that answers to every name, or empty for the models that are here.
+        model: a GGUF file, or the name of a model, that answers to every name; empty for the models that are here.
     """
 
     kind = "embedded"
     confirms = 15.0  # the worker closes its side when the engine has let go; a batch of a long prompt takes seconds
 
     def __init__(self, model: str = "") -> None:
+        from tailrace.backends.embedded.models import is_path
+
         self.url = f"embedded:{model}"
-        self._path = str(Path(model).expanduser().absolute()) if model else None
+        # A name works too (embedded:smollm2:135m); only a path has to be made one that the worker can follow.
+        self._path = str(Path(model).expanduser().absolute()) if model and is_path(model) else model or None
 
     async def http(self, report: Report | None = None, model: str | None = None) -> Http:
         """Returns where the worker listens, starting it if there is none, and fetching the default model if need be."""
