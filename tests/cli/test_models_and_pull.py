@@ -20,10 +20,10 @@ def test_models_of_the_upstream(server: FakeOllama, tailrace: Command) -> None:
     assert tailrace("models", "list").out == result.out
 
 
-def test_models_on_the_disk(tailrace: Command, tmp_path: Path) -> None:
-    """For the embedded engine: what was added, without starting it."""
+def test_models_on_the_disk(tailrace: Command, tmp_path: Path, home: Path) -> None:
+    """For the embedded engine: what was added, and only what the engine can read."""
     gguf = tmp_path / "My Model.gguf"
-    gguf.write_bytes(b"GGUF" + bytes(70_000))
+    gguf.symlink_to(next((home / "models" / "default").glob("*.gguf")))
     assert "no models" in tailrace("models", "--upstream", "embedded:").err
     added = tailrace("models", "add", str(gguf), "--name", "mine")
     listed = tailrace("models", "--upstream", "embedded:")
@@ -39,6 +39,18 @@ def test_a_file_that_is_no_model(tailrace: Command, tmp_path: Path) -> None:
     result = tailrace("models", "add", str(tmp_path / "x.gguf"))
     assert result.code == 1
     assert "is not a GGUF model file" in result.err
+
+
+def test_a_model_that_is_cut(tailrace: Command, tmp_path: Path, home: Path) -> None:
+    """A truncated file looks whole from outside; the engine finds out, and nothing is added."""
+    whole = next((home / "models" / "default").glob("*.gguf"))
+    (tmp_path / "cut.gguf").write_bytes(whole.read_bytes()[:3_000_000])
+
+    result = tailrace("models", "add", str(tmp_path / "cut.gguf"))
+
+    assert (result.code, "Traceback" in result.err) == (1, False)
+    assert "cut.gguf" in result.err
+    assert "no models" in tailrace("models", "--upstream", "embedded:").err
 
 
 def test_only_the_default_model_can_be_got(tailrace: Command) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 import click
 
 from tailrace.cli.root import Command, Group
 from tailrace.cli.session import Session
+from tailrace.errors import ModelError, ResponseError
 from tailrace.i18n import say
 
 __all__ = ["command"]
@@ -56,12 +58,26 @@ def get_command(session: Session, name: str | None) -> int:
 @click.option("--name", metavar="NAME", help=say("help.add_name"))
 @click.pass_obj
 def add_command(session: Session, file: str, name: str | None) -> int:
-    """Adds a GGUF file."""
+    """Adds a GGUF file, once the engine has shown that it can read it: a truncated one looks whole from outside."""
     from tailrace.backends.embedded import models
+    from tailrace.backends.resolve import embedded_installed
 
+    path = Path(file).expanduser().absolute()
+    if path.suffix == ".gguf" and embedded_installed():
+        models.check(path)
+        _load(path)
     model = models.add(file, name)
     session.err.line(say("note.added", name=model.name))
     return 0
+
+
+def _load(path: Path) -> None:
+    from tailrace.cli.upstream import client_for
+
+    try:
+        client_for("embedded:").show(str(path))
+    except ResponseError as error:
+        raise ModelError(error.error, hint=error.hint) from error
 
 
 def _list(session: Session, upstream: str | None) -> int:
