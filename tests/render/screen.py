@@ -92,8 +92,15 @@ class Screen:
         else:
             assert code == "m", f"unknown code {code}"
 
-    def resize(self, width: int, height: int, *, reflow: bool) -> None:
-        """Changes the size as terminals do: with lines broken anew, or cut off."""
+    def resize(self, width: int, height: int, *, reflow: bool, keep_end: bool = False) -> None:
+        """Changes the size as terminals do: with lines broken anew, or cut off.
+
+        Args:
+            width: columns.
+            height: lines on the screen.
+            reflow: lines are broken anew.
+            keep_end: the last rows stay on the screen, and a cursor above them is moved into it, as tmux does it.
+        """
         rows: list[list[str]] = []
         cursor = 0
         for at, row in enumerate(self.rows):
@@ -107,7 +114,9 @@ class Screen:
         assert self.x == 0
         self.width, self.height = width, height
         self.top = max(len(rows) - height, 0)
-        if self.y < self.top:  # terminals drop lines below the cursor rather than the cursor's
+        if keep_end:
+            self.y = max(self.y, self.top)
+        elif self.y < self.top:  # terminals drop lines below the cursor rather than the cursor's
             self.top = self.y
         del self.rows[self.top + height :]
 

@@ -107,6 +107,28 @@ def test_a_resize_in_the_middle(before: tuple[int, int], after: tuple[int, int],
     assert screen.text == shown(first + second + "\n\n- item\n", *after)
 
 
+@pytest.mark.parametrize("width", [39, 25, 20, 11])
+@pytest.mark.parametrize("height", [4, 6, 12])
+def test_a_narrower_terminal_that_keeps_its_last_rows(width: int, height: int) -> None:
+    """What it scrolled out of reach stays above, once; below it all that is open stands whole, and then the rest."""
+    finished, words = "Finished.", [f"w{number}" for number in range(30)]
+    screen = Screen(40, height)
+    markdown = LiveMarkdown(screen.write, 40, height)
+    markdown.feed(finished + "\n\n" + " ".join(words[:20]))
+    before = screen.text
+    screen.resize(width, height, reflow=True, keep_end=True)
+    out_of_reach = " ".join(" ".join(screen.text[: screen.y]).split())
+    markdown.resize(width, height)
+    markdown.feed(" " + " ".join(words[20:]))
+    markdown.finish()
+
+    assert before[0] == finished
+    assert " ".join(" ".join(screen.text).split()).startswith(out_of_reach)
+    assert " ".join(screen.text[screen.text.index("") + 1 :]).split()[-30:] == words
+    old = " ".join(screen.text).split()[1:-30]
+    assert "".join(words).startswith("".join(old))
+
+
 @settings(max_examples=40, deadline=None)
 @given(sizes=st.lists(st.tuples(st.integers(10, 60), st.integers(3, 30), st.booleans()), max_size=5))
 def test_nothing_is_lost_by_many_resizes(sizes: list[tuple[int, int, bool]]) -> None:

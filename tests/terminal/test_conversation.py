@@ -220,7 +220,7 @@ def test_a_long_code_block(server: FakeOllama, chat: Open) -> None:
 def test_resize_while_streaming(server: FakeOllama, chat: Open, columns: int) -> None:
     """Nothing is lost, and what comes after has the new width.
 
-    A tmux that gets narrower may scroll what it broke anew out of reach: then lines of before stay, once, above.
+    A tmux that gets narrower may scroll rows out of reach: then the first rows of before stay above, once.
     """
     server.script(say(*(f"word{n} " for n in range(30))), hold(), say(*(f"word{n} " for n in range(30, 60))))
     pane = chat(size=(60, 20))
@@ -231,9 +231,12 @@ def test_resize_while_streaming(server: FakeOllama, chat: Open, columns: int) ->
     server.release()
     pane.wait("first token")
     words = pane.ready(2).split()
-    found = [word for word in words if word.startswith("word")]
-    assert found[-60:] == [f"word{n}" for n in range(60)]
-    assert len(found) == 60 or columns < 60
+    start, end = words.index("go") + 1, words.index("60", words.index("go"))
+    found, wanted = words[start:end], [f"word{n}" for n in range(60)]
+    old = found[:-60]
+    assert found[-60:] == wanted
+    assert "".join(wanted[:30]).startswith("".join(old))
+    assert not old or columns < 60
 
 
 def test_thinking_and_tools(server: FakeOllama, chat: Open) -> None:

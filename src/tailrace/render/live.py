@@ -5,6 +5,12 @@ with the text it stands in, so that place is right after a resize too, whether t
 not; and nothing above it is ever touched. The tail is never taller than the screen, so it can always be reached: of a
 longer one the upper part is printed for good as soon as it is sure, and only its end is seen until then.
 
+One case has no remedy. Made narrower, lines take more rows. A terminal that then keeps its last rows rather than the
+cursor's (tmux 3.3a, which counts even empty rows below the text) scrolls the first rows of the tail away, and no code
+reaches what is in the scrollback: those rows stay above, and the whole tail follows below them. We cannot tell how many
+they are, since terminals break lines anew in their own ways, or not at all; so we do not move up to look, which could
+only damage what is finished. No text is lost, and after the answer it stands whole.
+
 Each frame is one write. A terminal that knows synchronized output (mode 2026) shows it at once; others ignore the mode.
 """
 
