@@ -14,7 +14,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 SETS = {
     "pip": ["-"],
-    "run": ["pyproject.toml", "--group", "clone", "--extra", "cli", "--extra", "embedded"],
+    "run": ["pyproject.toml", "--group", "clone", "--extra", "cli", "--extra", "embedded", "--extra", "serve"],
     "dev": ["pyproject.toml", "--group", "clone", "--group", "dev", "--all-extras", "-c", "requirements/run.txt"],
 }
 COMPILE = ["pip", "compile", "--quiet", "--universal", "--generate-hashes", "--python-version", "3.11"]
