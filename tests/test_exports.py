@@ -153,7 +153,10 @@ if {module!r} == "tailrace._public":
     assert portal._portal is None, "importing started the background loop"
 print(*sorted(name.partition(".")[0] for name in sys.modules))
 """
-HEAVY = {"aiohttp", "rich", "click", "xllamacpp", "httpx", "pydantic", "ollama", "openai", "pytest", "prompt_toolkit"}
+HEAVY = {
+    *("aiohttp", "rich", "click", "xllamacpp", "httpx", "pydantic", "ollama", "openai", "pytest", "prompt_toolkit"),
+    *("sqlalchemy", "aiosqlite"),
+}
 
 
 def run(code: str, *flags: str) -> str:

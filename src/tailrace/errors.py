@@ -14,10 +14,13 @@
     │   ├── TruncatedError                the server closed without its final record
     │   ├── TimedOutError (TimeoutError)  a phase took longer than its limit
     │   ├── ProtocolError                 the server sent what its protocol does not allow
+    │   ├── LogFullError                  the answer outgrew the memory that a run may take
+    │   ├── EvictedError                  a reader came too late: what it wants is no longer kept
     │   └── OwnerLostError                the process or loop that talked to the model is gone
     ├── ModelError                        a model file is missing, broken or no model
     │   └── FetchError                    the default model could not be fetched
-    └── EngineError                       the embedded engine is not installed, or it crashed
+    ├── EngineError                       the embedded engine is not installed, or it crashed
+    └── StoreError                        conversations cannot be kept, or read, for now
 
 Every error of a run carries what was generated until then as ``reply`` (see `tailrace.Reply`).
 
@@ -33,7 +36,9 @@ __all__ = [
     "BusyError",
     "ConnectionError",
     "EngineError",
+    "EvictedError",
     "FetchError",
+    "LogFullError",
     "ModelError",
     "ModelNotFoundError",
     "NotModelServerError",
@@ -41,6 +46,7 @@ __all__ = [
     "ProtocolError",
     "RequestError",
     "ResponseError",
+    "StoreError",
     "StreamError",
     "TailraceError",
     "TimedOutError",
@@ -141,6 +147,14 @@ class ProtocolError(StreamError):
     """The server sent what its protocol does not allow."""
 
 
+class LogFullError(StreamError):
+    """The answer is larger than what the log of a run may keep; what had come until then is kept."""
+
+
+class EvictedError(StreamError):
+    """A reader wants events that its run's log no longer keeps."""
+
+
 class OwnerLostError(StreamError):
     """The process or event loop that talked to the model is gone, and nobody will end this run."""
 
@@ -155,3 +169,16 @@ class FetchError(ModelError):
 
 class EngineError(TailraceError):
     """The embedded engine is not installed, could not start, or crashed."""
+
+
+class StoreError(TailraceError):
+    """Conversations cannot be kept, or read, for now; runs go on.
+
+    Attributes:
+        reason: ``locked``, ``full``, ``readonly``, ``corrupt``, ``newer`` (made by a later tailrace), ``foreign`` (a
+            database of another program), ``unreachable`` or ``failed`` (anything else).
+    """
+
+    def __init__(self, message: str, *, reason: str = "failed", hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.reason = reason
