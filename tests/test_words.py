@@ -17,7 +17,9 @@ PACKAGE = Path(i18n.__file__).parent
 SOURCES = [path for path in sorted(PACKAGE.rglob("*.py")) if path.name != "i18n.py"]
 # Where people's eyes are. Errors of the library stay English, see i18n.
 SEEN = [
-    path for path in SOURCES if path.parts[len(PACKAGE.parts)] in ("cli", "terminal", "helpers.py", "conversation.py")
+    path
+    for path in SOURCES
+    if path.parts[len(PACKAGE.parts)] in ("cli", "terminal", "helpers.py", "conversation.py", "export.py")
 ]
 PRINTERS = {"echo", "secho", "print", "write", "line", "draw", "report", "fail", "input", "prompt", "confirm"}
 SHOWN_ARGUMENTS = {"help", "short_help", "epilog", "seen", "do", "hint", "late", "prompt"}

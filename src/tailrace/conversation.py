@@ -19,6 +19,7 @@ from tailrace.client.default import default_client
 from tailrace.client.streams import AsyncChatStream, ChatStream
 from tailrace.client.sync import Client
 from tailrace.errors import RequestError
+from tailrace.export import FORMAT
 from tailrace.i18n import say
 from tailrace.run.reply import Reply
 from tailrace.types import Options, plain
@@ -26,7 +27,6 @@ from tailrace.types import Options, plain
 __all__ = ["AsyncStreamingChat", "StreamingChat"]
 
 DEFAULT_MODEL = "llama3.2"  # the tutorial's
-_FORMAT = 1
 
 
 class _Conversation:
@@ -88,7 +88,7 @@ class _Conversation:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the conversation to a JSON file, whole or not at all."""
         target = Path(path)
-        data = msgspec.json.encode({"tailrace": _FORMAT, "model": self.model, "messages": self.messages})
+        data = msgspec.json.encode({"tailrace": FORMAT, "model": self.model, "messages": self.messages})
         text = msgspec.json.format(data, indent=2)
         handle, temporary = tempfile.mkstemp(dir=target.parent or ".", prefix=f".{target.name}.")
         try:
@@ -107,7 +107,7 @@ class _Conversation:
                 isinstance(message, dict) and isinstance(message.get("role"), str) for message in messages
             )
             model = data.get("model", self.model)
-            if data.get("tailrace") != _FORMAT or not isinstance(model, str) or not good:
+            if data.get("tailrace") != FORMAT or not isinstance(model, str) or not good:
                 raise ValueError("not a conversation saved by tailrace")
         except (msgspec.MsgspecError, RecursionError, KeyError, TypeError, AttributeError, ValueError) as error:
             raise RequestError(f"{path} is not a saved conversation: {error}") from error

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tailrace.errors import TailraceError
+from tailrace.export import markdown
 from tailrace.i18n import say
 from tailrace.terminal.escape import one_line
 from tailrace.terminal.figures import rate, summary
 from tailrace.terminal.repl import places
 from tailrace.terminal.repl.clipboard import copy
-from tailrace.terminal.repl.export import markdown
 from tailrace.terminal.repl.interrupts import Leave
 from tailrace.terminal.repl.tree import write_whole
 from tailrace.terminal.status import fitting

@@ -14,13 +14,12 @@ from typing import Any, NamedTuple
 import msgspec
 
 from tailrace.errors import RequestError
+from tailrace.export import FORMAT, document
 from tailrace.i18n import say
 from tailrace.run.reply import Reply
 from tailrace.types import plain
 
 __all__ = ["Branch", "Node", "Tree", "write_whole"]
-
-_FORMAT = 1
 
 
 class Node(NamedTuple):
@@ -120,10 +119,7 @@ class Tree:
 
     def encoded(self, model: str, system: str | None) -> bytes:
         """Returns the conversation as JSON."""
-        messages = [{"role": "system", "content": system}] if system else []
-        tree = {"nodes": [[node.parent, node.message] for node in self.nodes], "at": self.at}
-        data = {"tailrace": _FORMAT, "model": model, "messages": messages + self.messages(), "tree": tree}
-        return msgspec.json.format(msgspec.json.encode(data), indent=2) + b"\n"
+        return document(model, system, self.messages(), self.nodes, self.at)
 
     def restore(self, path: Path) -> tuple[str, str | None]:
         """Takes the conversation of a file.
@@ -138,7 +134,7 @@ class Tree:
         try:
             data = msgspec.json.decode(path.read_bytes())
             messages, model = data["messages"], data.get("model", "")
-            if data.get("tailrace") != _FORMAT or not isinstance(model, str) or not all(map(_is_message, messages)):
+            if data.get("tailrace") != FORMAT or not isinstance(model, str) or not all(map(_is_message, messages)):
                 raise ValueError(path.name)
             system = None
             if messages and messages[0]["role"] == "system":
