@@ -529,6 +529,14 @@ class AsyncClient(BaseClient):
         """Returns the models that are loaded."""
         return await self._ps()
 
+    async def default_model(self) -> str:
+        """Returns the model that is meant where none is named: TAILRACE_MODEL, one that is loaded, or the first listed.
+
+        Raises:
+            RequestError: the upstream has no model.
+        """
+        return await self._default_model()
+
     async def version(self) -> str:
         """Returns the server's version."""
         return await self._version()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,7 +14,8 @@ import msgspec
 from tailrace.backends.base import Backend
 from tailrace.backends.resolve import Resolver
 from tailrace.client.requests import model_of, without_none
-from tailrace.errors import ProtocolError, TimedOutError
+from tailrace.errors import ProtocolError, RequestError, TimedOutError
+from tailrace.run.log import MemoryLog
 from tailrace.run.run import Exchange, Opener, Report, Run
 from tailrace.run.timeouts import Timeouts
 from tailrace.types import (
@@ -76,6 +77,7 @@ class BaseClient:
             host, headers=headers, api_key=api_key, verify=verify, follow_redirects=follow_redirects
         )
         self.timeouts = Timeouts() if timeout is UNSET else Timeouts.of(timeout)
+        self.new_log: Callable[[], MemoryLog] = MemoryLog  # a gateway keeps its runs' logs within bounds
 
     @property
     def upstream(self) -> str:
@@ -89,7 +91,7 @@ class BaseClient:
     # -- runs ----------------------------------------------------------------------------------------------------
 
     def _run(self, open: Opener, model: str) -> Run:
-        return Run(open, model=model, timeouts=self.timeouts)
+        return Run(open, model=model, timeouts=self.timeouts, log=self.new_log())
 
     def _chat_run(self, request: ChatRequest) -> Run:
         async def open(report: Report) -> Exchange:
@@ -147,6 +149,28 @@ class BaseClient:
 
     async def _show(self, model: str) -> ShowResponse:
         return await self._answer((await self._backend()).show(model_of(model)))
+
+    async def _default_model(self) -> str:
+        """Returns the model that is meant when none is named."""
+        named = os.environ.get("TAILRACE_MODEL", "").strip()
+        backend = await self._backend()
+        if named:
+            return named
+        if backend.kind == "embedded":
+            from tailrace.backends.embedded.models import DEFAULT_MODEL
+
+            path = backend.url.removeprefix("embedded:")
+            return Path(path).name if path else DEFAULT_MODEL
+        loaded = (await self._ps()).models if backend.kind == "ollama" else []
+        names = [entry.model or entry.name or "" for entry in loaded]
+        if not any(names):
+            listed = (await self._list()).models
+            able = [entry for entry in listed if not entry.capabilities or "completion" in entry.capabilities]
+            names = [entry.model or entry.name or "" for entry in able]
+        found = next(filter(None, names), "")
+        if not found:
+            raise RequestError(f"{backend.url} has no model", hint="get one, for example `ollama pull qwen3:0.6b`")
+        return found
 
     async def _version(self) -> str:
         return await self._answer((await self._backend()).version())

@@ -99,6 +99,18 @@ class BaseStream(Generic[C]):
         """
         return Reader(self._run, after)
 
+    def hand_over(self) -> Run:
+        """Returns the run, started, whose readers or registry decide its end from now on: dropping the stream does not.
+
+        An asynchronous stream is started on the running event loop.
+        """
+        self._drop.detach()
+        self._begin()
+        return self._run
+
+    def _begin(self) -> None:
+        raise NotImplementedError
+
     def stop_for(self, error: BaseException) -> None:
         """Stops the model because of the caller's own exception, and hangs what had come on it as ``reply``."""
         self._run.cancel()
@@ -169,6 +181,9 @@ class SyncStream(BaseStream[C]):
         super().__init__(run)
         self._cursor: Generator[C, None, None] | None = None  # must not hold the stream: it would never be dropped
         self._cursor_is_given = False
+
+    def _begin(self) -> None:
+        _start(self._run)
 
     def __iter__(self) -> Iterator[C]:
         if self._cursor is not None and not self._cursor_is_given:
@@ -378,6 +393,9 @@ class AsyncStream(BaseStream[C]):
             return items.with_ending(items.chunked(events, chunks), events)
 
         return _Items(self._run, convert, hold)
+
+    def _begin(self) -> None:
+        _start_async(self._run)
 
     def __aiter__(self) -> AsyncIterator[C]:
         if self._cursor is not None and not self._cursor_is_given:

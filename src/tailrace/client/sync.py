@@ -537,6 +537,14 @@ class Client(BaseClient):
         """Returns the models that are loaded."""
         return portal().run(self._ps())
 
+    def default_model(self) -> str:
+        """Returns the model that is meant where none is named: TAILRACE_MODEL, one that is loaded, or the first listed.
+
+        Raises:
+            RequestError: the upstream has no model.
+        """
+        return portal().run(self._default_model())
+
     def version(self) -> str:
         """Returns the server's version."""
         return portal().run(self._version())

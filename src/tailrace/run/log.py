@@ -1,20 +1,28 @@
 """The log of a run: append-only, read by cursors.
 
-`EventLog` is the protocol that a run needs; `MemoryLog` is the one kept in this process. A log that lives elsewhere
-shows an event only once it is kept there, which is why readers follow the log and never the owner.
+`EventLog` is the protocol that a run needs; `MemoryLog` is the one kept in this process, `BoundedLog` the same with a
+limit of bytes. A log that lives elsewhere shows an event only once it is kept there, which is why readers follow the
+log and never the owner.
 """
 
 from __future__ import annotations
 
 import bisect
+import copy
 import time
 from collections.abc import Sequence
 from typing import Protocol
 
-from tailrace.events import Ended, Event
+import msgspec
+
+from tailrace.errors import EvictedError, LogFullError
+from tailrace.events import Ended, Event, TextDelta, ThinkingDelta
+from tailrace.run.reply import Reply, fold
 from tailrace.run.signals import Waiters
 
-__all__ = ["EventLog", "MemoryLog"]
+__all__ = ["BoundedLog", "EventLog", "MemoryLog"]
+
+_COST = 160  # bytes that an event takes beside its text: the object, its place, its share of times
 
 
 class EventLog(Protocol):
@@ -30,6 +38,10 @@ class EventLog(Protocol):
         """The number of the last event that readers may see; 0 while there is none."""
 
     @property
+    def first(self) -> int:
+        """The number of the first event that is still kept."""
+
+    @property
     def sealed(self) -> bool:
         """True once the last event is `Ended`."""
 
@@ -37,13 +49,21 @@ class EventLog(Protocol):
         """Takes events; they are visible when the log says so."""
 
     def read(self, after: int) -> Sequence[Event]:
-        """Returns the events after number `after` that are visible now; empty if there is nothing new."""
+        """Returns the events after number `after` that are visible now; empty if there is nothing new.
+
+        Raises:
+            EvictedError: some of them are no longer kept.
+        """
+
+    def fold(self, reply: Reply) -> Reply:
+        """Adds all that was ever appended to `reply`, and returns it."""
 
 
 class MemoryLog:
     """The log in memory. What is appended is visible at once."""
 
     __slots__ = ("_ends", "_events", "_times", "changed", "sealed")
+    first = 1
 
     def __init__(self) -> None:
         self._events: list[Event] = []
@@ -63,11 +83,14 @@ class MemoryLog:
         Raises:
             RuntimeError: the log is sealed; a bug of ours.
         """
+        self._add(events, len(self._events) + len(events))
+
+    def _add(self, events: Sequence[Event], end: int) -> None:
         if self.sealed:
             raise RuntimeError("bug in tailrace: append to a sealed log")
         # Before the events: a reader that sees an event finds its time.
         self._times.append(time.time())
-        self._ends.append(len(self._events) + len(events))
+        self._ends.append(end)
         self._events.extend(events)
         if type(events[-1]) is Ended:
             self.sealed = True
@@ -76,6 +99,10 @@ class MemoryLog:
     def read(self, after: int) -> Sequence[Event]:
         """Returns what is new after `after`."""
         return self._events[after:]
+
+    def fold(self, reply: Reply) -> Reply:
+        """Adds all of it to `reply`, and returns it."""
+        return fold(self._events, reply)
 
     def parts(self, after: int, events: Sequence[Event]) -> list[tuple[Sequence[Event], float]]:
         """Returns what was read after `after`, cut into what was appended together, each with its time.
@@ -93,3 +120,98 @@ class MemoryLog:
             start = stop
             index += 1
         return parts
+
+
+class BoundedLog(MemoryLog):
+    """A log in memory that stays within a limit of bytes.
+
+    Over the limit the oldest events are folded into what `fold` returns: the text is kept, a cursor before them is not.
+    An answer whose text alone is larger than the limit ends its run.
+
+    Args:
+        limit: bytes, as estimated.
+
+    Attributes:
+        size: bytes taken, as estimated.
+    """
+
+    __slots__ = ("_kept", "_limit", "size")
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self._limit = limit
+        # The first number, the events from there on, and the fold of those before: one value, so that readers on other
+        # threads never see two that do not belong together.
+        self._kept = (1, self._events, Reply())
+        self.size = 0
+
+    @property
+    def first(self) -> int:  # type: ignore[override]
+        """The number of the first event that is still kept."""
+        return self._kept[0]
+
+    @property
+    def end(self) -> int:
+        """The number of the last event."""
+        first, events, _ = self._kept
+        return first - 1 + len(events)
+
+    def append(self, events: Sequence[Event]) -> None:
+        """Appends and wakes the readers.
+
+        Raises:
+            LogFullError: the answer is larger than the limit; nothing was appended.
+            RuntimeError: the log is sealed; a bug of ours.
+        """
+        size = sum(map(_size, events))
+        if self.size + size > self._limit and type(events[-1]) is not Ended:
+            self._make_room(size)
+        self.size += size
+        self._add(events, self.end + len(events))
+
+    def _make_room(self, size: int) -> None:
+        """Folds the older half of the events, or more of them if that is not enough."""
+        while self._events and self.size + size > self._limit // 2:
+            self._drop((len(self._events) + 1) // 2)
+        if self.size + size > self._limit:
+            raise LogFullError(f"the answer is larger than the {self._limit:,} bytes that a run may keep")
+
+    def _drop(self, count: int) -> None:
+        first, events, folded = self._kept
+        gone, kept = events[:count], events[count:]
+        self.size -= _COST * count
+        self._kept = (first + count, kept, fold(gone, copy.copy(folded)))
+        self._events = kept
+        index = bisect.bisect_right(self._ends, first - 1 + count)
+        del self._ends[:index], self._times[:index]
+
+    def read(self, after: int) -> Sequence[Event]:
+        """Returns what is new after `after`.
+
+        Raises:
+            EvictedError: some of it is no longer kept.
+        """
+        first, events, _ = self._kept
+        if after < first - 1:
+            raise EvictedError(f"events up to number {first - 1} are no longer kept")
+        return events[after - first + 1 :]
+
+    def fold(self, reply: Reply) -> Reply:
+        """Adds all that was ever appended to `reply`, and returns it."""
+        _, events, folded = self._kept
+        for name in ("text", "thinking", "tool_calls", "logprobs"):
+            setattr(reply, name, getattr(folded, name))
+        return fold(events, reply)
+
+
+def _text(event: Event) -> int:
+    """Bytes of an event's text, as Python keeps them."""
+    kind = type(event)
+    if kind is TextDelta or kind is ThinkingDelta:
+        text: str = event.text  # type: ignore[union-attr]
+        return len(text) if text.isascii() else 2 * len(text)
+    return len(msgspec.json.encode(event))
+
+
+def _size(event: Event) -> int:
+    return _COST + _text(event)

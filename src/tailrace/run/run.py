@@ -93,6 +93,7 @@ class Run:
         model: the model's name, for the reply.
         timeouts: the limits of each phase.
         linger: seconds without any attached reader after which the run is abandoned; None means it is not.
+        log: where its events are kept.
     """
 
     def __init__(
@@ -102,10 +103,11 @@ class Run:
         model: str = "",
         timeouts: Timeouts | None = None,
         linger: float | None = None,
+        log: MemoryLog | None = None,
     ) -> None:
         self.id = f"run_{secrets.token_hex(16)}"
         self.model = model
-        self.log = MemoryLog()
+        self.log = log if log is not None else MemoryLog()
         self.state = State.NEW
         self.watch = Stopwatch()
         self.cause: BaseException | None = None  # the exception behind a failure, for `raise … from`
@@ -222,10 +224,9 @@ class Run:
         if ended is None:
             self.log.append(events)
             return False
-        if self._verdict.setdefault("ended", ended) is not ended:
-            return True  # somebody cancelled in this very moment; their verdict counts
         if len(events) > 1:
             self.log.append(events[:-1])
+        self._decide(ended)  # or somebody cancelled in this very moment: then their verdict counts
         return True
 
     def _move(self, events: Sequence[Event], now: float) -> None:
@@ -359,7 +360,7 @@ class Run:
 
     def reply(self) -> Reply:
         """Returns what the run has said until now, and how it ended if it has."""
-        reply = fold(self.log.read(0), Reply(run_id=self.id, model=self.model))
+        reply = self.log.fold(Reply(run_id=self.id, model=self.model))
         ended = self.ended
         if reply.outcome is None and ended is not None:
             fold([ended], reply)
@@ -374,21 +375,41 @@ class Run:
     # -- readers and timers --------------------------------------------------------------------------------------
 
     def attach(self) -> None:
-        """A reader has come; call it on the owner's loop."""
-        self._readers += 1
-        self._watch_readers()
+        """A reader has come; callable on any thread."""
+        self._count(1)
 
     def detach(self) -> None:
-        """A reader has gone; call it on the owner's loop."""
-        self._readers -= 1
+        """A reader has gone; callable on any thread."""
+        self._count(-1)
+
+    @property
+    def linger(self) -> float | None:
+        """Seconds without any attached reader after which the run is abandoned; None means it is not."""
+        return self._linger
+
+    def set_linger(self, seconds: float | None) -> None:
+        """Sets how long the run goes on without readers; callable on any thread."""
+        self._linger = seconds
+        self._count(0)
+
+    def _count(self, readers: int) -> None:
+        loop = self._loop
+        if loop is None or loop is asyncio._get_running_loop():
+            self._counted(readers)
+            return
+        with contextlib.suppress(RuntimeError):  # the owner's loop is closed: the run has ended, or is lost
+            loop.call_soon_threadsafe(self._counted, readers)
+
+    def _counted(self, readers: int) -> None:
+        self._readers += readers
         self._watch_readers()
 
     def _watch_readers(self) -> None:
-        if self._linger is None or self._loop is None:
-            return
         if self._linger_timer is not None:
             self._linger_timer.cancel()
             self._linger_timer = None
+        if self._linger is None or self._loop is None:
+            return
         if self._readers <= 0 and not self._verdict:
             ended = Ended(Outcome.ABANDONED, reason=f"no reader for {self._linger:g} s")
             self._linger_timer = self._loop.call_later(self._linger, lambda: self.end(ended) and None)

@@ -11,7 +11,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 
-__all__ = ["Waiters"]
+__all__ = ["Bell", "Waiters"]
 
 
 class Waiters:
@@ -39,28 +39,54 @@ class Waiters:
             lock.acquire(timeout=-1 if timeout is None else timeout)
         return ready()
 
+    def add(self, wake: Callable[[], object]) -> None:
+        """Has `wake` called at the next change, on whatever thread makes it; it must not block or raise."""
+        self._waiting.append(wake)
+
     async def wait_async(self, ready: Callable[[], bool], timeout: float | None = None) -> None:
         """Suspends this task until the next change or until the time is up; returns at once if `ready`."""
-        loop = asyncio.get_running_loop()
-        thread = threading.get_ident()
-        future = loop.create_future()
+        await Bell(self).wait(ready, timeout)
 
-        def release() -> None:
-            if not future.done():
-                future.set_result(None)
 
-        def wake() -> None:
-            try:
-                if threading.get_ident() == thread:
-                    release()  # the usual case: owner and reader share a loop
-                else:
-                    loop.call_soon_threadsafe(release)
-            except RuntimeError:
-                pass  # the reader's loop is closed: nobody waits there any more
+class Bell:
+    """One task's place among the waiters, for who waits often; it can be rung from elsewhere too."""
 
-        self._waiting.append(wake)
+    __slots__ = ("_future", "_loop", "_placed", "_thread", "_waiters")
+
+    def __init__(self, waiters: Waiters) -> None:
+        self._waiters = waiters
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
+        self._future: asyncio.Future[None] | None = None
+        self._placed = False  # among the waiters: one place is enough, however often the time was up
+
+    def ring(self) -> None:
+        """Wakes the task, from any thread."""
+        try:
+            if threading.get_ident() == self._thread:
+                self._release()  # the usual case: owner and reader share a loop
+            else:
+                self._loop.call_soon_threadsafe(self._release)
+        except RuntimeError:
+            pass  # the reader's loop is closed: nobody waits there any more
+
+    def _changed(self) -> None:
+        self._placed = False
+        self.ring()
+
+    def _release(self) -> None:
+        future = self._future
+        if future is not None and not future.done():
+            future.set_result(None)
+
+    async def wait(self, ready: Callable[[], bool], timeout: float | None = None) -> None:
+        """Suspends the task until the next change, until it is rung or until the time is up; not at all if `ready`."""
+        future = self._future = self._loop.create_future()
+        if not self._placed:
+            self._placed = True
+            self._waiters.add(self._changed)
         if not ready():
-            timer = loop.call_later(timeout, release) if timeout is not None else None
+            timer = self._loop.call_later(timeout, self._release) if timeout is not None else None
             try:
                 await future
             finally:

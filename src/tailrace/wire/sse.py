@@ -1,6 +1,7 @@
-"""Server-sent events: bytes to events, after the WHATWG HTML standard (event stream interpretation).
+"""Server-sent events, both ways, after the WHATWG HTML standard (event stream interpretation).
 
-Each numbered rule of `wire.md` D1 is a test. A decoder keeps the last event id for the reader to resume with.
+Each numbered rule of `wire.md` D1 is a test. A decoder keeps the last event id for the reader to resume with. `encode`
+is the only place where bytes of an event are put together from parts that could hold a line end.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ import msgspec
 
 from tailrace.wire.lines import MAX_LINE, LineSplitter
 
-__all__ = ["SSEDecoder", "ServerSentEvent"]
+__all__ = ["PING", "SSEDecoder", "ServerSentEvent", "comment", "encode", "retry"]
+
+PING = b": ping\n\n"
 
 _BOM = b"\xef\xbb\xbf"
 
@@ -138,3 +141,41 @@ class SSEDecoder:
             self._data.clear()
             self._size = 0
         self._type = ""
+
+
+def encode(data: str | bytes, *, id: str = "", event: str = "") -> bytes:
+    """Returns one event as bytes; what a decoder gets out of them is one event with this data.
+
+    Args:
+        data: the data; each of its lines becomes one, whichever of CR, LF and CRLF ends it.
+        id: the event's id; empty: none.
+        event: its type; empty: ``message``.
+
+    Raises:
+        ValueError: the id or the type holds CR, LF or NUL, and would be more than one field.
+    """
+    head = b""
+    for name, value in (("id", id), ("event", event)):
+        if value:
+            if not _FORBIDDEN.isdisjoint(value):
+                raise ValueError(f"the {name} of an event cannot hold CR, LF or NUL: {value!r}")
+            head += f"{name}: {value}\n".encode("utf-8", "replace")
+    body = data.encode("utf-8", "replace") if isinstance(data, str) else data
+    if b"\r" in body:
+        body = body.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    if b"\n" in body:
+        body = body.replace(b"\n", b"\ndata: ")
+    return b"%bdata: %b\n\n" % (head, body)
+
+
+_FORBIDDEN = frozenset("\r\n\0")
+
+
+def comment(text: str) -> bytes:
+    """Returns a comment, which every reader skips."""
+    return b": %b\n\n" % " ".join(text.split()).encode("utf-8", "replace")
+
+
+def retry(milliseconds: int) -> bytes:
+    """Returns what tells a browser how long to wait before it comes back."""
+    return b"retry: %d\n" % milliseconds

@@ -1,0 +1,1 @@
+"""The gateway: the streaming layer behind HTTP, for browsers, programs and other machines."""

@@ -1,0 +1,150 @@
+"""What a web request asks for: the bodies of ``POST /chat/stream`` and ``POST /runs``, checked before it is sent on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from tailrace.client.aio import AsyncClient
+from tailrace.client.streams import AsyncChatStream, AsyncGenerateStream, ChatStream
+from tailrace.client.sync import Client
+from tailrace.web.problems import ProblemError
+
+__all__ = ["Asked", "DefaultModel", "chat", "chat_sync", "generate", "parse", "parse_json"]
+
+_REMEMBERED = 10.0  # seconds that the upstream's default model is not asked for again
+
+
+class Asked(msgspec.Struct, kw_only=True):
+    """A request for an answer.
+
+    Attributes:
+        message: one message of the user's; or
+        messages: a conversation, in Ollama's form; or
+        prompt: a text to complete.
+        model: the model's name; empty: the upstream's default.
+        system: a system prompt, put before the messages.
+        linger: seconds that the run goes on without readers; None: to its end. Only where the server lets it be asked.
+    """
+
+    message: str | None = None
+    messages: list[dict[str, Any]] | None = None
+    prompt: str | None = None
+    model: str = ""
+    system: str | None = None
+    options: dict[str, Any] | None = None
+    think: bool | str | None = None
+    format: str | dict[str, Any] | None = None
+    tools: list[dict[str, Any]] | None = None
+    keep_alive: float | str | None = None
+    linger: float | msgspec.UnsetType | None = msgspec.UNSET
+
+    def conversation(self) -> list[dict[str, Any]]:
+        """Returns the messages, the system prompt first.
+
+        Raises:
+            ProblemError: there are none.
+        """
+        messages = list(self.messages or ())
+        if self.message:
+            messages.append({"role": "user", "content": self.message})
+        if not messages:
+            raise ProblemError(400, "there is no message", hint='send {"message": "…"} or {"messages": […]}')
+        if self.system:
+            messages.insert(0, {"role": "system", "content": self.system})
+        return messages
+
+
+def parse_json(body: bytes, kind: type[Any]) -> Any:
+    """Returns a body as a value of `kind`.
+
+    Raises:
+        ProblemError: it is no JSON, or not of that form; it says where.
+    """
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.ValidationError as error:
+        raise ProblemError(400, f"the body is not as it should be: {error}") from error
+    except msgspec.DecodeError as error:
+        raise ProblemError(400, f"the body is not JSON: {error}") from error
+    except RecursionError as error:
+        raise ProblemError(400, "the body is nested too deeply") from error
+
+
+def parse(body: bytes, query: Mapping[str, str]) -> Asked:
+    """Returns what a request asks for: by its body, and by ``?message=`` (``model``, ``system``) as the tutorial does.
+
+    Raises:
+        ProblemError: it asks for nothing, or what it asks for is not of the right form.
+    """
+    asked: Asked = parse_json(body, Asked) if body.strip() else Asked()
+    for name in ("message", "model", "system"):
+        if query.get(name) and not getattr(asked, name):
+            setattr(asked, name, query[name])
+    return asked
+
+
+def _rest(asked: Asked) -> dict[str, Any]:
+    return {
+        "options": asked.options,
+        "think": asked.think,
+        "format": asked.format,
+        "keep_alive": asked.keep_alive,
+    }
+
+
+class DefaultModel:
+    """The model that is meant when none is named: the one that is loaded, else the first that the upstream lists.
+
+    TAILRACE_MODEL, if set, is it. The upstream is not asked more often than every ten seconds.
+    """
+
+    def __init__(self) -> None:
+        self._name = ""
+        self._until = 0.0
+
+    @property
+    def known(self) -> str:
+        """The name, if it is known and fresh; else empty."""
+        return self._name if time.monotonic() < self._until else ""
+
+    def remember(self, name: str) -> str:
+        """Keeps a name for a while, and returns it."""
+        self._name, self._until = name, time.monotonic() + _REMEMBERED
+        return name
+
+
+async def chat(client: AsyncClient, asked: Asked, default: DefaultModel) -> AsyncChatStream:
+    """Returns the stream of an answer; nothing is sent before it is started.
+
+    Raises:
+        ProblemError, TailraceError: the request is none, or the upstream cannot tell its default model.
+    """
+    messages = asked.conversation()
+    model = asked.model or default.known or default.remember(await client.default_model())
+    stream: AsyncChatStream = await client.chat(model, messages, stream=True, tools=asked.tools, **_rest(asked))
+    return stream
+
+
+async def generate(client: AsyncClient, asked: Asked, default: DefaultModel) -> AsyncGenerateStream:
+    """Returns the stream of a completion; nothing is sent before it is started.
+
+    Raises:
+        ProblemError, TailraceError: as for `chat`.
+    """
+    model = asked.model or default.known or default.remember(await client.default_model())
+    stream: AsyncGenerateStream = await client.generate(
+        model, asked.prompt, system=asked.system, stream=True, **_rest(asked)
+    )
+    return stream
+
+
+def chat_sync(client: Client, asked: Asked, default: DefaultModel) -> ChatStream:
+    """Does what `chat` does, for synchronous servers."""
+    messages = asked.conversation()
+    model = asked.model or default.known or default.remember(client.default_model())
+    stream: ChatStream = client.chat(model, messages, stream=True, tools=asked.tools, **_rest(asked))
+    return stream

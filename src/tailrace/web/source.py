@@ -1,0 +1,136 @@
+"""Source: a reader that writes. It takes what is new in a run's log, encoded for one wire, whoever sends it then.
+
+An event is encoded once for each wire: readers that keep up share the bytes of the last batch.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from tailrace.events import Event
+from tailrace.run.log import EventLog
+from tailrace.run.run import Run
+from tailrace.wire.numbering import tag_of
+from tailrace.wire.plain import PlainWire
+from tailrace.wire.runs import RunsWire
+
+__all__ = ["Feed", "Source", "Wire", "plain_feed", "runs_feed"]
+
+MOST = 512  # events in one send: what a slow reader holds in buffers stays small
+
+
+class Wire(Protocol):
+    """A protocol's encoder for one run."""
+
+    def encode(self, events: Sequence[Event], after: int) -> bytes:
+        """Returns the events as bytes; `after` is the number of the one before the first."""
+
+    def reset(self) -> bytes:
+        """Returns what tells a reader to forget what it has."""
+
+    def lagged(self) -> bytes:
+        """Returns what tells a reader that it was too slow and is let go."""
+
+
+class Feed:
+    """One run on one wire, for all of its readers.
+
+    Args:
+        log: of the run.
+        wire: its encoder.
+    """
+
+    def __init__(self, log: EventLog, wire: Wire) -> None:
+        self.log = log
+        self.wire = wire
+        self._last: tuple[int, int, bytes] = (-1, -1, b"")  # the batch that was encoded last
+
+    def take(self, after: int) -> tuple[bytes, int]:
+        """Returns what comes after event `after`, as bytes, and the number of the last event in them.
+
+        Raises:
+            EvictedError: the log no longer keeps it.
+        """
+        first, last, data = self._last
+        log = self.log
+        if first == after and last == log.end:
+            return data, last
+        events = log.read(after)[:MOST]
+        if not events:
+            return b"", after
+        data, last = self.wire.encode(events, after), after + len(events)
+        if last == log.end:
+            self._last = (after, last, data)
+        return data, last
+
+
+class Source:
+    """A cursor on a feed.
+
+    Args:
+        feed: what to read.
+        after: number of the last event already seen; one the log does not have yet begins with a reset.
+
+    Raises:
+        EvictedError: what comes after it is no longer kept.
+    """
+
+    __slots__ = ("_reset", "after", "feed", "log")
+
+    def __init__(self, feed: Feed, after: int = 0) -> None:
+        self.feed = feed
+        self.log = feed.log
+        self._reset = after > self.log.end
+        self.after = 0 if self._reset else after
+        if not self._reset:
+            self.log.read(after)
+
+    def ready(self) -> bool:
+        """True if there is something new."""
+        return self.log.end > self.after
+
+    @property
+    def at_end(self) -> bool:
+        """True once the ending was taken."""
+        return self.log.sealed and self.after >= self.log.end
+
+    def take(self) -> bytes:
+        """Returns what is new, as bytes, but no more than a piece; empty if there is nothing.
+
+        Raises:
+            EvictedError: the reader is so slow that what it wants is no longer kept.
+        """
+        data, self.after = self.feed.take(self.after)
+        if self._reset:
+            self._reset = False
+            data = self.feed.wire.reset() + data
+        return data
+
+
+_feeds: weakref.WeakKeyDictionary[Run, dict[str, Feed]] = weakref.WeakKeyDictionary()
+
+
+def _shared(run: Run, name: str, make: Callable[[str, Callable[[], object]], Wire]) -> Feed:
+    feeds = _feeds.setdefault(run, {})
+    feed = feeds.get(name)
+    if feed is None:
+        reference = weakref.ref(run)
+
+        def metrics() -> object:
+            alive = reference()
+            return alive.metrics() if alive is not None else None
+
+        feed = feeds.setdefault(name, Feed(run.log, make(tag_of(run.id), metrics)))
+    return feed
+
+
+def plain_feed(run: Run) -> Feed:
+    """Returns a run on the tutorial's wire."""
+    return _shared(run, "plain", PlainWire)
+
+
+def runs_feed(run: Run) -> Feed:
+    """Returns a run on the wire of ``/runs/{id}/events``."""
+    return _shared(run, "runs", RunsWire)
