@@ -58,6 +58,9 @@ class EventLog(Protocol):
     def fold(self, reply: Reply) -> Reply:
         """Adds all that was ever appended to `reply`, and returns it."""
 
+    def so_far(self) -> tuple[Reply, int]:
+        """Returns all that was ever appended, and the number of its last event: a reader can go on from there."""
+
 
 class MemoryLog:
     """The log in memory. What is appended is visible at once."""
@@ -103,6 +106,11 @@ class MemoryLog:
     def fold(self, reply: Reply) -> Reply:
         """Adds all of it to `reply`, and returns it."""
         return fold(self._events, reply)
+
+    def so_far(self) -> tuple[Reply, int]:
+        """Returns all of it, and the number of its last event."""
+        events = self._events[:]  # the owner may append meanwhile, on another thread
+        return fold(events, Reply()), len(events)
 
     def parts(self, after: int, events: Sequence[Event]) -> list[tuple[Sequence[Event], float]]:
         """Returns what was read after `after`, cut into what was appended together, each with its time.
@@ -199,6 +207,16 @@ class BoundedLog(MemoryLog):
     def fold(self, reply: Reply) -> Reply:
         """Adds all that was ever appended to `reply`, and returns it."""
         _, events, folded = self._kept
+        return self._join(reply, events, folded)
+
+    def so_far(self) -> tuple[Reply, int]:
+        """Returns all that was ever appended, and the number of its last event."""
+        first, events, folded = self._kept
+        events = events[:]  # the owner may append meanwhile, on another thread
+        return self._join(Reply(), events, folded), first - 1 + len(events)
+
+    @staticmethod
+    def _join(reply: Reply, events: Sequence[Event], folded: Reply) -> Reply:
         for name in ("text", "thinking", "tool_calls", "logprobs"):
             setattr(reply, name, getattr(folded, name))
         return fold(events, reply)
