@@ -12,14 +12,14 @@ from markdown_it.token import Token
 
 from tailrace.render.cjk import cjk_emphasis, is_cjk
 
-__all__ = ["MOST_PARSES", "References", "Span", "cut", "definitions", "parser", "spans"]
+__all__ = ["BREAK_TAG", "MOST_PARSES", "References", "Span", "cut", "definitions", "parser", "spans", "tokens"]
 
 References = MutableMapping[str, Any]
 
+BREAK_TAG = re.compile(r"<br ?/?>", re.IGNORECASE)  # models write it in tables
 MOST_PARSES = 8  # how often `cut` may parse a text
 _MOST_MARKS = 400  # more in one text is no prose, and emphasis in it would cost more than it tells
 _MARKS = re.compile(r"[*_`~\[\]<&!\\]")
-_BREAK_TAG = re.compile(r"<br ?/?>", re.IGNORECASE)  # models write it in tables
 _MAY_CLOSE = re.compile(r"\*\S|_\S|~~\S|`|<\S|\[[^\]]*$|\][(\[]?$")  # what later text could still make a pair of
 _DEFINITION = re.compile(r"\[(?:[^\[\]\\]|\\.)+\]:")
 _STYLES = {"strong": "strong", "em": "em", "s": "strike"}
@@ -56,19 +56,29 @@ def spans(text: str, references: References | None = None, *, targets: bool = Tr
         references: link targets that were defined before it.
         targets: show where links lead, behind their text.
     """
+    return _merged(_from_tokens(tokens(text, references), targets=targets))
+
+
+def tokens(text: str, references: References | None = None) -> list[Token]:
+    """Parses the text of a paragraph, heading or cell; one without marks, or with too many, is one token of text.
+
+    Args:
+        text: Markdown.
+        references: link targets that were defined before it.
+    """
     marks = len(_MARKS.findall(text))
     if marks == 0 or marks > _MOST_MARKS:
-        return [Span(text)] if text else []
-    tokens: list[Token] = []
-    parser().inline.parse(text, parser(), {"references": references or {}}, tokens)
-    return _merged(_from_tokens(tokens, targets=targets))
+        return [Token("text", "", 0, content=text)] if text else []
+    out: list[Token] = []
+    parser().inline.parse(text, parser(), {"references": references or {}}, out)
+    return out
 
 
-def _from_tokens(tokens: list[Token], *, targets: bool) -> list[Span]:
+def _from_tokens(parsed: list[Token], *, targets: bool) -> list[Span]:
     out: list[Span] = []
     styles: list[str] = []
     url, begin = "", 0
-    for token in tokens:
+    for token in parsed:
         kind = token.type
         if kind in {"softbreak", "hardbreak"}:
             out.append(Span("\n", " ".join(styles), url))
@@ -95,7 +105,7 @@ def _from_tokens(tokens: list[Token], *, targets: bool) -> list[Span]:
         elif token.nesting < 0:
             styles.remove(_STYLES.get(token.tag, token.tag))
         elif token.content:
-            out.append(Span(_BREAK_TAG.sub("\n", token.content), " ".join(styles), url))
+            out.append(Span(BREAK_TAG.sub("\n", token.content), " ".join(styles), url))
     return out
 
 
@@ -174,7 +184,7 @@ def definitions(text: str, references: References) -> int:
     if not _DEFINITION.match(text):
         return 0
     # An indented block could stand where a line was only a continuation: a paragraph's lines have no indentation left.
-    tokens = parser().parse(text, {"references": references})
-    if not tokens:
+    left = parser().parse(text, {"references": references})
+    if not left:
         return text.count("\n") + 1
-    return tokens[0].map[0] if tokens[0].map else 0
+    return left[0].map[0] if left[0].map else 0
