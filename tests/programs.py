@@ -7,12 +7,16 @@ import shutil
 
 import pytest
 
-_INSTALL = {"tmux": "apt-get install tmux", "xclip": "apt-get install xclip"}
+_INSTALL = {
+    "nginx": "apt-get install nginx-light",
+    "tmux": "apt-get install tmux",
+    "xclip": "apt-get install xclip",
+}
 
 
 def need(name: str) -> str:
     """Returns the path of a program."""
-    path = shutil.which(name)
+    path = shutil.which(name) or shutil.which(name, path="/usr/sbin")  # where not everybody looks
     if path is not None:
         return path
     text = f"{name} is not here: {_INSTALL.get(name, 'install it')}"
