@@ -1,0 +1,99 @@
+"""Answers under way, in the database: they grow by pieces, and end. All of it within the caller's transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from tailrace.events import Outcome
+from tailrace.gateway.store.schema import messages, pieces
+from tailrace.gateway.store.values import Ending, Piece, state_of
+
+__all__ = ["append", "end", "grown", "interrupt"]
+
+# What a piece belongs to may have been deleted meanwhile: then it goes nowhere, and harms nobody else's.
+_REPLACED = pieces.delete().where(
+    pieces.c.message == sa.bindparam("of"), pieces.c.number >= sa.bindparam("at", type_=sa.Integer)
+)
+_APPENDED = pieces.insert().from_select(
+    ["message", "number", "text", "thinking"],
+    sa.select(
+        messages.c.id,
+        sa.bindparam("at", type_=sa.Integer),
+        sa.bindparam("new_text", type_=pieces.c.text.type),
+        sa.bindparam("new_thinking", type_=pieces.c.thinking.type),
+    ).where(messages.c.id == sa.bindparam("of")),
+)
+_FOLDED = pieces.delete().where(pieces.c.message == sa.bindparam("of"))
+
+
+def _update(*names: str, **fixed: Any) -> sa.Update:
+    values = {name: sa.bindparam(f"new_{name}", type_=messages.c[name].type) for name in names}
+    return messages.update().where(messages.c.id == sa.bindparam("of")).values(values | fixed)
+
+
+_ENDED = _update("state", "outcome", "content", "thinking", "tool_calls", "metrics", "error", run=None)
+_INTERRUPTED = _update("content", "thinking", run=None, state="interrupted", outcome=Outcome.OWNER_LOST.value)
+
+
+async def append(connection: AsyncConnection, new: Sequence[Piece]) -> None:
+    """Writes pieces; one that is there already is replaced, with all after it."""
+    rows = [{"of": p.message, "at": p.number, "new_text": p.text, "new_thinking": p.thinking} for p in new]
+    if rows:
+        await connection.execute(_REPLACED, [{"of": row["of"], "at": row["at"]} for row in rows])
+        await connection.execute(_APPENDED, rows)
+
+
+async def grown(connection: AsyncConnection, of: sa.ScalarSelect[Any] | Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Returns what pieces add to messages: text and thinking by the message's id."""
+    query = sa.select(pieces).where(pieces.c.message.in_(of)).order_by(pieces.c.message, pieces.c.number)
+    parts: dict[str, tuple[list[str], list[str]]] = {}
+    for row in await connection.execute(query):
+        text, thinking = parts.setdefault(row.message, ([], []))
+        text.append(row.text)
+        thinking.append(row.thinking)
+    return {message: ("".join(text), "".join(thinking)) for message, (text, thinking) in parts.items()}
+
+
+async def end(connection: AsyncConnection, endings: Sequence[Ending]) -> None:
+    """Writes the ends of answers; what pieces there are gives way to the whole text."""
+    columns = (messages.c.id, messages.c.base)
+    found = await connection.execute(sa.select(*columns).where(messages.c.id.in_([e.message for e in endings])))
+    before = {row.id: row.base for row in found}
+    rows = [_ended(ending, before[ending.message]) for ending in endings if ending.message in before]
+    if rows:
+        await connection.execute(_ENDED, rows)
+        await connection.execute(_FOLDED, [{"of": row["of"]} for row in rows])
+
+
+def _ended(ending: Ending, base: tuple[str, str, list[Any]] | None) -> dict[str, Any]:
+    content, thinking, calls = base or ("", "", [])
+    content, thinking, calls = content + ending.text, thinking + ending.thinking, [*calls, *ending.tool_calls]
+    return {
+        "of": ending.message,
+        "new_state": state_of(ending.outcome, anything=bool(content or thinking or calls)),
+        "new_outcome": ending.outcome.value,
+        "new_content": content,
+        "new_thinking": thinking,
+        "new_tool_calls": calls or None,
+        "new_metrics": ending.metrics,
+        "new_error": ending.error,
+    }
+
+
+async def interrupt(connection: AsyncConnection) -> int:
+    """Ends all running answers as interrupted, with what has come of them; returns how many there were."""
+    query = sa.select(messages.c.id, messages.c.content, messages.c.thinking).where(messages.c.state == "running")
+    running = (await connection.execute(query)).all()
+    added = await grown(connection, [row.id for row in running])
+    rows = []
+    for row in running:
+        text, thinking = added.get(row.id, ("", ""))
+        rows.append({"of": row.id, "new_content": row.content + text, "new_thinking": row.thinking + thinking})
+    if rows:
+        await connection.execute(_INTERRUPTED, rows)
+        await connection.execute(_FOLDED, [{"of": row["of"]} for row in rows])
+    return len(rows)
