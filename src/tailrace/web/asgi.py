@@ -3,11 +3,15 @@
 The reader's leaving is noticed while the model is silent, because somebody listens for it: servers tell it through
 ``receive`` alone, and a stream that only sends would learn of it at its next token. Readers never touch the model; what
 their leaving means is the run's linger time.
+
+A token costs a wake-up and a send, and no timer: silences and blocked sends are watched by two timers of the stream's.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
@@ -19,16 +23,21 @@ from tailrace.web.manners import HEADERS, Manners, OnLeave, linger_of, opening
 from tailrace.web.source import Source, plain_feed
 from tailrace.wire.sse import PING
 
-__all__ = ["EventStream", "frames", "sse"]
+__all__ = ["EventStream", "RawHeaders", "Receive", "Scope", "Send", "frames", "sse"]
 
+Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+RawHeaders = Iterable[tuple[bytes, bytes]]
 
 _LOOK = 1.0  # seconds between looks at whether the owner, if it lives on another loop, still does
+_SECOND_LOOK = 1.0  # seconds after a send was too long under way, before it is given up
 
 
 class EventStream:
     """A response that reads a run out: an ASGI application, to be returned from an endpoint or called.
+
+    It counts as a reader of the run from the moment it is made, until it has been called or is dropped.
 
     Args:
         run: the run, started.
@@ -47,80 +56,174 @@ class EventStream:
         headers: Iterable[tuple[str, str]] = (),
         readers: int = 1,
     ) -> None:
+        self.headers = [*HEADERS, *headers]
         self._run = run
         self._source = source
         self._manners = manners or Manners()
-        self._headers = [*HEADERS, *headers]
         self._readers = readers
-        self._gone = False
+        run.attach()
+        # An endpoint may raise between making a response and returning it: then nobody ever calls it.
+        self._leave = weakref.finalize(self, run.detach)
+        self._leave.atexit = False
 
-    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Sends the run until its end, or until the reader leaves."""
-        self._run.attach()
-        bell = Bell(self._source.log.changed)
-        listener = asyncio.ensure_future(self._listen(receive, bell))
-        try:
-            await self._send_all(scope, send, bell)
-        finally:
-            listener.cancel()
-            self._run.detach()
+        raw = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in self.headers]
+        await self.answer(scope, receive, send, raw)
 
-    async def _listen(self, receive: Receive, bell: Bell) -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass  # the rest of the request's body
-        self._gone = True
-        bell.ring()
-
-    async def _send_all(self, scope: MutableMapping[str, Any], send: Send, bell: Bell) -> None:
-        raw = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in self._headers]
-        await send({"type": "http.response.start", "status": 200, "headers": raw})
-        limit = self._manners.send_timeout
+    async def answer(self, scope: Scope, receive: Receive, send: Send, headers: RawHeaders) -> None:
+        """Does what a call does, with these headers and no others."""
         try:
-            await _within(limit, send, opening(self._readers))
-            async for data in _pieces(self._run, self._source, bell, self._manners, lambda: self._gone):
-                await _within(limit, send, data)
-            if not self._gone:
+            await send({"type": "http.response.start", "status": 200, "headers": list(headers)})
+            if scope["method"] == "HEAD":
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
+            else:
+                await self._read_out(receive, send)
         except TimeoutError:
             pass  # it takes nothing: the server closes the connection of an answer that does not end
         except OSError:
             pass  # some servers raise when the reader has gone
+        finally:
+            self._leave()
 
-
-async def _within(limit: float, send: Send, data: bytes) -> None:
-    """Sends within a time: a reader that takes nothing is let go, and comes back with its last id."""
-    message = {"type": "http.response.body", "body": data, "more_body": True}
-    sending = send(message)
-    async with asyncio.timeout(limit):
-        await sending
-
-
-async def _pieces(
-    run: Run, source: Source, bell: Bell, manners: Manners, gone: Callable[[], bool]
-) -> AsyncIterator[bytes]:
-    """Yields what is to be sent, pings in silences included, until the end of the run or of the reader."""
-    here = run.lives_on(asyncio.get_running_loop())
-    silent = 0.0
-    while not gone():
+    async def _read_out(self, receive: Receive, send: Send) -> None:
+        tap = _Tap(self._run, self._source, self._manners.ping)
+        # Not before the head is sent: to receive may ask the client for its body, which is of no use any more.
+        listener = asyncio.ensure_future(_listen(receive, tap))
         try:
-            data = source.take()
-        except EvictedError:
-            yield source.feed.wire.lagged()
-            return
-        if data:
-            silent = 0.0
-            yield data
-        elif source.at_end:
-            return
+            async with _Sender(send, self._manners.send_timeout) as sender:
+                await sender.body(opening(self._readers))
+                while data := await tap.next():
+                    await sender.body(data)
+                if not tap.left:
+                    await sender.body(b"", more=False)
+        finally:
+            tap.close()
+            listener.cancel()
+        if listener.done():
+            listener.result()  # a middleware that cannot receive raises there
+
+
+async def _listen(receive: Receive, tap: _Tap) -> None:
+    """Waits for the reader's leaving."""
+    try:
+        while (await receive())["type"] != "http.disconnect":
+            pass  # the rest of the request's body
+    finally:
+        tap.leave()
+
+
+class _Tap:
+    """What one reader is to be sent, piece by piece: events, and pings in silences.
+
+    Args:
+        run: the run.
+        source: where the reader is in it.
+        ping: seconds of silence after which there is a ping.
+    """
+
+    def __init__(self, run: Run, source: Source, ping: float) -> None:
+        self.left = False
+        self._loop = asyncio.get_running_loop()
+        self._run = run
+        self._source = source
+        self._bell = Bell(source.log.changed)
+        self._ping = ping
+        self._due = self._loop.time() + ping
+        self._look = math.inf if run.lives_on(self._loop) else _LOOK
+        self._over = False
+        self._timer = self._loop.call_later(min(ping, self._look), self._beat)
+
+    def leave(self) -> None:
+        """The reader has gone."""
+        self.left = True
+        self._bell.ring()
+
+    def close(self) -> None:
+        """Nothing is wanted any more."""
+        self._timer.cancel()
+
+    def _beat(self) -> None:
+        self._run.settle()
+        now = self._loop.time()
+        if now >= self._due:
+            self._bell.ring()
+        wait = self._due - now
+        self._timer = self._loop.call_later(min(wait if wait > 0 else self._ping, self._look), self._beat)
+
+    def _ready(self) -> bool:
+        source = self._source
+        return source.ready() or self.left or source.at_end or self._loop.time() >= self._due
+
+    async def next(self) -> bytes:
+        """Waits for the next piece; empty after the last one, and when the reader has left."""
+        source = self._source
+        while not (self.left or self._over):
+            try:
+                data = source.take()
+            except EvictedError:
+                self._over = True
+                return source.feed.wire.lagged()
+            if not data:
+                if source.at_end:
+                    break
+                if self._loop.time() < self._due:
+                    await self._bell.wait(self._ready)
+                    continue
+                data = PING
+            self._due = self._loop.time() + self._ping
+            return data
+        return b""
+
+
+class _Sender:
+    """Sends, each time within a limit: a reader that takes nothing is let go, and comes back with its last id.
+
+    Args:
+        send: the server's.
+        limit: seconds that a send may take.
+    """
+
+    def __init__(self, send: Send, limit: float) -> None:
+        self._send = send
+        self._limit = limit
+        self._loop = asyncio.get_running_loop()
+        self._since = math.inf  # when the send began that is under way
+        self._suspect = math.inf  # the beginning of one that was too long under way already when it was looked at
+        self._scope = asyncio.timeout(None)
+
+    async def __aenter__(self) -> _Sender:
+        await self._scope.__aenter__()
+        self._timer = self._loop.call_later(self._limit, self._look)
+        return self
+
+    async def __aexit__(self, *raised: Any) -> None:
+        self._timer.cancel()
+        await self._scope.__aexit__(*raised)  # turns the cancelling that it did into a TimeoutError
+
+    async def body(self, data: bytes, *, more: bool = True) -> None:
+        """Sends a piece of the body.
+
+        Raises:
+            TimeoutError: the reader does not take it; leave the context then.
+        """
+        self._since = self._loop.time()
+        await self._send({"type": "http.response.body", "body": data, "more_body": more})
+        self._since = math.inf
+
+    def _look(self) -> None:
+        now = self._loop.time()
+        since = self._since
+        if now < since + self._limit:
+            wait = min(since + self._limit - now, self._limit)
+        elif self._suspect != since:
+            # If the loop was blocked, or the whole computer asleep, the socket has not been asked yet.
+            self._suspect = since
+            wait = _SECOND_LOOK
         else:
-            patience = manners.ping - silent if here else min(_LOOK, manners.ping - silent)
-            start = asyncio.get_running_loop().time()
-            await bell.wait(lambda: gone() or source.ready(), patience)
-            silent += asyncio.get_running_loop().time() - start
-            run.settle()
-            if silent >= manners.ping and not source.ready():
-                silent = 0.0
-                yield PING
+            self._scope.reschedule(now)
+            return
+        self._timer = self._loop.call_later(wait, self._look)
 
 
 def sse(
@@ -146,8 +249,9 @@ def sse(
     """
     linger = linger_of(on_leave)
     run = stream.hand_over()
-    run.set_linger(linger)
-    return EventStream(run, Source(plain_feed(run)), manners=manners, headers=headers)
+    response = EventStream(run, Source(plain_feed(run)), manners=manners, headers=headers)
+    run.set_linger(linger)  # after the reader was counted: without one it would end at once
+    return response
 
 
 async def frames(stream: BaseStream[Any], *, on_leave: OnLeave = "cancel") -> AsyncIterator[bytes]:
@@ -159,14 +263,19 @@ async def frames(stream: BaseStream[Any], *, on_leave: OnLeave = "cancel") -> As
     Args:
         stream: what ``chat(…, stream=True)`` returned.
         on_leave: as for `sse`.
+
+    Raises:
+        ValueError: `on_leave` is no policy.
     """
+    linger = linger_of(on_leave)
     run = stream.hand_over()
-    run.set_linger(linger_of(on_leave))
     run.attach()
+    run.set_linger(linger)
+    tap = _Tap(run, Source(plain_feed(run)), ping=1.0)
     try:
         yield opening()
-        source = Source(plain_feed(run))
-        async for data in _pieces(run, source, Bell(source.log.changed), Manners(ping=1.0), lambda: False):
+        while data := await tap.next():
             yield data
     finally:
+        tap.close()
         run.detach()
