@@ -11,7 +11,7 @@ import click
 
 from tailrace.i18n import say
 
-__all__ = ["Format", "ModelOption", "OneOf", "Seconds", "gather"]
+__all__ = ["Bytes", "Count", "Format", "ModelOption", "OnLeave", "OneOf", "Seconds", "gather"]
 
 if TYPE_CHECKING:
     Kind = click.ParamType[Any]
@@ -54,6 +54,62 @@ class Seconds(Kind):
         if not 0 <= number < 1e9:
             self.fail(say("usage.not_number", value=value), param, ctx)
         return number
+
+
+class Count(Kind):
+    """A whole number within bounds.
+
+    Args:
+        least: the smallest.
+        most: the largest.
+    """
+
+    name = "count"
+
+    def __init__(self, least: int, most: int) -> None:
+        self._least, self._most = least, most
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Returns the number."""
+        text = str(value)
+        if not (text.isascii() and text.isdigit() and len(text) < 12 and self._least <= int(text) <= self._most):
+            self.fail(say("usage.not_count", value=value, least=self._least, most=self._most), param, ctx)
+        return int(text)
+
+
+class Bytes(Kind):
+    """A size: a number of bytes, or with K, M or G behind it."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Returns the bytes."""
+        text = str(value).strip().upper().removesuffix("B").removesuffix("I")
+        unit = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}.get(text[-1:], 1)
+        number = text if unit == 1 else text[:-1]
+        if not (number.isascii() and number.isdigit() and 0 < int(number[:15]) * unit < 1 << 50):
+            self.fail(say("usage.not_size", value=value), param, ctx)
+        return int(number[:15]) * unit
+
+
+class OnLeave(Kind):
+    """What becomes of an answer whose reader leaves."""
+
+    name = "policy"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Returns the policy."""
+        from tailrace.web.manners import linger_of
+
+        try:
+            linger_of(value)
+        except ValueError:
+            self.fail(say("usage.not_policy", value=value), param, ctx)
+        return str(value)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        """Returns the words that could be meant."""
+        return _completions(word for word in ("cancel", "continue", "linger=30") if word.startswith(incomplete))
 
 
 class ModelOption(Kind):

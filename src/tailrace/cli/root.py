@@ -87,7 +87,7 @@ class Root(Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Returns the names of the commands."""
-        return ["chat", "completion", "doctor", "generate", "models", "pull"]
+        return ["chat", "completion", "doctor", "generate", "models", "pull", "serve"]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Returns a command, or None if there is none of that name."""

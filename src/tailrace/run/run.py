@@ -383,6 +383,11 @@ class Run:
         self._count(-1)
 
     @property
+    def readers(self) -> int:
+        """How many readers are attached."""
+        return self._readers
+
+    @property
     def linger(self) -> float | None:
         """Seconds without any attached reader after which the run is abandoned; None means it is not."""
         return self._linger

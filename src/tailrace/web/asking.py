@@ -84,6 +84,9 @@ def parse(body: bytes, query: Mapping[str, str]) -> Asked:
     for name in ("message", "model", "system"):
         if query.get(name) and not getattr(asked, name):
             setattr(asked, name, query[name])
+    linger = asked.linger
+    if linger is not msgspec.UNSET and linger is not None and not 0 <= linger < 1e6:
+        raise ProblemError(400, "linger is seconds, 0 or more, or null")
     return asked
 
 

@@ -64,5 +64,5 @@ def opening(readers: int = 1) -> bytes:
     Args:
         readers: how many there are; with many, the time to come back is spread.
     """
-    spread = min(_HERD, readers - 1)
+    spread = max(0, min(_HERD, readers - 1))
     return sse.retry(_RETRY + random.randint(0, spread)) + sse.comment("tailrace")

@@ -109,6 +109,8 @@ def problem_of(error: Exception) -> ProblemError:
         return ProblemError(503, text, hint=hint, headers={"Retry-After": after})
     if isinstance(error, errors.ResponseError) and error.status_code in (400, 413, 422):
         return ProblemError(error.status_code, text, hint=hint)
+    if isinstance(error, errors.StoreError):
+        return ProblemError(503, text, hint=hint, headers={"Retry-After": "5"})
     if isinstance(error, errors.TimedOutError):
         return ProblemError(504, text, hint=hint)
     if isinstance(error, errors.TailraceError):

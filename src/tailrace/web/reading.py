@@ -14,7 +14,7 @@ from tailrace.wire.numbering import BadCursorError, event_id, parse_cursor, tag_
 
 __all__ = ["cursors_of", "evicted", "reading"]
 
-WireName = Literal["plain", "runs"]
+WireName = Literal["plain", "runs", "html"]
 
 
 def cursors_of(last_event_ids: Sequence[str], after: Sequence[str]) -> Sequence[str]:
@@ -37,7 +37,7 @@ def reading(run: Run, cursors: Sequence[str], *, wire: WireName) -> Source | Non
     Args:
         run: the run.
         cursors: what the request has as a cursor: none or an empty one, an event's id, or its number.
-        wire: the tutorial's, or that of ``/runs/{id}/events``.
+        wire: the tutorial's, or that of ``/runs/{id}/events``, as it is or with its text as HTML.
 
     Raises:
         ProblemError: 400: not the id of an event of this run, or several; 410: what comes after it is no longer kept.
@@ -54,6 +54,10 @@ def reading(run: Run, cursors: Sequence[str], *, wire: WireName) -> Source | Non
     try:
         if after > log.end:
             log.read(0)  # all of it comes again, if all of it is there
+        if wire == "html":
+            from tailrace.web.rendered import rendered  # needs markdown-it-py, which comes with `serve`
+
+            return rendered(run, after)
         return Source(plain_feed(run) if wire == "plain" else runs_feed(run), after)
     except EvictedError as error:
         raise evicted(run) from error

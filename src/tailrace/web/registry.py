@@ -139,6 +139,11 @@ class Registry:
         return sum(entry.run.ended is None for entry in list(self._entries.values()))
 
     @property
+    def readers(self) -> int:
+        """How many readers all runs have."""
+        return sum(entry.run.readers for entry in list(self._entries.values()))
+
+    @property
     def size(self) -> int:
         """Memory of all logs, in bytes, as estimated."""
         return sum(_size(entry.run) for entry in list(self._entries.values()))

@@ -72,29 +72,30 @@ class Source:
     Args:
         feed: what to read.
         after: number of the last event already seen; one the log does not have yet begins with a reset.
+        first: bytes that are to come before anything else.
 
     Raises:
         EvictedError: what comes after it is no longer kept.
     """
 
-    __slots__ = ("_reset", "after", "feed", "log")
+    __slots__ = ("_first", "after", "feed", "log")
 
-    def __init__(self, feed: Feed, after: int = 0) -> None:
+    def __init__(self, feed: Feed, after: int = 0, first: bytes = b"") -> None:
         self.feed = feed
         self.log = feed.log
-        self._reset = after > self.log.end
-        self.after = 0 if self._reset else after
-        if not self._reset:
-            self.log.read(after)
+        ahead = after > self.log.end
+        self.after = 0 if ahead else after
+        self._first = feed.wire.reset() if ahead else first
+        self.log.read(self.after)
 
     def ready(self) -> bool:
         """True if there is something new."""
-        return self.log.end > self.after
+        return self.log.end > self.after or bool(self._first)
 
     @property
     def at_end(self) -> bool:
         """True once the ending was taken."""
-        return self.log.sealed and self.after >= self.log.end
+        return self.log.sealed and self.after >= self.log.end and not self._first
 
     def take(self) -> bytes:
         """Returns what is new, as bytes, but no more than a piece; empty if there is nothing.
@@ -103,9 +104,8 @@ class Source:
             EvictedError: the reader is so slow that what it wants is no longer kept.
         """
         data, self.after = self.feed.take(self.after)
-        if self._reset:
-            self._reset = False
-            data = self.feed.wire.reset() + data
+        if self._first:
+            data, self._first = self._first + data, b""
         return data
 
 

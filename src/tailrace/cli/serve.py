@@ -1,0 +1,85 @@
+"""`tailrace serve`: the gateway and the chat page."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tailrace.cli.kinds import Bytes, Count, OnLeave, Seconds
+from tailrace.cli.root import Command
+from tailrace.cli.session import Session
+from tailrace.errors import TailraceError
+from tailrace.i18n import say
+
+__all__ = ["command"]
+
+
+@click.command("serve", cls=Command, help=say("help.serve"))
+@click.option("--host", default="127.0.0.1", metavar="ADDRESS", help=say("help.serve_host"))
+@click.option("--port", type=Count(0, 65535), default=8080, metavar="PORT", help=say("help.serve_port"))
+@click.option("--upstream", metavar="UPSTREAM", help=say("help.upstream"))
+@click.option("-m", "--model", metavar="NAME", help=say("help.serve_model"))
+@click.option("--timeout", type=Seconds(), metavar="SECONDS", help=say("help.timeout"))
+@click.option("--on-leave", type=OnLeave(), metavar="cancel|continue|linger=SECONDS", help=say("help.serve_on_leave"))
+@click.option("--linger", type=Seconds(), metavar="SECONDS", help=say("help.serve_linger"))
+@click.option("--drain", type=Seconds(), default=10.0, metavar="SECONDS", help=say("help.serve_drain"))
+@click.option("--keep", type=Seconds(), metavar="SECONDS", help=say("help.serve_keep"))
+@click.option("--max-runs", type=Count(1, 1_000_000), metavar="COUNT", help=say("help.serve_max_runs"))
+@click.option("--max-body", type=Bytes(), metavar="SIZE", help=say("help.serve_max_body"))
+@click.option("--run-bytes", type=Bytes(), metavar="SIZE", help=say("help.serve_run_bytes"))
+@click.option("--log-bytes", type=Bytes(), metavar="SIZE", help=say("help.serve_log_bytes"))
+@click.option("--send-timeout", type=Seconds(), metavar="SECONDS", help=say("help.serve_send_timeout"))
+@click.option("--ping", type=Seconds(), metavar="SECONDS", help=say("help.serve_ping"))
+@click.option("--database", metavar="FILE|URL", help=say("help.serve_database"))
+@click.option("--no-page", is_flag=True, help=say("help.serve_no_page"))
+@click.pass_obj
+def command(session: Session, /, **given: Any) -> int:
+    """Serves until a signal comes."""
+    try:
+        from tailrace.gateway.app import create_app
+        from tailrace.gateway.server import listen, serve
+    except ModuleNotFoundError as error:
+        raise TailraceError(say("error.no_serve", name=error.name or ""), hint=say("hint.no_serve")) from error
+
+    settings = _settings(given)
+    app = create_app(settings)
+    listener = listen(settings.host, settings.port)
+    host, port = listener.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+
+    def ready() -> None:
+        session.err.line(say("note.serving", url=f"http://{shown}:{port}"))
+
+    serve(app, listener, ready=ready)
+    return 0
+
+
+def _settings(given: dict[str, Any]) -> Any:
+    import msgspec
+
+    from tailrace.gateway.settings import Settings
+
+    default = Settings()
+    replace = msgspec.structs.replace
+    named = {"run_bytes": "run_bytes", "log_bytes": "log_bytes", "keep": "keep", "max_runs": "runs"}
+    bounds = {field: given[name] for name, field in named.items() if given[name] is not None}
+    manners = {name: given[name] for name in ("send_timeout", "ping") if given[name] is not None}
+    database = given["database"]
+    on_leave = given["on_leave"] if given["on_leave"] is not None else given["linger"]
+    return Settings(
+        upstream=given["upstream"],
+        timeout=given["timeout"],
+        model=given["model"] or os.environ.get("TAILRACE_MODEL", "").strip(),
+        host=given["host"],
+        port=given["port"],
+        on_leave=default.on_leave if on_leave is None else on_leave,
+        drain=given["drain"],
+        max_body=given["max_body"] or default.max_body,
+        bounds=replace(default.bounds, **bounds),
+        manners=replace(default.manners, **manners),
+        database=database if database is None or "://" in database else Path(database),
+        page=not given["no_page"],
+    )

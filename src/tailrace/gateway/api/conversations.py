@@ -1,0 +1,334 @@
+"""``/conversations``: what the page keeps, and the turns that write to it. What `docs/gateway.md` says of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Self
+from urllib.parse import quote
+
+import msgspec
+from msgspec import UNSET, UnsetType
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from tailrace.errors import EvictedError
+from tailrace.events import TextDelta, ThinkingDelta
+from tailrace.gateway.api.runs import Described, describe, key_of
+from tailrace.gateway.body import read_body, read_json
+from tailrace.gateway.house import House, house_of
+from tailrace.gateway.replies import json
+from tailrace.gateway.store.keeper import Keeper
+from tailrace.gateway.store.store import Store
+from tailrace.gateway.store.values import ConflictError, Conversation, Message, MissingError, Summary, sent
+from tailrace.i18n import say
+from tailrace.run.reader import Reader
+from tailrace.run.run import Run
+from tailrace.web.asking import Asked, parse_json
+from tailrace.web.problems import ProblemError, problem_of
+from tailrace.wire.encoding import fault_of
+
+__all__ = ["Change", "Conversations", "Listed", "Turn", "Turned", "routes"]
+
+_LAST_WORDS = 5.0  # seconds that answers get to be written down when the gateway stops
+
+
+class Change(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """What a conversation is to be: what is given is set."""
+
+    title: str | UnsetType = UNSET
+    model: str | UnsetType | None = UNSET
+    system: str | UnsetType | None = UNSET
+    options: dict[str, Any] | UnsetType = UNSET
+    think: bool | str | UnsetType | None = UNSET
+    leaf: str | UnsetType = UNSET
+
+
+class Turn(msgspec.Struct, kw_only=True, rename={"go_on": "continue"}):
+    """What is to be answered: a question (`content`, below `parent`), one of the tree again, or an answer's rest.
+
+    Attributes:
+        go_on: ``continue`` in JSON: the interrupted answer to go on with.
+    """
+
+    content: str | None = None
+    parent: str | None = None
+    regenerate: str | None = None
+    go_on: str | None = None
+    model: str = ""
+    system: str | None = None
+    options: dict[str, Any] = {}
+    think: bool | str | None = None
+
+
+class Turned(msgspec.Struct, kw_only=True):
+    """What a turn began."""
+
+    question: Message | None
+    answer: Message
+    run: Described
+
+
+class Listed(msgspec.Struct, kw_only=True):
+    """A page of conversations."""
+
+    conversations: list[Summary]
+
+
+class Conversations:
+    """The store, and who writes down what runs say. An async context manager: open while the gateway serves.
+
+    Args:
+        house: what all requests share.
+    """
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self.store = Store(house.settings.database)
+        self.keeper = Keeper(self.store)
+        self._writers: set[asyncio.Task[None]] = set()
+        self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
+        self._turned: weakref.WeakKeyDictionary[Run, tuple[Message | None, Message]] = weakref.WeakKeyDictionary()
+
+    async def __aenter__(self) -> Self:
+        with contextlib.suppress(Exception):  # reported by the store; each request says it again, and it may be mended
+            await self.store.recover()
+        await self.keeper.__aenter__()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._writers:
+            await asyncio.wait(self._writers, timeout=_LAST_WORDS)
+        await self.keeper.close()
+        await self.store.close()
+
+    # -- turns ---------------------------------------------------------------------------------------------------
+
+    async def turn(self, id: str, turn: Turn, key: str, body: bytes) -> tuple[Turned, bool]:
+        """Starts an answer, and has it written down; returns it, and False if the key had started it already."""
+        lock = self._locks.setdefault(id, asyncio.Lock())
+        async with lock:  # one turn of a conversation at a time: a repeated request finds what the first one started
+            conversation = await self.store.get(id)
+            asked, begin = self._meaning(conversation, turn)
+            begun: list[tuple[Message | None, Message]] = []
+
+            async def beginning(run: str) -> None:
+                begun.append(await begin(asked.model, run))
+
+            linger = self._house.linger
+            run, new = await self._house.start(asked, linger=linger, key=key, body=body, begin=beginning)
+            if new:
+                self._turned[run] = begun[0]
+                self._write_down(run, begun[0][1])
+            if run not in self._turned:
+                raise ProblemError(422, "this Idempotency-Key was used for another request")
+        question, answer = self._turned[run]
+        return Turned(question=question, answer=answer, run=describe(self._house, run)), new
+
+    def _meaning(
+        self, conversation: Conversation, turn: Turn
+    ) -> tuple[Asked, Callable[[str, str], Awaitable[tuple[Message | None, Message]]]]:
+        """Returns what is asked of the model, and what is written before it is."""
+        store, id = self.store, conversation.id
+        if sum(each is not None for each in (turn.content, turn.regenerate, turn.go_on)) != 1:
+            raise ProblemError(400, "a turn has one of content, regenerate and continue")
+        begin: Callable[[str, str], Awaitable[tuple[Message | None, Message]]]
+        if turn.content is not None:
+            content = turn.content
+            if not content.strip():
+                raise ProblemError(400, "there is no message")
+            messages = self._sent(conversation, turn.parent) if turn.parent is not None else []
+            messages.append({"role": "user", "content": content})
+
+            async def begin(model: str, run: str) -> tuple[Message | None, Message]:
+                return await store.begin_turn(id, content, turn.parent, model=model, run=run)
+
+        elif turn.regenerate is not None:
+            question = turn.regenerate
+            messages = self._sent(conversation, question)
+
+            async def begin(model: str, run: str) -> tuple[Message | None, Message]:
+                return None, await store.begin_answer(id, question, model=model, run=run)
+
+        else:
+            assert turn.go_on is not None
+            answer = turn.go_on
+            messages = self._sent(conversation, answer)
+            if messages and messages[-1]["role"] == "assistant":
+                messages.append({"role": "user", "content": say("repl.go_on")})
+            else:  # it was stopped before its first word: the question is asked again
+                messages = self._sent(conversation, self._parent(conversation, answer))
+
+            async def begin(model: str, run: str) -> tuple[Message | None, Message]:
+                return None, await store.begin_continue(id, answer, model=model, run=run)
+
+        system = turn.system if turn.system is not None else conversation.system
+        asked = Asked(
+            messages=messages,
+            model=turn.model or conversation.model or "",
+            system=system or None,
+            options={**conversation.options, **turn.options} or None,
+            think=turn.think if turn.think is not None else conversation.think,
+        )
+        return asked, begin
+
+    def _sent(self, conversation: Conversation, message: str) -> list[dict[str, Any]]:
+        branch = conversation.branch(message)
+        if not branch or branch[-1].id != message:
+            raise ProblemError(404, f"there is no message {message}")
+        return sent(branch)
+
+    def _parent(self, conversation: Conversation, message: str) -> str:
+        return next(each.parent or "" for each in conversation.messages if each.id == message)
+
+    # -- what runs say -------------------------------------------------------------------------------------------
+
+    def _write_down(self, run: Run, answer: Message) -> None:
+        task = asyncio.get_running_loop().create_task(self._follow(run, answer.id), name=f"tailrace keeps {run.id}")
+        self._writers.add(task)
+        task.add_done_callback(self._writers.discard)
+
+    async def _follow(self, run: Run, answer: str) -> None:
+        reader = Reader(run)
+        try:
+            while events := await reader.read_async():
+                text = "".join(event.text for event in events if type(event) is TextDelta)
+                thinking = "".join(event.text for event in events if type(event) is ThinkingDelta)
+                if text or thinking:
+                    self.keeper.add(answer, text, thinking)
+        except EvictedError:  # the log moved on faster than we read; the end has all of it
+            while run.ended is None:
+                await run.log.changed.wait_async(lambda: run.ended is not None, 1.0)
+        ended, reply = run.ended, run.reply()
+        assert ended is not None
+        await self.keeper.finish(
+            answer,
+            ended.outcome,
+            reply.text,
+            thinking=reply.thinking,
+            tool_calls=reply.tool_calls,
+            metrics=reply.metrics,
+            error=fault_of(ended) if ended.fault is not None else None,
+        )
+
+
+# -- the routes ------------------------------------------------------------------------------------------------------
+
+
+def _here(request: Request) -> tuple[House, Conversations, str]:
+    house = house_of(request)
+    assert isinstance(house.conversations, Conversations)
+    return house, house.conversations, request.path_params.get("id", "")
+
+
+@contextlib.asynccontextmanager
+async def _told() -> AsyncIterator[None]:
+    """Makes problems of what the store says."""
+    try:
+        yield
+    except MissingError as error:
+        raise ProblemError(404, error.error, hint=error.hint) from error
+    except ConflictError as error:
+        raise ProblemError(409, error.error, hint=error.hint) from error
+    except ProblemError as error:
+        cause = error.__cause__
+        if isinstance(cause, MissingError):
+            raise ProblemError(404, cause.error, hint=cause.hint) from cause
+        if isinstance(cause, ConflictError):
+            raise ProblemError(409, cause.error, hint=cause.hint) from cause
+        raise
+    except Exception as error:
+        raise problem_of(error) from error
+
+
+async def listing(request: Request) -> Response:
+    """``GET /conversations``."""
+    _, kept, _ = _here(request)
+    query = request.query_params
+    limit = query.get("limit", "50")
+    if not (limit.isascii() and limit.isdigit() and 0 < int(limit[:9]) <= 500):
+        raise ProblemError(400, "limit is a number from 1 to 500")
+    async with _told():
+        found = await kept.store.page(query.get("q", ""), limit=int(limit[:9]), before=query.get("before"))
+    return json(Listed(conversations=found))
+
+
+async def create(request: Request) -> Response:
+    """``POST /conversations``."""
+    house, kept, _ = _here(request)
+    change = await read_json(request, house.settings.max_body, Change)
+    given = {name: value for name, value in msgspec.structs.asdict(change).items() if value is not UNSET}
+    given.pop("leaf", None)
+    async with _told():
+        made = await kept.store.create(**given)
+    return json(made, 201, {"Location": f"/conversations/{made.id}"})
+
+
+async def show(request: Request) -> Response:
+    """``GET /conversations/{id}``."""
+    _, kept, id = _here(request)
+    async with _told():
+        await kept.keeper.flush()  # of an answer under way all that has come
+        return json(await kept.store.get(id))
+
+
+async def change(request: Request) -> Response:
+    """``PATCH /conversations/{id}``."""
+    house, kept, id = _here(request)
+    change = await read_json(request, house.settings.max_body, Change)
+    async with _told():
+        return json(await kept.store.update(id, **msgspec.structs.asdict(change)))
+
+
+async def delete(request: Request) -> Response:
+    """``DELETE /conversations/{id}``: its runs are stopped."""
+    house, kept, id = _here(request)
+    async with _told():
+        for run in await kept.store.delete(id):
+            with contextlib.suppress(ProblemError):
+                house.runs.get(run).cancel()
+    return Response(status_code=204)
+
+
+async def export(request: Request) -> Response:
+    """``GET /conversations/{id}/export``."""
+    _, kept, id = _here(request)
+    format = request.query_params.get("format", "md")
+    if format not in ("md", "json"):
+        raise ProblemError(400, "format is md or json")
+    async with _told():
+        title = (await kept.store.get(id)).title or id
+        if format == "md":
+            data, kind = (await kept.store.export_markdown(id)).encode(), "text/markdown; charset=utf-8"
+        else:
+            data, kind = await kept.store.export_json(id), "application/json"
+    name = quote("".join(char if char.isalnum() or char in " -_." else "_" for char in title)[:60].strip() or id)
+    return Response(
+        data, headers={"Content-Disposition": f"attachment; filename*=UTF-8''{name}.{format}"}, media_type=kind
+    )
+
+
+async def turn(request: Request) -> Response:
+    """``POST /conversations/{id}/turns``."""
+    house, kept, id = _here(request)
+    body = await read_body(request, house.settings.max_body)
+    asked: Turn = parse_json(body, Turn)
+    async with _told():
+        turned, new = await kept.turn(id, asked, key_of(request), body)
+    return json(turned, 201 if new else 200, {"Location": f"/runs/{turned.run.id}"})
+
+
+def routes() -> list[BaseRoute]:
+    """Returns the routes."""
+    return [
+        Route("/conversations", listing, methods=["GET"]),
+        Route("/conversations", create, methods=["POST"]),
+        Route("/conversations/{id}", show, methods=["GET"]),
+        Route("/conversations/{id}", change, methods=["PATCH"]),
+        Route("/conversations/{id}", delete, methods=["DELETE"]),
+        Route("/conversations/{id}/export", export, methods=["GET"]),
+        Route("/conversations/{id}/turns", turn, methods=["POST"]),
+    ]

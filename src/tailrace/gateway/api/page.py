@@ -1,0 +1,98 @@
+"""The chat page: its files, its words, and the rules that the browser is to keep for it."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from importlib.resources import files
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from tailrace.gateway.replies import json
+from tailrace.i18n import CATALOGUE
+from tailrace.web.problems import ProblemError
+
+__all__ = ["POLICY", "routes"]
+
+POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' data:",
+        "connect-src 'self'",
+        "font-src 'self'",
+        "worker-src 'self'",
+        "manifest-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+_KINDS = {
+    "css": "text/css; charset=utf-8",
+    "html": "text/html; charset=utf-8",
+    "ico": "image/x-icon",
+    "js": "text/javascript; charset=utf-8",
+    "json": "application/json",
+    "png": "image/png",
+    "svg": "image/svg+xml",
+    "webmanifest": "application/manifest+json",
+}
+_LANGUAGES = ("en", "zh")
+
+
+@functools.cache
+def _file(name: str) -> tuple[bytes, str, str] | None:
+    """Returns a file of the page, its media type and its tag; None if there is none of that name."""
+    kind = _KINDS.get(name.rpartition(".")[2])
+    if kind is None or "/" in name or "\\" in name or name.startswith("."):
+        return None
+    try:
+        data = (files("tailrace.gateway") / "page" / name).read_bytes()
+    except OSError:
+        return None
+    return data, kind, f'"{hashlib.sha256(data).hexdigest()[:16]}"'
+
+
+def _send(request: Request, name: str) -> Response:
+    found = _file(name)
+    if found is None:
+        raise ProblemError(404, "there is no such file")
+    data, kind, tag = found
+    # Asked for each time, and not sent again: a page and modules of two versions would not fit together.
+    headers = {"Content-Type": kind, "ETag": tag, "Cache-Control": "no-cache", "Content-Security-Policy": POLICY}
+    if request.headers.get("if-none-match") == tag:
+        return Response(status_code=304, headers=headers)
+    return Response(data, headers=headers)
+
+
+async def index(request: Request) -> Response:
+    """The page."""
+    return _send(request, "index.html")
+
+
+async def static(request: Request) -> Response:
+    """A file of the page."""
+    return _send(request, request.path_params["name"])
+
+
+async def words(request: Request) -> Response:
+    """The page's words in one language."""
+    language = request.path_params["language"]
+    if language not in _LANGUAGES:
+        raise ProblemError(404, "there are en and zh")
+    place = _LANGUAGES.index(language)
+    return json({key.removeprefix("page."): both[place] for key, both in CATALOGUE.items() if key.startswith("page.")})
+
+
+def routes() -> list[BaseRoute]:
+    """Returns the routes."""
+    return [
+        Route("/", index),
+        Route("/c/{id}", index),
+        Route("/static/{name}", static),
+        Route("/words/{language}.json", words),
+    ]

@@ -1,0 +1,197 @@
+"""``/runs``: start, read, resume and stop a run. What `docs/gateway.md` says of it."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from tailrace.gateway.body import read_body
+from tailrace.gateway.house import House, house_of, until_released
+from tailrace.gateway.replies import Answer, json
+from tailrace.run.metrics import Metrics
+from tailrace.run.run import Run
+from tailrace.web.asgi import EventStream
+from tailrace.web.asking import parse
+from tailrace.web.manners import HEADERS, opening
+from tailrace.web.problems import ProblemError
+from tailrace.web.reading import cursors_of, reading
+from tailrace.web.source import Source
+from tailrace.wire.encoding import fault_of
+
+__all__ = ["Described", "Said", "Stopped", "describe", "key_of", "routes", "stopped"]
+
+_LONGEST_KEY = 255
+
+
+class Said(msgspec.Struct, kw_only=True):
+    """What a run has said until now."""
+
+    text: str = ""
+    thinking: str = ""
+    tool_calls: list[dict[str, Any]] = []
+
+
+class Described(msgspec.Struct, kw_only=True):
+    """A run.
+
+    Attributes:
+        state: ``queued``, ``connecting``, ``waiting``, ``streaming`` or ``ended``.
+        outcome: how it ended; null while it runs.
+        reason: the server's word for the ending.
+        events: the number of the last event of its log.
+        first: the number of the first that is still kept.
+        created: RFC 3339.
+        readers: how many readers follow it.
+        metrics: times and counts; seconds.
+        error: what went wrong: ``message``, ``type``, ``hint``.
+    """
+
+    id: str
+    model: str
+    state: str
+    outcome: str | None = None
+    reason: str = ""
+    events: int = 0
+    first: int = 1
+    created: str = ""
+    readers: int = 0
+    reply: Said | msgspec.UnsetType = msgspec.UNSET
+    metrics: Metrics = Metrics()
+    error: dict[str, Any] | None = None
+
+
+class Stopped(msgspec.Struct, kw_only=True):
+    """What a stop found out: seconds until the backend had let go, and whether it confirmed that itself."""
+
+    id: str
+    outcome: str
+    seconds: float
+    confirmed: bool
+
+
+def describe(house: House, run: Run, *, whole: bool = True) -> Described:
+    """Returns a run as JSON shows it; in lists without what it said."""
+    ended = run.ended
+    created = datetime.datetime.fromtimestamp(house.runs.created(run.id), datetime.UTC)
+    described = Described(
+        id=run.id,
+        model=run.model,
+        state="ended" if ended is not None else run.state.value,
+        outcome=ended.outcome.value if ended is not None else None,
+        reason=ended.reason if ended is not None else "",
+        events=run.log.end,
+        first=run.log.first,
+        created=created.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        readers=run.readers,
+        metrics=run.metrics(),
+        error=fault_of(ended) if ended is not None and ended.fault is not None else None,
+    )
+    if whole:
+        reply = run.reply()
+        calls = [msgspec.to_builtins(call) for call in reply.tool_calls]
+        described.reply = Said(text=reply.text, thinking=reply.thinking, tool_calls=calls)
+    return described
+
+
+async def start(request: Request) -> Response:
+    """``POST /runs``."""
+    house = house_of(request)
+    body = await read_body(request, house.settings.max_body)
+    asked = parse(body, request.query_params)
+    run, new = await house.start(asked, linger=house.linger, key=key_of(request), body=body)
+    return json(describe(house, run), 201 if new else 200, {"Location": f"/runs/{run.id}"})
+
+
+def key_of(request: Request) -> str:
+    """Returns the idempotency key of a request; empty if it has none.
+
+    Raises:
+        ProblemError: 400: it is no key.
+    """
+    key = request.headers.get("idempotency-key", "").strip()
+    if len(key) > _LONGEST_KEY or not key.isascii():
+        raise ProblemError(400, f"an Idempotency-Key is ASCII, {_LONGEST_KEY} characters at most")
+    return key
+
+
+async def listing(request: Request) -> Response:
+    """``GET /runs``."""
+    house = house_of(request)
+    state = request.query_params.get("state", "")
+    if state not in ("", "running", "ended"):
+        raise ProblemError(400, "state is running or ended")
+    limit = _number(request.query_params.get("limit", "100"), 1, 1000)
+    found = [run for run in house.runs.newest() if not state or (run.ended is None) == (state == "running")]
+    return json({"runs": [describe(house, run, whole=False) for run in found[:limit]]})
+
+
+def _number(text: str, least: int, most: int) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and least <= int(text) <= most):
+        raise ProblemError(400, f"limit is a number from {least} to {most}")
+    return int(text)
+
+
+async def show(request: Request) -> Response:
+    """``GET /runs/{id}``."""
+    house = house_of(request)
+    return json(describe(house, house.runs.get(request.path_params["id"])))
+
+
+async def stop(request: Request) -> Response:
+    """``DELETE /runs/{id}``: answers when the backend has let go."""
+    run = house_of(request).runs.get(request.path_params["id"])
+    return json(await stopped(run))
+
+
+async def stopped(run: Run) -> Stopped:
+    """Stops a run, and waits until the backend has let go."""
+    run.cancel(confirm=True)
+    await until_released(run)
+    receipt, ended = run.receipt(), run.ended
+    assert ended is not None
+    return Stopped(
+        id=run.id, outcome=ended.outcome.value, seconds=round(receipt.seconds, 6), confirmed=receipt.confirmed
+    )
+
+
+async def events(request: Request) -> Answer:
+    """``GET /runs/{id}/events``."""
+    house = house_of(request)
+    query = request.query_params
+    run = house.runs.get(request.path_params["id"])
+    cursors = cursors_of(request.headers.getlist("last-event-id"), query.getlist("after"))
+    render = query.get("render", "")
+    if render not in ("", "html"):
+        raise ProblemError(400, "render is html")
+    source = reading(run, cursors, wire="html" if render else "runs")
+    if source is None:
+        return Response(status_code=204)
+    follow = query.get("follow", "true")
+    if follow not in ("true", "false"):
+        raise ProblemError(400, "follow is true or false")
+    if request.method == "HEAD" or follow == "false":
+        return Response(b"" if request.method == "HEAD" else _whats_there(source), headers=dict(HEADERS))
+    return EventStream(run, source, manners=house.settings.manners, readers=house.readers)
+
+
+def _whats_there(source: Source) -> bytes:
+    parts = [opening()]
+    while data := source.take():
+        parts.append(data)
+    return b"".join(parts)
+
+
+def routes() -> list[BaseRoute]:
+    """Returns the routes."""
+    return [
+        Route("/runs", start, methods=["POST"]),
+        Route("/runs", listing, methods=["GET"]),
+        Route("/runs/{id}", show, methods=["GET"]),
+        Route("/runs/{id}", stop, methods=["DELETE"]),
+        Route("/runs/{id}/events", events, methods=["GET"]),
+    ]

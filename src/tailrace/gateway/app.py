@@ -1,0 +1,112 @@
+"""The gateway as an ASGI application, for any server. `tailrace.gateway.server` runs it on ours."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from tailrace.client.aio import AsyncClient
+from tailrace.client.base import UNSET
+from tailrace.gateway.api import chat, conversations, health, models, page, runs
+from tailrace.gateway.house import House
+from tailrace.gateway.openapi import openapi_route
+from tailrace.gateway.replies import problem
+from tailrace.gateway.settings import Settings
+from tailrace.run.timeouts import Timeouts
+from tailrace.web.problems import ProblemError
+
+__all__ = ["create_app"]
+
+_CONNECT = 10.0  # seconds; a longer limit is for the model, not for the network
+
+_SAFE = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
+
+
+def create_app(settings: Settings | None = None, client: AsyncClient | None = None) -> Starlette:
+    """Returns the gateway.
+
+    Args:
+        settings: what it is told; the defaults if None.
+        client: talks to the upstream; made by the settings if None.
+    """
+    settings = settings or Settings()
+    house = House(settings, client or _client(settings))
+    kept = conversations.Conversations(house) if settings.page else None
+    house.conversations = kept
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        async with contextlib.AsyncExitStack() as stack:
+            if kept is not None:
+                await stack.enter_async_context(kept)
+            yield
+            await house.end()
+
+    routes = [*runs.routes(), *chat.routes(), *models.routes(), *health.routes()]
+    if kept is not None:
+        routes += [*conversations.routes(), *page.routes()]
+    app = Starlette(
+        routes=[*routes, openapi_route()],
+        lifespan=lifespan,
+        exception_handlers={ProblemError: _on_problem, HTTPException: _on_http},
+    )
+    app.state.house = house
+    app.add_middleware(_Headers)
+    return app
+
+
+def _client(settings: Settings) -> AsyncClient:
+    timeout: Any = UNSET
+    if settings.timeout == 0:
+        timeout = None
+    elif settings.timeout is not None:
+        limit = settings.timeout
+        timeout = Timeouts(connect=min(limit, _CONNECT), first_token=limit, idle=limit)
+    return AsyncClient(settings.upstream, timeout=timeout)
+
+
+async def _on_problem(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, ProblemError)
+    return problem(error)
+
+
+async def _on_http(request: Request, error: Exception) -> Response:
+    """What Starlette itself refuses: no such path, or no such method there."""
+    assert isinstance(error, HTTPException)
+    detail = {404: "there is nothing here", 405: f"{request.method} is not allowed here"}
+    headers = dict(error.headers or {})
+    return problem(ProblemError(error.status_code, detail.get(error.status_code, error.detail), headers=headers))
+
+
+class _Headers:
+    """Adds the headers that every response has. Pure ASGI: nothing stands between a stream and its reader."""
+
+    def __init__(self, app: Callable[..., Awaitable[None]]) -> None:
+        self._app = app
+
+    async def __call__(
+        self,
+        scope: MutableMapping[str, Any],
+        receive: Callable[[], Awaitable[MutableMapping[str, Any]]],
+        send: Callable[[MutableMapping[str, Any]], Awaitable[None]],
+    ) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def sending(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), *_SAFE]
+            await send(message)
+
+        await self._app(scope, receive, sending)

@@ -1,0 +1,134 @@
+"""House: what all requests of one gateway share."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+
+from tailrace.client.aio import AsyncClient
+from tailrace.events import Ended, Fault, Outcome
+from tailrace.gateway.counters import Counters
+from tailrace.gateway.settings import Settings
+from tailrace.run.run import Run
+from tailrace.web.asking import Asked, DefaultModel, chat, generate
+from tailrace.web.manners import linger_of
+from tailrace.web.problems import problem_of
+from tailrace.web.registry import Registry
+
+__all__ = ["House", "house_of", "until_released"]
+
+_STOPPING = "server stopping"
+_LAST_WORDS = 0.5  # seconds that readers get to take the ending when the server stops
+
+
+class House:
+    """The client, the runs, the figures.
+
+    Args:
+        settings: what the gateway was told.
+        client: talks to the upstream.
+    """
+
+    def __init__(self, settings: Settings, client: AsyncClient) -> None:
+        self.settings = settings
+        self.client = client
+        self.runs = Registry(settings.bounds)
+        self.client.new_log = self.runs.new_log
+        self.default = DefaultModel()
+        self.counters = Counters()
+        self.linger = linger_of(settings.on_leave)
+        self.started = time.time()
+        self.conversations: Any = None  # kept by `tailrace.gateway.api.conversations`, if the page is served
+
+    async def start(
+        self,
+        asked: Asked,
+        *,
+        linger: float | None,
+        key: str = "",
+        body: bytes = b"",
+        begin: Callable[[str], Awaitable[object]] | None = None,
+    ) -> tuple[Run, bool]:
+        """Starts a run; returns it, and False if an earlier request with the same key has started it.
+
+        Args:
+            asked: what is asked for.
+            linger: seconds it goes on without readers, where the request does not say; None: to its end.
+            key: the idempotency key; empty: none.
+            body: the request, to tell whether a key is used for another one.
+            begin: is given the run's id before it starts, and may wait; who uses it lets no other request with that
+                key in meanwhile.
+
+        Raises:
+            ProblemError: there is no room, or it cannot be asked for.
+        """
+        run = self.runs.joined(key, body)
+        if run is not None:
+            return run, False
+        self.runs.check_room()
+        try:
+            asked.model = asked.model or self.settings.model or await self._default()
+            # From here on nothing is awaited that waits: of two requests with one key at once, one starts the run.
+            run = self.runs.joined(key, body)
+            if run is not None:
+                return run, False
+            make: Any = generate if asked.prompt is not None else chat
+            stream = await make(self.client, asked, self.default)
+            if begin is not None:
+                await begin(stream.id)
+        except Exception as error:
+            raise problem_of(error) from error
+        run = stream.hand_over()
+        assert isinstance(run, Run)
+        run.set_linger(linger if asked.linger is msgspec.UNSET else asked.linger)
+        self.counters.watch(run)
+        return self.runs.add(run, key, body), True
+
+    async def _default(self) -> str:
+        return self.default.known or self.default.remember(await self.client.default_model())
+
+    @property
+    def readers(self) -> int:
+        """How many readers all runs have."""
+        return self.runs.readers
+
+    async def drain(self) -> None:
+        """Takes no more runs, and gives the running ones their time; then ends them."""
+        self.runs.close(_STOPPING)
+        await self._until_quiet(self.settings.drain)
+        await self.end()
+
+    async def end(self) -> None:
+        """Ends what runs, and gives readers a moment to take the ending."""
+        self.runs.close(_STOPPING)
+        fault = Fault("TailraceError", _STOPPING, hint="ask again when it is back")
+        self.runs.end_all(lambda run: run.end(Ended(Outcome.FAILED, reason=_STOPPING, fault=fault)))
+        await self._until_quiet(_LAST_WORDS)
+
+    async def _until_quiet(self, seconds: float) -> None:
+        """Waits until all runs have ended and their readers are gone, or until the time is up."""
+        try:
+            async with asyncio.timeout(seconds):
+                for run in self.runs.newest():
+                    await until_released(run)
+        except TimeoutError:
+            pass
+
+
+async def until_released(run: Run) -> None:
+    """Waits until the backend has let go of a run."""
+    while not run.is_released:
+        await run.released.wait_async(lambda: run.is_released, 1.0)
+        run.settle()
+
+
+def house_of(request: Request) -> House:
+    """Returns what the application's requests share."""
+    house = request.app.state.house
+    assert isinstance(house, House)
+    return house

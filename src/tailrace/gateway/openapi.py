@@ -1,0 +1,241 @@
+"""``/openapi.json``: the interface, generated from the types that the routes take and give."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from tailrace._version import __version__
+from tailrace.gateway.api.conversations import Change, Listed, Turn, Turned
+from tailrace.gateway.api.models import Models
+from tailrace.gateway.api.runs import Described, Stopped
+from tailrace.gateway.store.values import Conversation
+from tailrace.web.asking import Asked
+from tailrace.web.problems import MEDIA_TYPE, Problem
+
+__all__ = ["document", "openapi_route"]
+
+
+class RunList(msgspec.Struct, kw_only=True):
+    """Runs, the newest first."""
+
+    runs: list[Described]
+
+
+class Health(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """All is well."""
+
+    status: str
+    upstream: str = ""
+    version: str = ""
+
+
+class _Operation(msgspec.Struct, frozen=True, kw_only=True):
+    """One method of one path.
+
+    Attributes:
+        takes: the type of its JSON body.
+        gives: the type of its JSON answer; a media type for another one; None for an empty one.
+        query: its query parameters.
+        headers: its header parameters.
+        problems: the statuses of its problems.
+        optional: its body may be left out.
+    """
+
+    method: str
+    path: str
+    does: str
+    status: int = 200
+    gives: Any = None
+    takes: Any = None
+    query: tuple[str, ...] = ()
+    headers: tuple[str, ...] = ()
+    problems: tuple[int, ...] = ()
+    also: tuple[int, ...] = ()
+    optional: bool = False
+
+
+_EVENTS = "text/event-stream"
+_UPSTREAM = (400, 404, 413, 501, 502, 503, 504)
+_KEPT = (404, 503)
+
+_OPERATIONS = (
+    _Operation(
+        method="post",
+        path="/chat/stream",
+        does="Answer a message as the tutorial's server-sent events.",
+        takes=Asked,
+        optional=True,
+        query=("message", "model", "system"),
+        gives=_EVENTS,
+        problems=_UPSTREAM,
+    ),
+    _Operation(
+        method="post",
+        path="/runs",
+        does="Start a run.",
+        takes=Asked,
+        optional=True,
+        query=("message", "model", "system"),
+        headers=("Idempotency-Key",),
+        status=201,
+        also=(200,),
+        gives=Described,
+        problems=(*_UPSTREAM, 422),
+    ),
+    _Operation(
+        method="get",
+        path="/runs",
+        does="List the runs, the newest first.",
+        query=("state", "limit"),
+        gives=RunList,
+        problems=(400,),
+    ),
+    _Operation(method="get", path="/runs/{id}", does="Show a run.", gives=Described, problems=(404,)),
+    _Operation(
+        method="delete",
+        path="/runs/{id}",
+        does="Stop a run; answers when the backend has let go.",
+        gives=Stopped,
+        problems=(404,),
+    ),
+    _Operation(
+        method="get",
+        path="/runs/{id}/events",
+        does="Read a run: what it has said after the cursor, then what it says.",
+        query=("after", "follow", "render"),
+        headers=("Last-Event-ID",),
+        gives=_EVENTS,
+        also=(204,),
+        problems=(400, 404, 410),
+    ),
+    _Operation(
+        method="get",
+        path="/models",
+        does="List the upstream's models.",
+        gives=Models,
+        problems=(400, 404, 413, 422, 501, 502, 503, 504),
+    ),
+    _Operation(
+        method="get",
+        path="/conversations",
+        does="List or search conversations, the one changed last first.",
+        query=("q", "limit", "before"),
+        gives=Listed,
+        problems=(400, 503),
+    ),
+    _Operation(
+        method="post",
+        path="/conversations",
+        does="Begin a conversation.",
+        takes=Change,
+        optional=True,
+        status=201,
+        gives=Conversation,
+        problems=(400, 413, 503),
+    ),
+    _Operation(
+        method="get", path="/conversations/{id}", does="Show a conversation.", gives=Conversation, problems=_KEPT
+    ),
+    _Operation(
+        method="patch",
+        path="/conversations/{id}",
+        does="Change a conversation.",
+        takes=Change,
+        optional=True,
+        gives=Conversation,
+        problems=(400, 413, *_KEPT),
+    ),
+    _Operation(
+        method="delete",
+        path="/conversations/{id}",
+        does="Delete a conversation; its runs are stopped.",
+        status=204,
+        problems=_KEPT,
+    ),
+    _Operation(
+        method="get",
+        path="/conversations/{id}/export",
+        does="Take a conversation along, as Markdown or JSON.",
+        query=("format",),
+        gives="application/octet-stream",
+        problems=(400, *_KEPT),
+    ),
+    _Operation(
+        method="post",
+        path="/conversations/{id}/turns",
+        does="Ask, ask again, or have an interrupted answer go on.",
+        takes=Turn,
+        headers=("Idempotency-Key",),
+        status=201,
+        also=(200,),
+        gives=Turned,
+        problems=(*_UPSTREAM, 409, 422),
+    ),
+    _Operation(method="get", path="/healthz", does="Does the process live?", gives=Health),
+    _Operation(method="get", path="/readyz", does="Are new runs taken?", gives=Health, problems=(503,)),
+    _Operation(method="get", path="/metrics", does="Figures for Prometheus.", gives="text/plain"),
+)
+
+
+@functools.cache
+def document() -> dict[str, Any]:
+    """Returns the OpenAPI document, as JSON types."""
+    kinds = {kind for each in _OPERATIONS for kind in (each.gives, each.takes) if isinstance(kind, type)}
+    ordered = [*sorted(kinds, key=lambda kind: kind.__name__), Problem]
+    schemas, components = msgspec.json.schema_components(ordered, ref_template="#/components/schemas/{name}")
+    by_kind = dict(zip(ordered, schemas, strict=True))
+    paths: dict[str, Any] = {}
+    for each in _OPERATIONS:
+        paths.setdefault(each.path, {})[each.method] = _described(each, by_kind)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "tailrace", "version": __version__, "description": "The streaming layer for local models."},
+        "paths": paths,
+        "components": {"schemas": components},
+    }
+
+
+def _described(each: _Operation, schemas: dict[Any, Any]) -> dict[str, Any]:
+    told: dict[str, Any] = {"summary": each.does, "responses": {}}
+    parameters = [_parameter("query", name) for name in each.query]
+    parameters += [_parameter("header", name) for name in each.headers]
+    if "{id}" in each.path:
+        parameters.append({**_parameter("path", "id"), "required": True})
+    if parameters:
+        told["parameters"] = parameters
+    if each.takes is not None:
+        content = {"application/json": {"schema": schemas[each.takes]}}
+        told["requestBody"] = {"required": not each.optional, "content": content}
+    for status in (each.status, *each.also):
+        told["responses"][str(status)] = _response(each, schemas, empty=status == 204)
+    for status in each.problems:
+        content = {MEDIA_TYPE: {"schema": schemas[Problem]}}
+        told["responses"][str(status)] = {"description": "A problem.", "content": content}
+    return told
+
+
+def _parameter(where: str, name: str) -> dict[str, Any]:
+    return {"name": name, "in": where, "schema": {"type": "string"}}
+
+
+def _response(each: _Operation, schemas: dict[Any, Any], *, empty: bool) -> dict[str, Any]:
+    if empty or each.gives is None:
+        return {"description": "Done."}
+    if isinstance(each.gives, str):
+        return {"description": "Done.", "content": {each.gives: {"schema": {"type": "string"}}}}
+    return {"description": "Done.", "content": {"application/json": {"schema": schemas[each.gives]}}}
+
+
+async def _serve(_request: Request) -> Response:
+    return Response(msgspec.json.encode(document()), media_type="application/json")
+
+
+def openapi_route() -> Route:
+    """Returns the route."""
+    return Route("/openapi.json", _serve)
