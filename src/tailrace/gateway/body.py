@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
@@ -12,6 +13,8 @@ from tailrace.web.problems import ProblemError
 __all__ = ["read_body", "read_json"]
 
 T = TypeVar("T")
+
+_TIME = 30.0  # seconds for a whole body
 
 
 async def read_body(request: Request, limit: int) -> bytes:
@@ -27,11 +30,15 @@ async def read_body(request: Request, limit: int) -> bytes:
     parts: list[bytes] = []
     size = 0
     try:
-        async for part in request.stream():
-            size += len(part)
-            if size > limit:
-                raise _too_large(limit)
-            parts.append(part)
+        async with asyncio.timeout(_TIME):
+            async for part in request.stream():
+                size += len(part)
+                if size > limit:
+                    raise _too_large(limit)
+                parts.append(part)
+    except TimeoutError:
+        detail = f"the body did not come within {_TIME:g} s"
+        raise ProblemError(408, detail, headers={"Connection": "close"}) from None
     except ClientDisconnect:
         raise ProblemError(400, "the connection closed in the middle of the body") from None
     return b"".join(parts)

@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 
 from tailrace.errors import TailraceError
 from tailrace.gateway.house import House
+from tailrace.gateway.protocol import BoundedProtocol
 
 __all__ = ["listen", "serve"]
 
@@ -62,7 +63,7 @@ def serve(app: Starlette, listener: socket.socket, *, ready: Callable[[], object
     """
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=BoundedProtocol,
         loop="auto",
         ws="none",
         log_config=None,
