@@ -2,9 +2,12 @@
 
 from tailrace.web import sse
 
-response = sse(client.chat("qwen3:0.6b", messages, stream=True))     # an ASGI application, to be called or returned
+response = sse(await client.chat("qwen3:0.6b", messages, stream=True))  # an ASGI application, to be called or returned
+
+Frameworks whose responses take an async iterator of bytes, such as Django, get `frames` and `HEADERS`.
 """
 
-from tailrace.web.asgi import EventStream, sse
+from tailrace.web.asgi import EventStream, frames, sse
+from tailrace.web.manners import HEADERS
 
-__all__ = ["EventStream", "sse"]
+__all__ = ["HEADERS", "EventStream", "frames", "sse"]

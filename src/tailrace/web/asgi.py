@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import math
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
 from tailrace.client.streams import BaseStream
@@ -254,7 +254,7 @@ def sse(
     return response
 
 
-async def frames(stream: BaseStream[Any], *, on_leave: OnLeave = "cancel") -> AsyncIterator[bytes]:
+async def frames(stream: BaseStream[Any], *, on_leave: OnLeave = "cancel") -> AsyncGenerator[bytes, None]:
     """Yields a stream as the tutorial's server-sent events, for frameworks whose responses take an async iterator.
 
     Leaving the iterator is the reader's leaving; a framework that does not close it, or that notices a reader's

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -48,7 +49,7 @@ class Asked(msgspec.Struct, kw_only=True):
         Raises:
             ProblemError: there are none.
         """
-        messages = list(self.messages or ())
+        messages = [_sent(message) for message in self.messages or ()]
         if self.message:
             messages.append({"role": "user", "content": self.message})
         if not messages:
@@ -56,6 +57,17 @@ class Asked(msgspec.Struct, kw_only=True):
         if self.system:
             messages.insert(0, {"role": "system", "content": self.system})
         return messages
+
+
+def _sent(message: dict[str, Any]) -> dict[str, Any]:
+    """Returns a message whose images are data: a name would be that of a file here, which is none of the sender's."""
+    images = message.get("images")
+    if not images:
+        return message
+    try:
+        return {**message, "images": [base64.b64decode(image, validate=True) for image in images]}
+    except (TypeError, ValueError) as error:
+        raise ProblemError(400, "the images of a message are a list of base64 texts") from error
 
 
 def parse_json(body: bytes, kind: type[Any]) -> Any:
