@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from tailrace.client.aio import AsyncClient
 from tailrace.client.base import UNSET
-from tailrace.gateway.api import chat, conversations, health, models, page, runs
+from tailrace.gateway.api import chat, conversations, health, models, page, render, runs
 from tailrace.gateway.house import House
 from tailrace.gateway.openapi import openapi_route
 from tailrace.gateway.replies import problem
@@ -52,7 +52,7 @@ def create_app(settings: Settings | None = None, client: AsyncClient | None = No
             yield
             await house.end()
 
-    routes = [*runs.routes(), *chat.routes(), *models.routes(), *health.routes()]
+    routes = [*runs.routes(), *chat.routes(), *models.routes(), *render.routes(), *health.routes()]
     if kept is not None:
         routes += [*conversations.routes(), *page.routes()]
     app = Starlette(

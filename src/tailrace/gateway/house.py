@@ -92,6 +92,10 @@ class House:
     async def _default(self) -> str:
         return self.default.known or self.default.remember(await self.client.default_model())
 
+    def before(self, run: Run) -> str:
+        """Returns the text that a run goes on from; empty if it begins an answer."""
+        return self.conversations.before(run) if self.conversations is not None else ""
+
     @property
     def readers(self) -> int:
         """How many readers all runs have."""

@@ -13,6 +13,7 @@ from starlette.routing import Route
 from tailrace._version import __version__
 from tailrace.gateway.api.conversations import Change, Listed, Turn, Turned
 from tailrace.gateway.api.models import Models
+from tailrace.gateway.api.render import Rendered, Texts
 from tailrace.gateway.api.runs import Described, Stopped
 from tailrace.gateway.store.values import Conversation
 from tailrace.web.asking import Asked
@@ -176,6 +177,15 @@ _OPERATIONS = (
         also=(200,),
         gives=Turned,
         problems=(*_UPSTREAM, 409, 422),
+    ),
+    _Operation(
+        method="post",
+        path="/render",
+        does="Make safe HTML of Markdown.",
+        takes=Texts,
+        optional=True,
+        gives=Rendered,
+        problems=(400, 413),
     ),
     _Operation(method="get", path="/healthz", does="Does the process live?", gives=Health),
     _Operation(method="get", path="/readyz", does="Are new runs taken?", gives=Health, problems=(503,)),

@@ -29,7 +29,7 @@ def cursors_of(last_event_ids: Sequence[str], after: Sequence[str]) -> Sequence[
     return [text for text in last_event_ids if text.strip(" ")] or after
 
 
-def reading(run: Run, cursors: Sequence[str], *, wire: WireName) -> Source | None:
+def reading(run: Run, cursors: Sequence[str], *, wire: WireName, before: str = "") -> Source | None:
     """Returns what a reader of a run is to be sent; None if nothing more will come, which is a 204.
 
     A cursor ahead of the log, from a log that was lost, begins with a reset: never with silence.
@@ -38,6 +38,7 @@ def reading(run: Run, cursors: Sequence[str], *, wire: WireName) -> Source | Non
         run: the run.
         cursors: what the request has as a cursor: none or an empty one, an event's id, or its number.
         wire: the tutorial's, or that of ``/runs/{id}/events``, as it is or with its text as HTML.
+        before: for HTML, the text that the run goes on from.
 
     Raises:
         ProblemError: 400: not the id of an event of this run, or several; 410: what comes after it is no longer kept.
@@ -57,7 +58,7 @@ def reading(run: Run, cursors: Sequence[str], *, wire: WireName) -> Source | Non
         if wire == "html":
             from tailrace.web.rendered import rendered  # needs markdown-it-py, which comes with `serve`
 
-            return rendered(run, after)
+            return rendered(run, after, before)
         return Source(plain_feed(run) if wire == "plain" else runs_feed(run), after)
     except EvictedError as error:
         raise evicted(run) from error

@@ -28,15 +28,16 @@ class _HtmlWire(RunsWire):
         tag: of the run, for the ids.
         metrics: returns the run's times and counts, for the last event.
         seen: the text that the reader has seen.
+        before: the text that the run goes on from, if the reader has not seen it.
     """
 
-    def __init__(self, tag: str, metrics: Callable[[], object], seen: str) -> None:
+    def __init__(self, tag: str, metrics: Callable[[], object], seen: str, before: str) -> None:
         super().__init__(tag, metrics)
         self._html = HtmlStream()
         self._html.feed(seen)
-        self._pieces: list[str] = []
+        self._pieces = self._html.feed(before)
         self._tail = ""  # as the reader has it
-        self._grown = bool(seen)  # the tail may be another one
+        self._grown = bool(seen or before)  # the tail may be another one
 
     def encode(self, events: Sequence[Event], after: int) -> bytes:
         """Returns the events as bytes; `after` is the number of the one before the first."""
@@ -77,19 +78,25 @@ class _HtmlWire(RunsWire):
         return sse.encode(tail, id=event_id(number, self._tag), event="tail")
 
 
-def rendered(run: Run, after: int) -> Source:
+def rendered(run: Run, after: int, before: str = "") -> Source:
     """Returns where a reader is in a run whose text comes as HTML.
 
     Args:
         run: the run.
         after: number of the last event that the reader has seen.
+        before: the text that the run goes on from. It comes at the start, behind a reset: a reader that is cut off
+            there comes back to the start, and gets it again.
 
     Raises:
         EvictedError: what comes after it is no longer kept.
     """
-    seen = _text(run.log, after) if 0 < after <= run.log.end else ""
-    wire = _HtmlWire(tag_of(run.id), run.metrics, seen)
-    return Source(Feed(run.log, wire), after, wire.again(after))
+    begun = 0 < after <= run.log.end
+    seen = before + _text(run.log, after) if begun else ""
+    wire = _HtmlWire(tag_of(run.id), run.metrics, seen, "" if begun else before)
+    first = wire.again(after if begun else 0)
+    if before and not begun:
+        first = wire.reset() + first
+    return Source(Feed(run.log, wire), after, first)
 
 
 def _text(log: EventLog, until: int) -> str:

@@ -85,7 +85,7 @@ class Source:
         self.log = feed.log
         ahead = after > self.log.end
         self.after = 0 if ahead else after
-        self._first = feed.wire.reset() if ahead else first
+        self._first = first or feed.wire.reset() if ahead else first
         self.log.read(self.after)
 
     def ready(self) -> bool:

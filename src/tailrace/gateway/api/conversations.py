@@ -128,6 +128,11 @@ class Conversations:
         question, answer = self._turned[run]
         return Turned(question=question, answer=answer, run=describe(self._house, run)), new
 
+    def before(self, run: Run) -> str:
+        """Returns the text that the answer had before this run."""
+        turned = self._turned.get(run)
+        return turned[1].base if turned is not None else ""
+
     def _meaning(
         self, conversation: Conversation, turn: Turn
     ) -> tuple[Asked, Callable[[str, str], Awaitable[tuple[Message | None, Message]]]]:

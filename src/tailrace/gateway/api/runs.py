@@ -168,7 +168,7 @@ async def events(request: Request) -> Answer:
     render = query.get("render", "")
     if render not in ("", "html"):
         raise ProblemError(400, "render is html")
-    source = reading(run, cursors, wire="html" if render else "runs")
+    source = reading(run, cursors, wire="html" if render else "runs", before=house.before(run))
     if source is None:
         return Response(status_code=204)
     follow = query.get("follow", "true")

@@ -1,0 +1,45 @@
+"""``POST /render``: Markdown that is finished as safe HTML, for messages that were kept."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from tailrace.gateway.body import read_json
+from tailrace.gateway.house import house_of
+from tailrace.gateway.replies import json
+from tailrace.render.html import HtmlStream
+
+__all__ = ["Rendered", "Texts", "routes"]
+
+
+class Texts(msgspec.Struct, kw_only=True):
+    """Texts in Markdown."""
+
+    texts: list[str] = []
+
+
+class Rendered(msgspec.Struct, kw_only=True):
+    """Their HTML, one for each."""
+
+    html: list[str]
+
+
+async def render(request: Request) -> Response:
+    """Renders texts; on a thread, since a long one takes a while."""
+    asked = await read_json(request, house_of(request).settings.max_body, Texts)
+    return json(Rendered(html=await asyncio.to_thread(lambda: [_html(text) for text in asked.texts])))
+
+
+def _html(text: str) -> str:
+    stream = HtmlStream()
+    return "".join([*stream.feed(text), *stream.finish()])
+
+
+def routes() -> list[BaseRoute]:
+    """Returns the routes."""
+    return [Route("/render", render, methods=["POST"])]
