@@ -65,6 +65,7 @@ class Database:
         self._opening = asyncio.Lock()
         # SQLite has one writer; in a queue of our own nobody starves, as they may where each asks again and again.
         self._writing = asyncio.Lock()
+        self._refused = 0  # how often a lock of somebody else's was waited for in vain
         self._file: tuple[int, int] | None = None  # the file's device and inode, as it was opened
 
     @property
@@ -112,16 +113,16 @@ class Database:
         Raises:
             StoreError: it cannot be written.
         """
-        try:
-            async with asyncio.timeout(self._patience):
-                await self._writing.acquire()
-        except TimeoutError:
-            raise self._fault(5) from None
-        try:
-            async with self._transaction(writes=True) as connection:
-                yield connection
-        finally:
-            self._writing.release()
+        before = self._refused
+        async with self._writing:
+            if self._refused != before:  # who stands behind one that waited in vain has waited as long
+                raise self._fault(5)
+            try:
+                async with self._transaction(writes=True) as connection:
+                    yield connection
+            except StoreError as error:
+                self._refused += error.reason == "locked"
+                raise
 
     @contextlib.asynccontextmanager
     async def _transaction(self, *, writes: bool) -> AsyncIterator[AsyncConnection]:
