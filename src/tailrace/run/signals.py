@@ -8,6 +8,7 @@ the interpreter lock, and nothing here blocks, so it may run in signal handlers 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable
 
@@ -34,9 +35,10 @@ class Waiters:
         lock = threading.Lock()
         lock.acquire()
         self._waiting.append(lock.release)
-        if not ready():
-            # Interruptible by signals: KeyboardInterrupt comes out of here.
-            lock.acquire(timeout=-1 if timeout is None else timeout)
+        # Interruptible by signals: KeyboardInterrupt comes out of here.
+        if not ready() and not lock.acquire(timeout=-1 if timeout is None else timeout):
+            with contextlib.suppress(ValueError):  # it was just taken out to be woken
+                self._waiting.remove(lock.release)
         return ready()
 
     def add(self, wake: Callable[[], object]) -> None:
