@@ -118,6 +118,61 @@ def test_looking_at_the_open_tail_changes_nothing() -> None:
     assert splitter.references == {}
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", None),
+        ("- a", None),
+        ("- a\n", "-"),
+        ("- a\n\n", "-"),
+        ("- a\n\n ", "-"),
+        ("- a\n\n  b", "-"),
+        ("- a\n\n*", "-"),
+        ("- a\n\n12", "-"),
+        ("- a\n\n12.", "-"),
+        ("- a\n\n12.5", None),
+        ("- a\n\nb", None),
+        ("- a\n\n**", None),
+        ("- a\n\n1234567890", None),
+        ("- a\nb", "-"),
+        ("- a\nb\n", "-"),
+        ("- a\n# b\n", None),
+        ("-\n\n", "-"),
+        ("-\n\nb", None),
+        ("> a\n", ">"),
+        ("> a\n\n", None),
+        ("- a\n\n> b\n", ">"),
+    ],
+)
+def test_the_outermost_container_that_may_go_on(text: str, expected: str | None) -> None:
+    """A list is over with the first characters of a line that is none of it, long before that line ends."""
+    for parts in ([text], list(text)):
+        splitter = BlockSplitter()
+        for part in parts:
+            splitter.feed(part)
+
+        assert expected == (None if splitter.outermost is None else splitter.outermost.marker)
+
+
+@settings(max_examples=200, deadline=None)
+@given(text=document)
+def test_a_container_that_is_over_stays_so(text: str) -> None:
+    """No block is ever in an outermost container that was said to be over."""
+    splitter = BlockSplitter()
+    over: set[int] = set()
+    last = 0
+    for char in text:
+        blocks = splitter.feed(char)
+        assert {block.within[0].list or block.within[0].id for block in blocks if block.within} & over == set()
+        now = splitter.outermost
+        key = 0 if now is None else now.list or now.id
+        if last and key != last:
+            over.add(last)
+        assert key not in over
+        last = key
+    assert {block.within[0].list or block.within[0].id for block in splitter.finish() if block.within} & over == set()
+
+
 def test_definitions_are_kept_and_handed_out() -> None:
     """Where `[a]` leads is known afterwards, and readers see the definition."""
     splitter = BlockSplitter()

@@ -146,6 +146,19 @@ class BlockSplitter:
         fork._close_to(0, last=False)
         return fork._out
 
+    @property
+    def outermost(self) -> Container | None:
+        """The outermost container so far that the next block may be in, or the item before that one in its list."""
+        outer = self._within[0] if self._within else self._closed
+        if outer is None or not outer.list:  # a quote is over as soon as it is closed
+            return outer if self._within else None
+        if self._leaf or not self._partial or len(self._within) > self._filled:
+            return outer
+        line = lines.expand("".join(self._partial), 0)
+        indent = lines.indent_of(line)
+        inside = bool(self._within) and indent >= outer.indent
+        return outer if indent == len(line) or inside or lines.may_be_marker(line[indent:]) else None
+
     def cut(self) -> list[Block]:
         """Hands out a part of the open tail, for who has no room for all of it.
 

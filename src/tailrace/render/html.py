@@ -25,7 +25,7 @@ from typing import NamedTuple
 from tailrace.render import lines
 from tailrace.render.blocks import Block, BlockSplitter, Container
 from tailrace.render.highlight import Highlighter
-from tailrace.render.inline import References
+from tailrace.render.inline import References, definitions
 from tailrace.render.markup import escape, inline, language, line_of_code, tag
 
 __all__ = ["LIMIT", "HtmlStream", "render"]
@@ -49,7 +49,7 @@ class HtmlStream:
     def __init__(self, *, limit: int = LIMIT) -> None:
         self._limit = limit
         self._splitter = BlockSplitter()
-        self._parts = _Parts(self._splitter.references)
+        self._parts = _Parts({})  # the splitter knows links that are defined later in the same piece of text
         self._unit: list[_Part] = []  # what is finished of the unit and has not been handed out
         self._size = 0
         self._key = 0  # of the unit; 0: there is none
@@ -65,6 +65,8 @@ class HtmlStream:
     def feed(self, text: str) -> list[str]:
         """Takes more text, and returns the pieces that it finishes, to be appended."""
         self._add(self._splitter.feed(text))
+        if self._key > 0 and self._key != _key_of(self._splitter.outermost):
+            self._end_unit()
         return self._handed()
 
     def finish(self) -> list[str]:
@@ -89,7 +91,7 @@ class HtmlStream:
 
     def _add(self, blocks: list[Block]) -> None:
         for block in blocks:
-            key = _key(block)
+            key = _key_of(block.within[0] if block.within else None)
             if key != self._key:
                 self._end_unit()
                 self._key = key
@@ -139,9 +141,9 @@ def render(text: str) -> str:
     return _nested([parts.part(block) for block in blocks], (), parts.loose)
 
 
-def _key(block: Block) -> int:
-    """Returns what a block has in common with others of its unit."""
-    return block.within[0].list or block.within[0].id if block.within else -1
+def _key_of(outermost: Container | None) -> int:
+    """Returns what blocks of one unit have in common: their list or quote; -1 if they are in none."""
+    return outermost.list or outermost.id if outermost is not None else -1
 
 
 def _size(block: Block) -> int:
@@ -171,7 +173,7 @@ class _Parts:
     """Makes parts of blocks that are given in their order.
 
     Args:
-        references: link targets.
+        references: link targets; those that are defined come to it.
 
     Attributes:
         loose: the lists that have blank lines in them.
@@ -217,6 +219,8 @@ class _Parts:
             case "rule":
                 return _Part(block, "<hr>")
             case "definitions":
+                if sure:
+                    definitions(block.text, self._references)
                 html = "<br>".join(escape(block.text).split("\n"))
                 return _Part(block, html, tag("p", "definitions"), "</p>")
             case "empty":

@@ -5,12 +5,25 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-__all__ = ["Fence", "aligns", "cells", "expand", "fence", "heading", "indent_of", "is_rule", "marker", "unclear"]
+__all__ = [
+    "Fence",
+    "aligns",
+    "cells",
+    "expand",
+    "fence",
+    "heading",
+    "indent_of",
+    "is_rule",
+    "marker",
+    "may_be_marker",
+    "unclear",
+]
 
 _HEADING = re.compile(r"(#{1,6})(?:[ \t]+|$)")
 _FENCE = re.compile(r"(`{3,})([^`]*)$|(~{3,})(.*)$")
 _RULE = re.compile(r"(?:(?:\*[ \t]*){3,}|(?:-[ \t]*){3,}|(?:_[ \t]*){3,})$")
 _MARKER = re.compile(r"(?:([*+-])|(\d{1,9})([.)]))(?=[ \t]|$)")
+_MAYBE_MARKER = re.compile(r"[*+-](?:[ \t]|$)|\d{1,9}(?:[.)](?:[ \t]|$)|$)")
 _DELIMITERS = re.compile(r"[|:-][|:\- \t]+$")
 _DELIMITER = re.compile(r":?-+:?$")
 _PIPE = re.compile(r"(?<!\\)\|")
@@ -87,6 +100,11 @@ def marker(body: str) -> tuple[str, int, str] | None:
     if found is None:
         return None
     return found[1] or found[3], int(found[2] or 0), found[0]
+
+
+def may_be_marker(body: str) -> bool:
+    """Returns True if a list marker, or what more text could make one, is what the beginning of a line begins with."""
+    return _MAYBE_MARKER.match(body) is not None
 
 
 def aligns(body: str) -> list[str] | None:
