@@ -8,6 +8,7 @@ import shutil
 import pytest
 
 _INSTALL = {
+    "chromium": "apt-get install chromium",
     "nginx": "apt-get install nginx-light",
     "tmux": "apt-get install tmux",
     "xclip": "apt-get install xclip",

@@ -1,0 +1,102 @@
+"""Chromium for tests of pages: headless, and it keeps what a page asks for and complains about.
+
+def test_page(browser: Browser) -> None:
+    with browser.page() as page:
+        page.goto(url)
+        ...
+        assert page.complaints == []
+        assert page.elsewhere(url) == []
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser as Chromium
+from playwright.sync_api import ConsoleMessage, Page, sync_playwright
+from tests.programs import need
+
+_ARGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PATIENCE = 60_000.0  # ms that a page may take for anything that is waited for, on a busy machine
+
+
+class Seen:
+    """What a page has done.
+
+    Attributes:
+        page: Playwright's.
+        complaints: errors and warnings of its console, and errors that nobody caught.
+        urls: all that was asked for, whether by the page, a frame or a worker of it.
+    """
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.complaints: list[str] = []
+        self.urls: list[str] = []
+        page.on("console", self._heard)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.context.on("request", lambda request: self.urls.append(request.url))
+
+    def _heard(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            where = message.location
+            self.complaints.append(f"{message.type}: {message.text} ({where.get('url', '')})")
+
+    def elsewhere(self, *origins: str) -> list[str]:
+        """Returns what was asked of other hosts than these; what never leaves the browser does not count."""
+        own = {urlsplit(origin).netloc for origin in origins}
+        parts = [(url, urlsplit(url)) for url in self.urls]
+        return [url for url, part in parts if part.scheme not in ("data", "blob", "about") and part.netloc not in own]
+
+
+class Browser:
+    """A Chromium that runs."""
+
+    def __init__(self, chromium: Chromium) -> None:
+        self.chromium = chromium
+        self.version = chromium.version
+
+    @contextlib.contextmanager
+    def page(self, **context: Any) -> Iterator[Seen]:
+        """Opens a page in a profile of its own.
+
+        Args:
+            context: what `playwright.sync_api.Browser.new_context` takes: ``locale``, ``color_scheme``, ``viewport`` …
+        """
+        profile = self.chromium.new_context(**context)
+        profile.set_default_timeout(PATIENCE)
+        try:
+            yield Seen(profile.new_page())
+        finally:
+            profile.close()
+
+
+@contextlib.contextmanager
+def running() -> Iterator[Browser]:
+    """Runs a Chromium."""
+    path = need("chromium")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=_ARGS)
+        try:
+            yield Browser(chromium)
+        finally:
+            chromium.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One Chromium for the tests of a module; import it by its name to use it."""
+    with running() as chromium:
+        yield chromium
