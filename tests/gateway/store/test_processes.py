@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 from tests.gateway.store.children import SOURCE, Child
-from tests.gateway.store.turns import message, turn
+from tests.gateway.store.turns import begun, locked, message, turn
 
+from tailrace.errors import StoreError
 from tailrace.gateway.store.store import Store
+from tailrace.gateway.store.values import Piece
 
 _WRITER = """
 import asyncio, sys
@@ -73,6 +75,22 @@ async def test_nothing_to_recover(store: Store) -> None:
 
     assert await store.recover() == 0
     assert before == await store.get(conversation)
+
+
+async def test_s9_recovery_that_has_to_wait(path: Path) -> None:
+    """When the database is locked at the start, answers of a process that is gone are ended by the first change."""
+    async with Store(path, patience=0.01, report=lambda error: None) as store:
+        conversation, answer = await begun(store)
+        await store.write([Piece(answer, 0, "half", "")])
+    async with Store(path, patience=0.01, report=lambda error: None) as store:
+        with locked(path), pytest.raises(StoreError):
+            await store.recover()
+        assert (await message(store, conversation, answer)).state == "running"
+        other, ours = await begun(store)
+        kept = await message(store, conversation, answer)
+        assert (kept.content, kept.state, kept.outcome) == ("half", "interrupted", "owner_lost")
+        await store.update(conversation, title="changed")
+        assert (await message(store, other, ours)).state == "running"
 
 
 @pytest.mark.parametrize("arguments", [["-c", "import tailrace, sys"], ["-m", "tailrace", "--help"]])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 from collections.abc import Iterator
+from pathlib import Path
 
 import sqlalchemy as sa
 
@@ -54,3 +56,11 @@ def transactions(store: Store) -> Iterator[list[str]]:
 async def finished(keeper: Keeper, message: str, text: str) -> bool:
     """Ends an answer that is complete."""
     return await keeper.finish(message, Outcome.COMPLETE, text)
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Another program has the lock."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        yield

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import logging
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -25,6 +26,7 @@ from tailrace.gateway.store import schema
 
 __all__ = ["Database"]
 
+_log = logging.getLogger(__name__)
 _DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
 _CONNECTIONS = 4  # each has a thread, with SQLite
 _FILES = ("", "-wal", "-shm")  # what belongs to a SQLite database
@@ -41,7 +43,7 @@ _FAULTS = {
     26: ("corrupt", "the file is no database", ""),
 }
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_REOPENED = {"readonly", "failed", "unreachable"}  # after these no connection is trusted any more
+_REOPENED = {"readonly", "failed", "unreachable", "corrupt"}  # after these no connection is trusted any more
 
 
 class Database:
@@ -50,7 +52,7 @@ class Database:
     Args:
         place: a SQLite file, or a URL as SQLAlchemy's; ``postgresql://…`` gets its asynchronous driver.
         patience: seconds to wait for a lock that somebody else has.
-        report: told once of a file that was set aside.
+        report: takes what goes wrong, once until a transaction has been written again; and a file that was set aside.
 
     Raises:
         RequestError: the URL is none.
@@ -65,6 +67,7 @@ class Database:
         self._opening = asyncio.Lock()
         # SQLite has one writer; in a queue of our own nobody starves, as they may where each asks again and again.
         self._writing = asyncio.Lock()
+        self._wrong = ""  # what is wrong for now, and has been reported
         self._refused = 0  # how often a lock of somebody else's was waited for in vain
         self._file: tuple[int, int] | None = None  # the file's device and inode, as it was opened
 
@@ -82,11 +85,10 @@ class Database:
         async with self._opening:
             if self._engine is None:
                 try:
-                    self._engine = await self._opened()
+                    self._engine = await self._opened_or_begun_anew()
                 except StoreError as error:
-                    if error.reason != "corrupt" or not self._set_aside():
-                        raise
-                    self._engine = await self._opened()
+                    self._failed(error)
+                    raise
             return self._engine
 
     async def close(self) -> None:
@@ -123,6 +125,9 @@ class Database:
             except StoreError as error:
                 self._refused += error.reason == "locked"
                 raise
+            if self._wrong:
+                self._wrong = ""
+                _log.info("%s works again", self.place)
 
     @contextlib.asynccontextmanager
     async def _transaction(self, *, writes: bool) -> AsyncIterator[AsyncConnection]:
@@ -138,17 +143,30 @@ class Database:
             raise
 
     async def _after(self, error: StoreError, engine: AsyncEngine) -> None:
-        """Lets go of a database that has failed, so that the next use opens it anew."""
-        if error.reason not in (*_REOPENED, "corrupt"):
-            return
-        async with self._opening:
-            if self._engine is engine:
-                self._engine = None
-                await engine.dispose()
-                if error.reason == "corrupt":
-                    self._set_aside()
+        """Tells a fault, and lets go of a database that is not to be trusted, so that the next use opens it anew."""
+        if error.reason in _REOPENED:
+            async with self._opening:
+                if self._engine is engine:
+                    self._engine = None
+                    await engine.dispose()
+                    if error.reason == "corrupt" and self._set_aside():
+                        return
+        self._failed(error)
+
+    def _failed(self, error: StoreError) -> None:
+        if error.reason != self._wrong:
+            self._wrong = error.reason
+            self._report(error)
 
     # -- opening -----------------------------------------------------------------------------------------------------
+
+    async def _opened_or_begun_anew(self) -> AsyncEngine:
+        try:
+            return await self._opened()
+        except StoreError as error:
+            if error.reason != "corrupt" or not self._set_aside():
+                raise
+        return await self._opened()
 
     async def _opened(self) -> AsyncEngine:
         with self._told():

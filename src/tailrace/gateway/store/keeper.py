@@ -64,7 +64,7 @@ class Keeper:
         self._endings: dict[str, Ending] = {}
         self._writing = asyncio.Lock()
         self._something = asyncio.Event()
-        self._fault = ""  # what is wrong with the database for now, and has been reported
+        self._told = ""  # what went wrong that nobody foresaw
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Keeper:
@@ -149,7 +149,6 @@ class Keeper:
                 growth.wrote()
             for ending in endings:
                 del self._endings[ending.message]
-            self._works()
             return True
 
     async def close(self) -> None:
@@ -160,7 +159,7 @@ class Keeper:
                 await self._task
         if not await self.flush():
             count = len(self._endings.keys() | self._growing.keys())
-            self._store.report(StoreError(f"the last words of {count} answers could not be kept", reason=self._fault))
+            self._store.report(StoreError(f"the last words of {count} answers could not be kept"))
 
     async def _work(self) -> None:
         pause = self._every
@@ -171,12 +170,7 @@ class Keeper:
             pause = self._every if await self.flush() else min(2 * pause, _SLOWEST)
 
     def _failed(self, error: Exception) -> None:
-        fault = error if isinstance(error, StoreError) else StoreError(f"{type(error).__name__}: {error}")
-        if fault.reason != self._fault:  # once, and not at each attempt
-            self._fault = fault.reason
-            self._store.report(fault)
-
-    def _works(self) -> None:
-        if self._fault:
-            self._fault = ""
-            _log.info("conversations are kept again")
+        """Tells what nobody foresaw, once; what is wrong with the database was told by the store."""
+        if not isinstance(error, StoreError) and str(error) != self._told:
+            self._told = str(error)
+            _log.error("cannot keep what came of answers", exc_info=error)

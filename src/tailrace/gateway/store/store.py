@@ -7,15 +7,17 @@ tries again.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import sqlalchemy as sa
 from msgspec import UNSET, UnsetType
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tailrace.backends.embedded.models import data_dir
 from tailrace.errors import RequestError, StoreError
@@ -57,8 +59,8 @@ class Store:
     Args:
         place: a file, or the URL of a database (``postgresql://…``); by default `FILE` in tailrace's data folder.
         patience: seconds to wait for a lock that another program has.
-        report: takes what is wrong with the database, once for each time that something goes wrong, where no call could
-            raise it; by default it is logged.
+        report: takes what goes wrong with the database, and a damaged file that was set aside; once each, until the
+            database works again, however many calls raise it. By default it is logged.
 
     Raises:
         RequestError: the URL is none.
@@ -73,6 +75,8 @@ class Store:
     ) -> None:
         self.report = report
         self._database = Database(data_dir() / FILE if place is None else place, patience=patience, report=report)
+        self._stale = False  # answers of a process that is gone look as if they were being written
+        self._recovered = 0
         self._last = datetime.datetime.min.replace(tzinfo=datetime.UTC)
 
     async def open(self) -> None:
@@ -122,7 +126,7 @@ class Store:
             leaf=None,
         )
         columns = {name: getattr(made, name) for name in conversations.c.keys()}  # noqa: SIM118
-        async with self._database.writing() as connection:
+        async with self._writing() as connection:
             await connection.execute(conversations.insert().values(columns))
         return made
 
@@ -155,7 +159,7 @@ class Store:
         values = {name: value for name, value in given.items() if value is not UNSET}
         if values:
             values["updated"] = self._time()
-        async with self._database.writing() as connection:
+        async with self._writing() as connection:
             if isinstance(leaf, str):
                 values["leaf"] = (await rows.message(connection, conversation, leaf)).id
             if values:
@@ -169,7 +173,7 @@ class Store:
             MissingError: there is none of that id.
         """
         running = sa.select(messages.c.run).where(messages.c.conversation == conversation, messages.c.run.is_not(None))
-        async with self._database.writing() as connection:
+        async with self._writing() as connection:
             runs = (await connection.execute(running)).scalars().all()
             gone = await connection.execute(conversations.delete().where(conversations.c.id == conversation))
             if not gone.rowcount:
@@ -236,7 +240,7 @@ class Store:
             RequestError: the parent is a question.
         """
         time = self._time()
-        async with self._database.writing() as connection:
+        async with self._writing() as connection:
             if parent is not None:
                 before = await rows.message(connection, conversation, parent)
                 if before.role != "assistant":
@@ -259,7 +263,7 @@ class Store:
             RequestError: it is an answer.
         """
         time = self._time()
-        async with self._database.writing() as connection:
+        async with self._writing() as connection:
             if (await rows.message(connection, conversation, question)).role != "user":
                 raise RequestError(f"{question} is an answer: only a question can be answered again")
             answer = rows.new_answer(question, model, run, time)
@@ -274,7 +278,7 @@ class Store:
             MissingError: there is no such conversation, or no such answer in it.
             ConflictError: it was not interrupted, or is being written already.
         """
-        async with self._database.writing() as connection:
+        async with self._writing() as connection:
             here = await rows.message(connection, conversation, answer)
             if here.role != "assistant" or here.state != "interrupted":
                 raise ConflictError(f"{answer} is no interrupted answer ({here.state})")
@@ -301,7 +305,7 @@ class Store:
 
         What belongs to a deleted conversation is dropped. To write the same again does no harm.
         """
-        async with self._database.writing() as connection:
+        async with self._writing() as connection:
             await answers.append(connection, pieces)
             if endings:
                 await answers.end(connection, endings)
@@ -309,13 +313,18 @@ class Store:
     async def recover(self) -> int:
         """Ends the answers that a process which is gone was writing as interrupted, with the outcome ``owner_lost``.
 
-        To be called once, before the first run.
+        To be called once, before the first run. An answer that another server on the same database is writing looks
+        the same; the end that it writes makes it right again.
 
         Returns:
             how many there were.
+
+        Raises:
+            StoreError: the database does not work for now; the first change that it takes does this before.
         """
-        async with self._database.writing() as connection:
-            return await answers.interrupt(connection)
+        self._stale = True
+        async with self._writing():
+            return self._recovered
 
     # -- documents ---------------------------------------------------------------------------------------------------
 
@@ -354,6 +363,14 @@ class Store:
                 for each in whole.messages
             ],
         )
+
+    @contextlib.asynccontextmanager
+    async def _writing(self) -> AsyncIterator[AsyncConnection]:
+        async with self._database.writing() as connection:
+            if self._stale:
+                self._recovered = await answers.interrupt(connection)
+            yield connection
+        self._stale = False
 
     def _time(self) -> str:
         """Returns the time, later than any before: lists are paged by it."""
