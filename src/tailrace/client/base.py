@@ -93,17 +93,21 @@ class BaseClient:
     def _run(self, open: Opener, model: str) -> Run:
         return Run(open, model=model, timeouts=self.timeouts, log=self.new_log())
 
-    def _chat_run(self, request: ChatRequest) -> Run:
-        async def open(report: Report) -> Exchange:
-            return await (await self._backend()).chat(request)(report)
+    def opener(self, request: ChatRequest | GenerateRequest) -> Opener:
+        """Returns what opens a run of a request, for who makes runs of their own."""
 
-        return self._run(open, request.model)
+        async def open(report: Report) -> Exchange:
+            backend = await self._backend()
+            opener = backend.chat(request) if isinstance(request, ChatRequest) else backend.generate(request)
+            return await opener(report)
+
+        return open
+
+    def _chat_run(self, request: ChatRequest) -> Run:
+        return self._run(self.opener(request), request.model)
 
     def _generate_run(self, request: GenerateRequest) -> Run:
-        async def open(report: Report) -> Exchange:
-            return await (await self._backend()).generate(request)(report)
-
-        return self._run(open, request.model)
+        return self._run(self.opener(request), request.model)
 
     def _progress_run(self, operation: str, body: dict[str, Any]) -> Run:
         async def open(report: Report) -> Exchange:

@@ -1,0 +1,162 @@
+"""Admission: a fair queue in front of an upstream.
+
+Only so many runs are let in at once; the others wait, and are told their place. Interactive ones come before batch.
+Then clients take turns: each run has the number of the round it is served in, a client's next one is in the next round,
+and a client that comes joins the round under way. So one client's hundred runs keep another's single one waiting for
+two completions at most. (Start-time fair queueing, with every run taken for equally long.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from typing import Literal
+
+from tailrace.errors import BusyError
+
+__all__ = ["Priority", "Queue", "Ticket"]
+
+Priority = Literal["interactive", "batch"]
+
+_RANK = {"interactive": 0, "batch": 1}
+
+
+class Ticket:
+    """A run's place in a queue, from its coming until it leaves.
+
+    Args:
+        key: the client that it belongs to.
+        priority: interactive or batch.
+        moved: called with the ticket's place, 1 is next, whenever it changes.
+    """
+
+    __slots__ = ("entered", "inside", "key", "moved", "number", "place", "priority", "round")
+
+    def __init__(self, key: str, priority: Priority, moved: Callable[[int], object]) -> None:
+        self.key = key
+        self.priority = priority
+        self.moved = moved
+        self.number = 0  # in the order of coming
+        self.round = 0
+        self.place = 0
+        self.inside = False
+        self.entered: asyncio.Future[None] | None = None
+
+
+class Queue:
+    """Lets runs in, a bounded number at once. Belongs to one event loop.
+
+    Args:
+        running: how many may be in at once; None: no limit, and so no queue.
+        waiting: how many may wait; more are refused.
+        per_key: how many one client may have, in and waiting; None: no limit.
+    """
+
+    def __init__(self, running: int | None = None, waiting: int = 512, per_key: int | None = None) -> None:
+        self._most = running
+        self._most_waiting = waiting
+        self._per_key = per_key
+        self._inside: Counter[str] = Counter()
+        self._waiting: list[Ticket] = []
+        self._count = 0
+        self._round = 0  # of who was let in last
+        self._last: dict[str, int] = {}  # the round of each client's last ticket
+
+    @property
+    def running(self) -> int:
+        """How many are in."""
+        return self._inside.total()
+
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        return len(self._waiting)
+
+    @property
+    def busy(self) -> int:
+        """How many are in or wait."""
+        return self.running + self.waiting
+
+    def check(self, key: str) -> None:
+        """Makes sure that one more of this client's may come.
+
+        Raises:
+            BusyError: 429 if the client has too many, 503 if too many wait.
+        """
+        if self._per_key is not None and self._of(key) >= self._per_key:
+            error = BusyError(f"this client has {self._per_key} runs already", 429, hint="wait until one has ended")
+            error.retry_after = 1.0
+            raise error
+        if self._most is not None and self.running >= self._most and self.waiting >= self._most_waiting:
+            error = BusyError(f"{self.waiting} runs wait already", 503, hint="try again later")
+            error.retry_after = max(1.0, self.waiting / max(1, self._most))
+            raise error
+
+    def _of(self, key: str) -> int:
+        return self._inside[key] + sum(ticket.key == key for ticket in self._waiting)
+
+    async def enter(self, ticket: Ticket) -> None:
+        """Waits until it is the ticket's turn. Who is cancelled meanwhile has left.
+
+        Raises:
+            BusyError: there is no room to wait.
+        """
+        self.check(ticket.key)
+        self._count += 1
+        ticket.number = self._count
+        ticket.round = self._last[ticket.key] = max(self._round, self._last.get(ticket.key, 0)) + 1
+        if self._most is None or (self.running < self._most and not self._waiting):
+            self._let_in(ticket)
+            return
+        ticket.entered = asyncio.get_running_loop().create_future()
+        self._waiting.append(ticket)
+        self._order()
+        try:
+            await ticket.entered
+        except BaseException:
+            self.leave(ticket)
+            raise
+
+    def leave(self, ticket: Ticket) -> None:
+        """Gives the place free, in the queue or inside; may be called again."""
+        if ticket.inside:
+            ticket.inside = False
+            self._inside[ticket.key] -= 1
+            if not self._inside[ticket.key]:
+                del self._inside[ticket.key]
+        elif ticket in self._waiting:
+            self._waiting.remove(ticket)
+            self._move_up(ticket)
+        else:
+            return
+        self._order()
+        while self._waiting and (self._most is None or self.running < self._most):
+            first = self._waiting.pop(0)
+            self._let_in(first)
+            if first.entered is not None and not first.entered.done():
+                first.entered.set_result(None)
+            self._order()
+
+    def _let_in(self, ticket: Ticket) -> None:
+        ticket.inside = True
+        self._inside[ticket.key] += 1
+        self._round = max(self._round, ticket.round)
+        if len(self._last) > 2 * (self.busy + 16):  # clients of long ago
+            self._last = {key: last for key, last in self._last.items() if last > self._round}
+
+    def _move_up(self, gone: Ticket) -> None:
+        """One that left before its turn has not used its round: its client's later ones come a round earlier."""
+        for ticket in self._waiting:
+            if ticket.key == gone.key and ticket.round > gone.round:
+                ticket.round -= 1
+        if gone.key in self._last:
+            self._last[gone.key] -= 1
+
+    def _order(self) -> None:
+        """Puts those who wait into the order of their turns, and tells who has moved."""
+        self._waiting.sort(key=lambda ticket: (_RANK[ticket.priority], ticket.round, ticket.number))
+        for place, ticket in enumerate(self._waiting, 1):
+            if ticket.place != place:
+                ticket.place = place
+                ticket.moved(place)

@@ -1,0 +1,180 @@
+"""Several upstreams: where a run goes, and what happens when one fails before or after its first word."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from tailrace.client.aio import AsyncClient
+from tailrace.events import Outcome, Queued, TextDelta
+from tailrace.gateway.admission import Queue
+from tailrace.gateway.upstreams import Upstream, Upstreams
+from tailrace.run.reader import Reader
+from tailrace.run.run import Run
+from tailrace.testing import FakeOllama, closed_port, done, error, hold, rst, say, status
+from tailrace.types import ChatRequest
+
+
+@pytest.fixture
+def servers() -> Iterator[list[FakeOllama]]:
+    with ExitStack() as stack:
+        yield [stack.enter_context(FakeOllama(models=["m"])) for _ in range(2)]
+
+
+def pool(*urls: str, running: int | None = None) -> Upstreams:
+    return Upstreams([Upstream(AsyncClient(url), Queue(running)) for url in urls])
+
+
+def start(upstreams: Upstreams, model: str = "m", key: str = "") -> Run:
+    request = ChatRequest(model=model, messages=[{"role": "user", "content": "hi"}])
+    run = Run(upstreams.opener(request, key, "interactive"), model=model)
+    run.start(asyncio.get_running_loop())
+    return run
+
+
+async def ended(run: Run) -> tuple[str, Outcome]:
+    reader = Reader(run)
+    while await reader.read_async():
+        pass
+    reply = run.reply()
+    assert reply.outcome is not None
+    return reply.text, reply.outcome
+
+
+def chats(server: FakeOllama) -> int:
+    return sum(record.path == "/api/chat" for record in server.requests)
+
+
+async def test_a_model_goes_where_it_is_loaded(servers: list[FakeOllama]) -> None:
+    """Of two that have the model, the one that has it in memory."""
+    await AsyncClient(servers[1].url).generate("m", "")  # loads it
+    upstreams = pool(servers[0].url, servers[1].url)
+    servers[1].script(say("here"))
+
+    assert await ended(start(upstreams)) == ("here", Outcome.COMPLETE)
+    assert chats(servers[0]) == 0
+
+
+async def test_else_where_it_is() -> None:
+    """Of two, the one that has the model at all."""
+    with FakeOllama(models=["other"]) as first, FakeOllama(models=["m"]) as second:
+        second.script(say("here"))
+        assert await ended(start(pool(first.url, second.url))) == ("here", Outcome.COMPLETE)
+        assert chats(first) == 0
+
+
+async def test_else_to_the_least_busy(servers: list[FakeOllama]) -> None:
+    """Two runs at once go to two upstreams."""
+    for server in servers:
+        server.script(say("x"), hold())
+    upstreams = pool(servers[0].url, servers[1].url)
+    runs = []
+    for number in range(len(servers)):
+        runs.append(start(upstreams))
+        await servers[number].await_for_request(path="/api/chat")
+    for server in servers:
+        server.release()
+
+    assert [await ended(run) for run in runs] == [("x", Outcome.COMPLETE)] * 2
+
+
+@pytest.mark.parametrize("trouble", ["refused", "500", "reset", "error line"])
+async def test_one_that_fails_before_the_first_token_is_left_out(trouble: str) -> None:
+    """The run is tried elsewhere, and the reader sees one whole answer; the next run does not go there first."""
+    with FakeOllama(models=["m"]) as bad, FakeOllama(models=["m"]) as good:
+        script = {"500": status(500, {"error": "broken"}), "reset": rst(), "error line": error("crashed")}
+        url = f"http://127.0.0.1:{closed_port()}" if trouble == "refused" else bad.url
+        if trouble != "refused":
+            bad.always(script[trouble], path="/api/chat")
+        good.always(say("whole"), done())
+        upstreams = pool(url, good.url)
+        results = [await ended(start(upstreams)) for _ in range(2)]
+
+        assert results == [("whole", Outcome.COMPLETE)] * 2
+        assert upstreams.all[0].out
+        assert chats(bad) <= 1
+
+
+async def test_after_the_first_token_nothing_is_tried_again(servers: list[FakeOllama]) -> None:
+    """The answer breaks off, and says so."""
+    for server in servers:
+        server.always(say("half"), rst(), path="/api/chat")
+
+    text, outcome = await ended(start(pool(servers[0].url, servers[1].url)))
+    assert (text, outcome) == ("half", Outcome.TRUNCATED)
+    assert chats(servers[0]) + chats(servers[1]) == 1
+
+
+async def test_a_wrong_request_is_not_tried_elsewhere(servers: list[FakeOllama]) -> None:
+    """What one refuses as wrong every one would; none is left out for it."""
+    for server in servers:
+        server.always(status(400, {"error": "does not support thinking"}), path="/api/chat")
+    upstreams = pool(servers[0].url, servers[1].url)
+
+    assert (await ended(start(upstreams)))[1] is Outcome.FAILED
+    assert chats(servers[0]) + chats(servers[1]) == 1
+    assert not any(each.out for each in upstreams.all)
+
+
+async def test_a_model_that_only_the_second_has_after_all() -> None:
+    """A 404 of the first, whose list was old, leads to the second."""
+    with FakeOllama(models=["m"]) as first, FakeOllama(models=["m"]) as second:
+        first.always(status(404, {"error": "model 'm' not found"}), path="/api/chat")
+        second.always(say("here"), done())
+        upstreams = pool(first.url, second.url)
+
+        assert await ended(start(upstreams)) == ("here", Outcome.COMPLETE)
+        assert not upstreams.all[0].out
+
+
+async def test_all_fail() -> None:
+    """The last one's word is the ending's."""
+    upstreams = pool(f"http://127.0.0.1:{closed_port()}", f"http://127.0.0.1:{closed_port()}")
+    run = start(upstreams)
+
+    assert await ended(run) == ("", Outcome.FAILED)
+    assert run.ended is not None
+    assert run.ended.fault is not None
+    assert run.ended.fault.kind == "ConnectionError"
+
+
+async def test_the_queue_is_told_and_given_free(servers: list[FakeOllama]) -> None:
+    """Who waits hears its place; the end of one run, however it ends, lets the next in."""
+    server = servers[0]
+    server.script(say("one"), hold()).script(say("two")).script(say("three"))
+    upstreams = pool(server.url, running=1)
+    first = start(upstreams)
+    record = await server.await_for_request(path="/api/chat")
+    second, third = start(upstreams), start(upstreams)
+    await Reader(third).read_async()
+
+    assert list(third.log.read(0)) == [Queued(position=2)]
+    first.cancel()
+    assert (await ended(second))[0] == "two"
+    assert (await ended(third))[0] == "three"
+    assert await record.await_until_left()
+    assert upstreams.all[0].queue.busy == 0
+    kinds = [event for event in third.log.read(0) if isinstance(event, (Queued, TextDelta))]
+    assert kinds == [Queued(position=2), Queued(position=1), TextDelta("three")]
+
+
+async def test_cancelled_in_the_queue(servers: list[FakeOllama]) -> None:
+    """It never reaches the model server, and its place is another's."""
+    server = servers[0]
+    server.script(say("one"), hold()).script(say("three"))
+    upstreams = pool(server.url, running=1)
+    first = start(upstreams)
+    await server.await_for_request(path="/api/chat")
+    second, third = start(upstreams), start(upstreams)
+    await Reader(third).read_async()
+    second.cancel()
+
+    assert (await ended(second))[1] is Outcome.CANCELLED
+    server.release()
+    assert (await ended(first))[0] == "one"
+    assert (await ended(third))[0] == "three"
+    assert chats(server) == 2
+    assert upstreams.all[0].queue.busy == 0
