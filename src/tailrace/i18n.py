@@ -285,6 +285,40 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     "help.serve_host": ("The address to listen on; default 127.0.0.1.", "监听地址；默认 127.0.0.1。"),
     "help.serve_port": ("The port; default 8080, 0 for any free one.", "端口；默认 8080，0 表示任意空闲端口。"),
     "help.serve_model": ("The model that is meant where none is named.", "未指定模型时使用的模型。"),
+    "help.serve_upstream": (
+        "As for chat; repeatable: a run goes where its model is loaded, else to the least busy.",
+        "同 chat；可重复：run 会发往已加载该模型的上游，否则发往最空闲的上游。",
+    ),
+    "help.serve_alias": (
+        "Another name of a model, such as llama3.2=smollm2:135m; repeatable.",
+        "模型别名，如 llama3.2=smollm2:135m；可重复。",
+    ),
+    "help.serve_max_running": (
+        "How many runs an upstream is given at once; default: as many as come.",
+        "同时交给每个上游的 run 数量；默认不限。",
+    ),
+    "help.serve_max_queued": ("How many more may wait; default 512.", "可排队等待的数量；默认 512。"),
+    "help.serve_max_per_key": ("How many one client may have at once.", "每个客户端同时进行的数量上限。"),
+    "help.serve_api_key": (
+        "A key that opens the server; repeatable. Also TAILRACE_SERVE_KEYS.",
+        "访问服务所需的密钥；可重复。也可用 TAILRACE_SERVE_KEYS。",
+    ),
+    "help.serve_api_key_file": ("A file of keys, one NAME:KEY a line.", "密钥文件，每行一个 NAME:KEY。"),
+    "help.serve_insecure": ("Listen on a public address without keys.", "允许在公开地址上无密钥监听。"),
+    "help.serve_allow_host": ("A further name that this server goes by; repeatable.", "本服务的其他主机名；可重复。"),
+    "help.serve_allow_origin": (
+        "A site whose pages may ask here; repeatable, * for all.",
+        "允许其页面访问本服务的站点；可重复，* 表示全部。",
+    ),
+    "error.public": (
+        "{host} can be reached from other machines, and there is no API key",
+        "其他机器可以访问 {host}，但没有设置 API 密钥",
+    ),
+    "hint.public": (
+        "give one with --api-key, or say --insecure",
+        "请用 --api-key 设置密钥，或使用 --insecure",
+    ),
+    "usage.not_alias": ("{value!r} is not NAME=MODEL", "{value!r} 不是 NAME=MODEL 的形式"),
     "help.serve_on_leave": (
         "What becomes of a run whose last reader leaves; default linger=30.",
         "最后一个读者离开后如何处理 run；默认 linger=30。",

@@ -11,7 +11,7 @@ import click
 
 from tailrace.i18n import say
 
-__all__ = ["Bytes", "Count", "Format", "ModelOption", "OnLeave", "OneOf", "Seconds", "gather"]
+__all__ = ["Alias", "Bytes", "Count", "Format", "ModelOption", "OnLeave", "OneOf", "Seconds", "gather"]
 
 if TYPE_CHECKING:
     Kind = click.ParamType[Any]
@@ -75,6 +75,19 @@ class Count(Kind):
         if not (text.isascii() and text.isdigit() and len(text) < 12 and self._least <= int(text) <= self._most):
             self.fail(say("usage.not_count", value=value, least=self._least, most=self._most), param, ctx)
         return int(text)
+
+
+class Alias(Kind):
+    """Another name of a model, ``NAME=MODEL``."""
+
+    name = "alias"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        """Returns the name and the model."""
+        name, equals, model = str(value).partition("=")
+        if not (equals and name.strip() and model.strip()):
+            self.fail(say("usage.not_alias", value=value), param, ctx)
+        return name.strip(), model.strip()
 
 
 class Bytes(Kind):

@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
-from tailrace.cli.kinds import Bytes, Count, OnLeave, Seconds
+from tailrace.cli.kinds import Alias, Bytes, Count, OnLeave, Seconds
 from tailrace.cli.root import Command
 from tailrace.cli.session import Session
-from tailrace.errors import TailraceError
+from tailrace.errors import RequestError, TailraceError
 from tailrace.i18n import say
 
 __all__ = ["command"]
@@ -20,20 +20,29 @@ __all__ = ["command"]
 @click.command("serve", cls=Command, help=say("help.serve"))
 @click.option("--host", default="127.0.0.1", metavar="ADDRESS", help=say("help.serve_host"))
 @click.option("--port", type=Count(0, 65535), default=8080, metavar="PORT", help=say("help.serve_port"))
-@click.option("--upstream", metavar="UPSTREAM", help=say("help.upstream"))
+@click.option("--upstream", "upstreams", multiple=True, metavar="UPSTREAM", help=say("help.serve_upstream"))
 @click.option("-m", "--model", metavar="NAME", help=say("help.serve_model"))
+@click.option("--alias", "aliases", type=Alias(), multiple=True, metavar="NAME=MODEL", help=say("help.serve_alias"))
 @click.option("--timeout", type=Seconds(), metavar="SECONDS", help=say("help.timeout"))
 @click.option("--on-leave", type=OnLeave(), metavar="cancel|continue|linger=SECONDS", help=say("help.serve_on_leave"))
 @click.option("--linger", type=Seconds(), metavar="SECONDS", help=say("help.serve_linger"))
 @click.option("--drain", type=Seconds(), default=10.0, metavar="SECONDS", help=say("help.serve_drain"))
 @click.option("--keep", type=Seconds(), metavar="SECONDS", help=say("help.serve_keep"))
 @click.option("--max-runs", type=Count(1, 1_000_000), metavar="COUNT", help=say("help.serve_max_runs"))
+@click.option("--max-running", type=Count(1, 1_000_000), metavar="COUNT", help=say("help.serve_max_running"))
+@click.option("--max-queued", type=Count(0, 1_000_000), metavar="COUNT", help=say("help.serve_max_queued"))
+@click.option("--max-per-key", type=Count(1, 1_000_000), metavar="COUNT", help=say("help.serve_max_per_key"))
 @click.option("--max-body", type=Bytes(), metavar="SIZE", help=say("help.serve_max_body"))
 @click.option("--run-bytes", type=Bytes(), metavar="SIZE", help=say("help.serve_run_bytes"))
 @click.option("--log-bytes", type=Bytes(), metavar="SIZE", help=say("help.serve_log_bytes"))
 @click.option("--send-timeout", type=Seconds(), metavar="SECONDS", help=say("help.serve_send_timeout"))
 @click.option("--ping", type=Seconds(), metavar="SECONDS", help=say("help.serve_ping"))
 @click.option("--database", metavar="FILE|URL", help=say("help.serve_database"))
+@click.option("--api-key", "api_keys", multiple=True, metavar="[NAME:]KEY", help=say("help.serve_api_key"))
+@click.option("--api-key-file", metavar="FILE", help=say("help.serve_api_key_file"))
+@click.option("--insecure", is_flag=True, help=say("help.serve_insecure"))
+@click.option("--allow-host", "hosts", multiple=True, metavar="NAME", help=say("help.serve_allow_host"))
+@click.option("--allow-origin", "origins", multiple=True, metavar="ORIGIN", help=say("help.serve_allow_origin"))
 @click.option("--no-page", is_flag=True, help=say("help.serve_no_page"))
 @click.pass_obj
 def command(session: Session, /, **given: Any) -> int:
@@ -45,6 +54,8 @@ def command(session: Session, /, **given: Any) -> int:
         raise TailraceError(say("error.no_serve", name=error.name or ""), hint=say("hint.no_serve")) from error
 
     settings = _settings(given)
+    if not (settings.keys or given["insecure"] or _is_local(settings.host)):
+        raise RequestError(say("error.public", host=settings.host), hint=say("hint.public"))
     app = create_app(settings)
     listener = listen(settings.host, settings.port)
     host, port = listener.getsockname()[:2]
@@ -70,7 +81,14 @@ def _settings(given: dict[str, Any]) -> Any:
     database = given["database"]
     on_leave = given["on_leave"] if given["on_leave"] is not None else given["linger"]
     return Settings(
-        upstream=given["upstream"],
+        upstreams=given["upstreams"],
+        aliases=dict(given["aliases"]),
+        max_running=given["max_running"],
+        max_queued=default.max_queued if given["max_queued"] is None else given["max_queued"],
+        max_per_key=given["max_per_key"],
+        keys=_keys(given),
+        hosts=given["hosts"],
+        origins=given["origins"],
         timeout=given["timeout"],
         model=given["model"] or os.environ.get("TAILRACE_MODEL", "").strip(),
         host=given["host"],
@@ -83,3 +101,19 @@ def _settings(given: dict[str, Any]) -> Any:
         database=database if database is None or "://" in database else Path(database),
         page=not given["no_page"],
     )
+
+
+def _keys(given: dict[str, Any]) -> Any:
+    from tailrace.gateway.keys import Keys
+
+    keys = [*given["api_keys"], *filter(None, os.environ.get("TAILRACE_SERVE_KEYS", "").split())]
+    return Keys.read(Path(given["api_key_file"]), keys) if given["api_key_file"] else Keys(keys)
+
+
+def _is_local(host: str) -> bool:
+    from ipaddress import ip_address
+
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -13,11 +13,14 @@ from starlette.responses import Response
 
 from tailrace.client.aio import AsyncClient
 from tailrace.client.base import UNSET
+from tailrace.gateway.admission import Queue
 from tailrace.gateway.api import chat, conversations, health, models, page, render, runs
+from tailrace.gateway.door import Door
 from tailrace.gateway.house import House
 from tailrace.gateway.openapi import openapi_route
 from tailrace.gateway.replies import problem
 from tailrace.gateway.settings import Settings
+from tailrace.gateway.upstreams import Upstream, Upstreams
 from tailrace.run.timeouts import Timeouts
 from tailrace.web.problems import ProblemError
 
@@ -37,10 +40,14 @@ def create_app(settings: Settings | None = None, client: AsyncClient | None = No
 
     Args:
         settings: what it is told; the defaults if None.
-        client: talks to the upstream; made by the settings if None.
+        client: talks to the one upstream; by the settings if None.
     """
     settings = settings or Settings()
-    house = House(settings, client or _client(settings))
+    clients = [client] if client is not None else [_client(settings, each) for each in settings.upstreams or (None,)]
+    upstreams = [
+        Upstream(each, Queue(settings.max_running, settings.max_queued, settings.max_per_key)) for each in clients
+    ]
+    house = House(settings, Upstreams(upstreams))
     kept = conversations.Conversations(house) if settings.page else None
     house.conversations = kept
 
@@ -61,18 +68,23 @@ def create_app(settings: Settings | None = None, client: AsyncClient | None = No
         exception_handlers={ProblemError: _on_problem, HTTPException: _on_http},
     )
     app.state.house = house
+    app.add_middleware(Door, keys=settings.keys, hosts=settings.hosts, origins=settings.origins)
     app.add_middleware(_Headers)
     return app
 
 
-def _client(settings: Settings) -> AsyncClient:
+def _queue(settings: Settings) -> Queue:
+    return Queue(settings.max_running, settings.max_queued, settings.max_per_key)
+
+
+def _client(settings: Settings, upstream: str | None) -> AsyncClient:
     timeout: Any = UNSET
     if settings.timeout == 0:
         timeout = None
     elif settings.timeout is not None:
         limit = settings.timeout
         timeout = Timeouts(connect=min(limit, _CONNECT), first_token=limit, idle=limit)
-    return AsyncClient(settings.upstream, timeout=timeout)
+    return AsyncClient(upstream, timeout=timeout)
 
 
 async def _on_problem(_request: Request, error: Exception) -> Response:

@@ -71,9 +71,7 @@ class Counters:
         yield f"tailrace_prompt_tokens_total {self._prompt}"
         yield from _head("tailrace_output_tokens_total", "counter", "Tokens generated.")
         yield f"tailrace_output_tokens_total {self._output}"
-        yield from _head(
-            "tailrace_time_to_first_token_seconds", "histogram", "From a run's start to its first token."
-        )
+        yield from _head("tailrace_time_to_first_token_seconds", "histogram", "From a run's start to its first token.")
         yield from self._first.lines("tailrace_time_to_first_token_seconds")
         yield from _head("tailrace_run_duration_seconds", "histogram", "From a run's start to its end.")
         yield from self._whole.lines("tailrace_run_duration_seconds")

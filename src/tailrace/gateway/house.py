@@ -12,10 +12,13 @@ from starlette.requests import Request
 
 from tailrace.client.aio import AsyncClient
 from tailrace.events import Ended, Fault, Outcome
+from tailrace.gateway.admission import Priority
 from tailrace.gateway.counters import Counters
+from tailrace.gateway.door import Caller
 from tailrace.gateway.settings import Settings
+from tailrace.gateway.upstreams import Upstreams
 from tailrace.run.run import Run
-from tailrace.web.asking import Asked, DefaultModel, chat, generate
+from tailrace.web.asking import Asked, DefaultModel, request_of
 from tailrace.web.manners import linger_of
 from tailrace.web.problems import problem_of
 from tailrace.web.registry import Registry
@@ -27,29 +30,35 @@ _LAST_WORDS = 0.5  # seconds that readers get to take the ending when the server
 
 
 class House:
-    """The client, the runs, the figures.
+    """The upstreams, the runs, the figures.
 
     Args:
         settings: what the gateway was told.
-        client: talks to the upstream.
+        upstreams: where the models run.
     """
 
-    def __init__(self, settings: Settings, client: AsyncClient) -> None:
+    def __init__(self, settings: Settings, upstreams: Upstreams) -> None:
         self.settings = settings
-        self.client = client
+        self.upstreams = upstreams
         self.runs = Registry(settings.bounds)
-        self.client.new_log = self.runs.new_log
         self.default = DefaultModel()
         self.counters = Counters()
         self.linger = linger_of(settings.on_leave)
         self.started = time.time()
         self.conversations: Any = None  # kept by `tailrace.gateway.api.conversations`, if the page is served
 
+    @property
+    def client(self) -> AsyncClient:
+        """The client of the first upstream that works, for what only one can tell."""
+        return self.upstreams.first.client
+
     async def start(
         self,
         asked: Asked,
+        caller: Caller,
         *,
         linger: float | None,
+        priority: Priority = "interactive",
         key: str = "",
         body: bytes = b"",
         begin: Callable[[str], Awaitable[object]] | None = None,
@@ -58,7 +67,9 @@ class House:
 
         Args:
             asked: what is asked for.
+            caller: who asks.
             linger: seconds it goes on without readers, where the request does not say; None: to its end.
+            priority: who comes first in the queue.
             key: the idempotency key; empty: none.
             body: the request, to tell whether a key is used for another one.
             begin: is given the run's id before it starts, and may wait; who uses it lets no other request with that
@@ -67,27 +78,30 @@ class House:
         Raises:
             ProblemError: there is no room, or it cannot be asked for.
         """
-        run = self.runs.joined(key, body)
+        owner = caller.owner
+        run = self.runs.joined(key, body, owner)
         if run is not None:
             return run, False
         self.runs.check_room()
         try:
-            asked.model = asked.model or self.settings.model or await self._default()
+            named = asked.model or self.settings.model or await self._default()
+            asked.model = self.settings.aliases.get(named, named)
+            best = (await self.upstreams.choose(asked.model))[0]
+            best.queue.check(caller.key)  # a full queue is a status, as long as there is one to give
             # From here on nothing is awaited that waits: of two requests with one key at once, one starts the run.
-            run = self.runs.joined(key, body)
+            run = self.runs.joined(key, body, owner)
             if run is not None:
                 return run, False
-            make: Any = generate if asked.prompt is not None else chat
-            stream = await make(self.client, asked, self.default)
+            opener = self.upstreams.opener(request_of(asked), caller.key, priority)
+            run = Run(opener, model=named, timeouts=self.client.timeouts, log=self.runs.new_log())
+            run.set_linger(linger if asked.linger is msgspec.UNSET else asked.linger)
             if begin is not None:
-                await begin(stream.id)
+                await begin(run.id)
         except Exception as error:
             raise problem_of(error) from error
-        run = stream.hand_over()
-        assert isinstance(run, Run)
-        run.set_linger(linger if asked.linger is msgspec.UNSET else asked.linger)
+        run.start(asyncio.get_running_loop())
         self.counters.watch(run)
-        return self.runs.add(run, key, body), True
+        return self.runs.add(run, key, body, owner), True
 
     async def _default(self) -> str:
         return self.default.known or self.default.remember(await self.client.default_model())

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from tailrace.gateway.keys import Keys
 from tailrace.web.manners import Manners, OnLeave
 from tailrace.web.registry import Bounds
 
@@ -16,9 +17,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What `tailrace serve` can be told.
 
     Attributes:
-        upstream: where the models run, in one of the forms of `tailrace.Client`; None looks.
+        upstreams: where the models run, each in one of the forms of `tailrace.Client`; none: look.
         timeout: seconds without a token; 0 for no limit, None for the defaults.
         model: the model that is meant when none is named; empty: the upstream's default.
+        aliases: other names of models, so that code written for one runs with another.
+        max_running: how many runs each upstream is given at once; None: as many as come.
+        max_queued: how many more may wait for it.
+        max_per_key: how many one client may have, running and waiting; None: no limit.
         host: the address to listen on.
         port: the port; 0 lets the system choose.
         on_leave: what becomes of a run of ``/runs`` when its last reader leaves: ``cancel``, ``continue`` or seconds.
@@ -28,11 +33,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         manners: pings and limits of the streams.
         database: URL of the conversations' database, or a path; None: in the user's data folder.
         page: serve the chat page and its conversations.
+        keys: the API keys that open the gateway; none: it is open to whoever reaches it.
+        hosts: further names that this server goes by.
+        origins: sites whose pages may ask; ``*`` for all.
     """
 
-    upstream: str | None = None
+    upstreams: tuple[str, ...] = ()
     timeout: float | None = None
     model: str = ""
+    aliases: dict[str, str] = {}
+    max_running: int | None = None
+    max_queued: int = 512
+    max_per_key: int | None = None
     host: str = "127.0.0.1"
     port: int = 8080
     on_leave: OnLeave = 30.0
@@ -42,3 +54,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     manners: Manners = Manners()
     database: str | Path | None = None
     page: bool = True
+    keys: Keys = msgspec.field(default_factory=Keys)
+    hosts: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()

@@ -10,11 +10,13 @@ from typing import Any
 import msgspec
 
 from tailrace.client.aio import AsyncClient
-from tailrace.client.streams import AsyncChatStream, AsyncGenerateStream, ChatStream
+from tailrace.client.requests import chat_request, generate_request
+from tailrace.client.streams import AsyncChatStream, ChatStream
 from tailrace.client.sync import Client
+from tailrace.types import ChatRequest, GenerateRequest
 from tailrace.web.problems import ProblemError
 
-__all__ = ["Asked", "DefaultModel", "chat", "chat_sync", "generate", "parse", "parse_json"]
+__all__ = ["Asked", "DefaultModel", "chat", "chat_sync", "parse", "parse_json", "request_of"]
 
 _REMEMBERED = 10.0  # seconds that the upstream's default model is not asked for again
 
@@ -132,6 +134,19 @@ class DefaultModel:
         return name
 
 
+def request_of(asked: Asked) -> ChatRequest | GenerateRequest:
+    """Returns what is sent to an upstream.
+
+    Raises:
+        ProblemError, RequestError: the request is none.
+    """
+    if asked.prompt is not None:
+        return generate_request(
+            asked.model, True, None, prompt=asked.prompt, system=asked.system, context=None, **_rest(asked)
+        )
+    return chat_request(asked.model, asked.conversation(), asked.tools, True, **_rest(asked))
+
+
 async def chat(client: AsyncClient, asked: Asked, default: DefaultModel) -> AsyncChatStream:
     """Returns the stream of an answer; nothing is sent before it is started.
 
@@ -141,19 +156,6 @@ async def chat(client: AsyncClient, asked: Asked, default: DefaultModel) -> Asyn
     messages = asked.conversation()
     model = asked.model or default.known or default.remember(await client.default_model())
     stream: AsyncChatStream = await client.chat(model, messages, stream=True, tools=asked.tools, **_rest(asked))
-    return stream
-
-
-async def generate(client: AsyncClient, asked: Asked, default: DefaultModel) -> AsyncGenerateStream:
-    """Returns the stream of a completion; nothing is sent before it is started.
-
-    Raises:
-        ProblemError, TailraceError: as for `chat`.
-    """
-    model = asked.model or default.known or default.remember(await client.default_model())
-    stream: AsyncGenerateStream = await client.generate(
-        model, asked.prompt, system=asked.system, stream=True, **_rest(asked)
-    )
     return stream
 
 

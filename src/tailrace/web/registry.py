@@ -35,10 +35,11 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Entry:
-    __slots__ = ("created", "key", "run", "seen_ended")
+    __slots__ = ("created", "key", "owner", "run", "seen_ended")
 
-    def __init__(self, run: Run, key: str) -> None:
+    def __init__(self, run: Run, key: tuple[str, str] | None, owner: str) -> None:
         self.run = run
+        self.owner = owner
         self.created = time.time()
         self.key = key
         self.seen_ended: float | None = None
@@ -55,7 +56,7 @@ class Registry:
         self.bounds = bounds or Bounds()
         self.closed = ""
         self._entries: dict[str, _Entry] = {}  # in the order of their start
-        self._keys: dict[str, tuple[str, bytes]] = {}
+        self._keys: dict[tuple[str, str], tuple[str, bytes]] = {}  # by owner and idempotency key
         self.lock = threading.RLock()  # hold it from `joined` to `add`, where several threads start runs
         self._swept = 0.0
 
@@ -84,21 +85,22 @@ class Registry:
         if not self._make_room():
             raise ProblemError(503, "the logs of the running answers are full", headers={"Retry-After": "5"})
 
-    def add(self, run: Run, key: str = "", body: bytes = b"") -> Run:
-        """Keeps a run, under an idempotency key if one was given."""
+    def add(self, run: Run, key: str = "", body: bytes = b"", owner: str = "") -> Run:
+        """Keeps a run, under an idempotency key if one was given; for its owner only."""
+        place = (owner, key) if key else None
         with self.lock:
-            self._entries[run.id] = _Entry(run, key)
-            if key:
-                self._keys[key] = (run.id, hashlib.sha256(body).digest())
+            self._entries[run.id] = _Entry(run, place, owner)
+            if place is not None:
+                self._keys[place] = (run.id, hashlib.sha256(body).digest())
         return run
 
-    def joined(self, key: str, body: bytes) -> Run | None:
+    def joined(self, key: str, body: bytes, owner: str = "") -> Run | None:
         """Returns the run that an earlier request with this key started; None if there is none.
 
         Raises:
             ProblemError: 422: that request was another one.
         """
-        found = self._keys.get(key) if key else None
+        found = self._keys.get((owner, key)) if key else None
         if found is None:
             return None
         id, digest = found
@@ -109,15 +111,15 @@ class Registry:
 
     # -- finding -------------------------------------------------------------------------------------------------
 
-    def get(self, id: str) -> Run:
+    def get(self, id: str, owner: str = "") -> Run:
         """Returns a run.
 
         Raises:
-            ProblemError: 404.
+            ProblemError: 404: there is none, or it is somebody else's, which is not told apart.
         """
         self._sweep()
         entry = self._entries.get(id)
-        if entry is None:
+        if entry is None or entry.owner != owner:
             raise ProblemError(
                 404, "there is no such run", hint="a run is kept for a while after its end, then forgotten"
             )
@@ -127,11 +129,12 @@ class Registry:
         """Returns when a run was started, in seconds since the epoch."""
         return self._entries[id].created
 
-    def newest(self) -> Iterator[Run]:
-        """Yields the runs, the newest first."""
+    def newest(self, owner: str | None = None) -> Iterator[Run]:
+        """Yields the runs, the newest first; all of them, or one owner's."""
         self._sweep()
         for entry in reversed(list(self._entries.values())):
-            yield entry.run
+            if owner is None or entry.owner == owner:
+                yield entry.run
 
     @property
     def running(self) -> int:
@@ -181,7 +184,7 @@ class Registry:
 
     def _forget(self, entry: _Entry) -> None:
         self._entries.pop(entry.run.id, None)
-        if entry.key:
+        if entry.key is not None:
             self._keys.pop(entry.key, None)
 
     def end_all(self, end: Callable[[Run], object]) -> list[Run]:

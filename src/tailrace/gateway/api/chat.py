@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.routing import BaseRoute, Route
 
 from tailrace.gateway.body import read_body
+from tailrace.gateway.door import caller_of
 from tailrace.gateway.house import house_of
 from tailrace.gateway.replies import Answer
 from tailrace.web.asgi import EventStream
@@ -27,7 +28,7 @@ async def chat_stream(request: Request) -> Answer:
     asked = parse(body, request.query_params)
     if asked.prompt is not None:
         raise ProblemError(400, "this route takes a message or messages", hint="POST /runs completes a prompt")
-    run, _ = await house.start(asked, linger=0.0)
+    run, _ = await house.start(asked, caller_of(request.scope), linger=0.0)
     return EventStream(
         run,
         Source(plain_feed(run)),

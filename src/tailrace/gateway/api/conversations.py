@@ -19,6 +19,7 @@ from tailrace.errors import EvictedError
 from tailrace.events import TextDelta, ThinkingDelta
 from tailrace.gateway.api.runs import Described, describe, key_of
 from tailrace.gateway.body import read_body, read_json
+from tailrace.gateway.door import Caller, caller_of
 from tailrace.gateway.house import House, house_of
 from tailrace.gateway.replies import json
 from tailrace.gateway.store.keeper import Keeper
@@ -107,7 +108,7 @@ class Conversations:
 
     # -- turns ---------------------------------------------------------------------------------------------------
 
-    async def turn(self, id: str, turn: Turn, key: str, body: bytes) -> tuple[Turned, bool]:
+    async def turn(self, id: str, turn: Turn, caller: Caller, key: str, body: bytes) -> tuple[Turned, bool]:
         """Starts an answer, and has it written down; returns it, and False if the key had started it already."""
         lock = self._locks.setdefault(id, asyncio.Lock())
         async with lock:  # one turn of a conversation at a time: a repeated request finds what the first one started
@@ -119,7 +120,7 @@ class Conversations:
                 begun.append(await begin(asked.model, run))
 
             linger = self._house.linger
-            run, new = await self._house.start(asked, linger=linger, key=key, body=body, begin=beginning)
+            run, new = await self._house.start(asked, caller, linger=linger, key=key, body=body, begin=beginning)
             if new:
                 self._turned[run] = begun[0]
                 self._write_down(run, begun[0][1])
@@ -322,7 +323,7 @@ async def turn(request: Request) -> Response:
     body = await read_body(request, house.settings.max_body)
     asked: Turn = parse_json(body, Turn)
     async with _told():
-        turned, new = await kept.turn(id, asked, key_of(request), body)
+        turned, new = await kept.turn(id, asked, caller_of(request.scope), key_of(request), body)
     return json(turned, 201 if new else 200, {"Location": f"/runs/{turned.run.id}"})
 
 

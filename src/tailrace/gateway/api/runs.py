@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from tailrace.gateway.body import read_body
+from tailrace.gateway.door import caller_of
 from tailrace.gateway.house import House, house_of, until_released
 from tailrace.gateway.replies import Answer, json
 from tailrace.run.metrics import Metrics
@@ -103,7 +104,7 @@ async def start(request: Request) -> Response:
     house = house_of(request)
     body = await read_body(request, house.settings.max_body)
     asked = parse(body, request.query_params)
-    run, new = await house.start(asked, linger=house.linger, key=key_of(request), body=body)
+    run, new = await house.start(asked, caller_of(request.scope), linger=house.linger, key=key_of(request), body=body)
     return json(describe(house, run), 201 if new else 200, {"Location": f"/runs/{run.id}"})
 
 
@@ -119,6 +120,15 @@ def key_of(request: Request) -> str:
     return key
 
 
+def run_of(request: Request) -> Run:
+    """Returns the run that a path names.
+
+    Raises:
+        ProblemError: 404.
+    """
+    return house_of(request).runs.get(request.path_params["id"], caller_of(request.scope).owner)
+
+
 async def listing(request: Request) -> Response:
     """``GET /runs``."""
     house = house_of(request)
@@ -126,7 +136,11 @@ async def listing(request: Request) -> Response:
     if state not in ("", "running", "ended"):
         raise ProblemError(400, "state is running or ended")
     limit = _number(request.query_params.get("limit", "100"), 1, 1000)
-    found = [run for run in house.runs.newest() if not state or (run.ended is None) == (state == "running")]
+    found = [
+        run
+        for run in house.runs.newest(caller_of(request.scope).owner)
+        if not state or (run.ended is None) == (state == "running")
+    ]
     return json({"runs": [describe(house, run, whole=False) for run in found[:limit]]})
 
 
@@ -139,12 +153,12 @@ def _number(text: str, least: int, most: int) -> int:
 async def show(request: Request) -> Response:
     """``GET /runs/{id}``."""
     house = house_of(request)
-    return json(describe(house, house.runs.get(request.path_params["id"])))
+    return json(describe(house, run_of(request)))
 
 
 async def stop(request: Request) -> Response:
     """``DELETE /runs/{id}``: answers when the backend has let go."""
-    run = house_of(request).runs.get(request.path_params["id"])
+    run = run_of(request)
     return json(await stopped(run))
 
 
@@ -163,7 +177,7 @@ async def events(request: Request) -> Answer:
     """``GET /runs/{id}/events``."""
     house = house_of(request)
     query = request.query_params
-    run = house.runs.get(request.path_params["id"])
+    run = run_of(request)
     cursors = cursors_of(request.headers.getlist("last-event-id"), query.getlist("after"))
     render = query.get("render", "")
     if render not in ("", "html"):
