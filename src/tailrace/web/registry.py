@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 
 import msgspec
@@ -15,7 +17,8 @@ from tailrace.web.problems import ProblemError
 
 __all__ = ["Bounds", "Registry"]
 
-_SWEEP = 5.0  # seconds between two looks for what is to be forgotten, at least
+_FRESH = 0.25  # seconds that a sum over all that runs is good for; a start or a reader costs the same among many
+_RUN = 8 * 1024  # bytes that a run takes beside the events of its log
 
 
 class Bounds(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,14 +38,15 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Entry:
-    __slots__ = ("created", "key", "owner", "run", "seen_ended")
+    __slots__ = ("created", "ended", "key", "owner", "run", "size")
 
     def __init__(self, run: Run, key: tuple[str, str] | None, owner: str) -> None:
         self.run = run
         self.owner = owner
-        self.created = time.time()
         self.key = key
-        self.seen_ended: float | None = None
+        self.created = time.time()
+        self.ended = math.inf  # when the backend had let go of it, by the monotonic clock
+        self.size = 0  # once it has ended
 
 
 class Registry:
@@ -55,10 +59,14 @@ class Registry:
     def __init__(self, bounds: Bounds | None = None) -> None:
         self.bounds = bounds or Bounds()
         self.closed = ""
-        self._entries: dict[str, _Entry] = {}  # in the order of their start
-        self._keys: dict[tuple[str, str], tuple[str, bytes]] = {}  # by owner and idempotency key
         self.lock = threading.RLock()  # hold it from `joined` to `add`, where several threads start runs
-        self._swept = 0.0
+        self._entries: dict[str, _Entry] = {}  # in the order of their start
+        self._running: dict[str, _Entry] = {}
+        self._ended: dict[str, _Entry] = {}  # in the order of their end
+        self._ended_size = 0
+        self._let_go: deque[_Entry] = deque()  # of those that run, who have ended; filled on any thread, without a lock
+        self._keys: dict[tuple[str, str], tuple[str, bytes]] = {}  # by owner and idempotency key
+        self._sums = (-math.inf, 0, 0)  # when they were made, of the memory and the readers of all that runs
 
     def new_log(self) -> BoundedLog:
         """Returns a log for the next run; give it to the client as its ``new_log``."""
@@ -70,28 +78,38 @@ class Registry:
         """Takes no more runs."""
         self.closed = why
 
-    def check_room(self) -> None:
+    def check_room(self, starting: int = 0) -> None:
         """Makes sure that one more run may start.
+
+        Args:
+            starting: how many others are about to start.
 
         Raises:
             ProblemError: 503, with ``Retry-After``.
         """
         if self.closed:
             raise ProblemError(503, self.closed, headers={"Retry-After": "5"})
-        self._sweep(force=len(self._entries) >= self.bounds.runs)
-        if self.running >= self.bounds.runs:
+        with self.lock:
+            self._tidy()
+            full = len(self._running) + starting >= self.bounds.runs
+        if full:
             hint = f"{self.bounds.runs} run already; try again soon"
             raise ProblemError(503, "too many runs at once", hint=hint, headers={"Retry-After": "1"})
         if not self._make_room():
             raise ProblemError(503, "the logs of the running answers are full", headers={"Retry-After": "5"})
 
     def add(self, run: Run, key: str = "", body: bytes = b"", owner: str = "") -> Run:
-        """Keeps a run, under an idempotency key if one was given; for its owner only."""
+        """Keeps a started run, under an idempotency key if one was given; for its owner only."""
         place = (owner, key) if key else None
+        entry = _Entry(run, place, owner)
         with self.lock:
-            self._entries[run.id] = _Entry(run, place, owner)
+            self._entries[run.id] = self._running[run.id] = entry
             if place is not None:
                 self._keys[place] = (run.id, hashlib.sha256(body).digest())
+        # In this order: one that ends in this very moment, on another thread, comes in twice rather than never.
+        run.released.add(lambda: self._let_go.append(entry))
+        if run.log.sealed and run.is_released:
+            self._let_go.append(entry)
         return run
 
     def joined(self, key: str, body: bytes, owner: str = "") -> Run | None:
@@ -117,83 +135,102 @@ class Registry:
         Raises:
             ProblemError: 404: there is none, or it is somebody else's, which is not told apart.
         """
-        self._sweep()
-        entry = self._entries.get(id)
+        with self.lock:
+            self._tidy()
+            entry = self._entries.get(id)
         if entry is None or entry.owner != owner:
-            raise ProblemError(
-                404, "there is no such run", hint="a run is kept for a while after its end, then forgotten"
-            )
+            hint = "a run is kept for a while after its end, then forgotten"
+            raise ProblemError(404, "there is no such run", hint=hint)
         return entry.run
 
     def created(self, id: str) -> float:
-        """Returns when a run was started, in seconds since the epoch."""
-        return self._entries[id].created
+        """Returns when a run was started, in seconds since the epoch; 0 of one that is not kept any more."""
+        entry = self._entries.get(id)
+        return entry.created if entry is not None else 0.0
 
     def newest(self, owner: str | None = None) -> Iterator[Run]:
         """Yields the runs, the newest first; all of them, or one owner's."""
-        self._sweep()
-        for entry in reversed(list(self._entries.values())):
+        with self.lock:
+            self._tidy()
+            entries = list(self._entries.values())
+        for entry in reversed(entries):
             if owner is None or entry.owner == owner:
                 yield entry.run
 
     @property
     def running(self) -> int:
         """How many runs go on."""
-        return sum(entry.run.ended is None for entry in list(self._entries.values()))
+        with self.lock:
+            self._tidy()
+            return len(self._running)
 
     @property
     def readers(self) -> int:
-        """How many readers all runs have."""
-        return sum(entry.run.readers for entry in list(self._entries.values()))
+        """How many readers the running ones have, or had a moment ago."""
+        return self._summed()[1]
 
     @property
     def size(self) -> int:
-        """Memory of all logs, in bytes, as estimated."""
-        return sum(_size(entry.run) for entry in list(self._entries.values()))
+        """Memory of all runs that are kept, in bytes, as estimated, now or a moment ago."""
+        return self._ended_size + self._summed()[0]
 
     def __len__(self) -> int:
         return len(self._entries)
 
+    def _summed(self) -> tuple[int, int]:
+        made, size, readers = self._sums
+        now = time.monotonic()
+        if now >= made + _FRESH:
+            with self.lock:
+                self._tidy()
+                runs = [entry.run for entry in self._running.values()]
+            size, readers = sum(map(_size, runs)), sum(run.readers for run in runs)
+            self._sums = (now, size, readers)
+        return size, readers
+
     # -- forgetting ----------------------------------------------------------------------------------------------
 
-    def _sweep(self, *, force: bool = False) -> None:
+    def _tidy(self) -> None:
+        """Takes note of what has ended, and forgets what ended long ago; hold the lock."""
         now = time.monotonic()
-        if not force and now - self._swept < min(_SWEEP, self.bounds.keep):
-            return
-        with self.lock:
-            self._swept = now
-            for entry in list(self._entries.values()):
-                if entry.run.ended is None:
-                    continue
-                if entry.seen_ended is None:
-                    entry.seen_ended = entry.run.watch.ended or now
-                if now - entry.seen_ended >= self.bounds.keep:
-                    self._forget(entry)
+        while self._let_go:
+            entry = self._let_go.popleft()
+            if self._running.pop(entry.run.id, None) is not None:
+                entry.ended, entry.size = now, _size(entry.run)
+                self._ended[entry.run.id] = entry
+                self._ended_size += entry.size
+        while self._ended:
+            oldest = next(iter(self._ended.values()))
+            if now < oldest.ended + self.bounds.keep:
+                break
+            self._forget(oldest)
 
     def _make_room(self) -> bool:
-        """Forgets ended runs, the oldest first, until there is room for one more; False if there is none."""
-        size = self.size
+        """Forgets ended runs, those that ended first, until there is room for one more; False if there is none."""
+        if self.size < self.bounds.log_bytes:
+            return True
+        self._sums = (-math.inf, 0, 0)
+        size = self._summed()[0]
         with self.lock:
-            for entry in list(self._entries.values()):
-                if size < self.bounds.log_bytes:
-                    break
-                if entry.run.ended is not None:
-                    size -= _size(entry.run)
-                    self._forget(entry)
-        return size < self.bounds.log_bytes
+            while self._ended and self._ended_size + size >= self.bounds.log_bytes:
+                self._forget(next(iter(self._ended.values())))
+            return self._ended_size + size < self.bounds.log_bytes
 
     def _forget(self, entry: _Entry) -> None:
-        self._entries.pop(entry.run.id, None)
+        self._ended.pop(entry.run.id)
+        self._ended_size -= entry.size
+        self._entries.pop(entry.run.id)
         if entry.key is not None:
-            self._keys.pop(entry.key, None)
+            self._keys.pop(entry.key)
 
     def end_all(self, end: Callable[[Run], object]) -> list[Run]:
         """Ends every run that goes on, and returns them."""
-        running = [entry.run for entry in list(self._entries.values()) if entry.run.ended is None]
+        with self.lock:
+            running = [entry.run for entry in self._running.values() if entry.run.ended is None]
         for run in running:
             end(run)
         return running
 
 
 def _size(run: Run) -> int:
-    return getattr(run.log, "size", 0)
+    return _RUN + int(getattr(run.log, "size", 0))
