@@ -6,13 +6,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.gateway.store.turns import turn
+from tests.gateway.store.turns import ending, turn
 
 from tailrace import StreamingChat
 from tailrace.events import Outcome
 from tailrace.export import markdown
 from tailrace.gateway.store.store import Store
-from tailrace.gateway.store.values import Ending, MissingError
+from tailrace.gateway.store.values import MissingError
 from tailrace.run.reply import Reply
 from tailrace.terminal.repl.tree import Tree
 
@@ -31,8 +31,8 @@ async def both(store: Store) -> tuple[str, Tree]:
         tree.keep(place, {"role": "user", "content": question}, reply)
         _, answer = await store.begin_turn(conversation, question, first, model="m", run="r")
         assert reply.outcome is not None
-        ending = Ending(message=answer.id, outcome=reply.outcome, text=reply.text, thinking=reply.thinking)
-        await store.write([], [ending])
+        end = ending(answer, reply.outcome, reply.text, thinking=reply.thinking)
+        await store.write([], [end])
         first, place = first or answer.id, 1
     return conversation, tree
 
@@ -70,7 +70,7 @@ async def test_json_holds_all_branches(store: Store, tmp_path: Path) -> None:
     first = await turn(store, conversation, "one", "1")
     await turn(store, conversation, "one, edited", "1b")
     _, answer = await store.begin_turn(conversation, "two", first.id, model="m", run="r")
-    await store.write([], [Ending(message=answer.id, outcome=Outcome.FAILED, text="")])
+    await store.write([], [ending(answer, Outcome.FAILED, "")])
     file = tmp_path / "export.json"
     file.write_bytes(await store.export_json(conversation))
 

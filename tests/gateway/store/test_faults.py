@@ -148,16 +148,16 @@ async def main():
     _, answer = await store.begin_turn(made.id, "q", None, model="m", run="r")
     _, other = await store.begin_turn(made.id, "q", None, model="m", run="r2")
     async with Keeper(store, every=1e6) as keeper:
-        keeper.add(answer.id, "before ")
+        keeper.add(answer, "before ")
         print(await keeper.flush())
         _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, hard))
-        keeper.add(answer.id, "x" * 1_000_000)
+        keeper.add(answer, "x" * 1_000_000)
         print(await keeper.flush(), await keeper.flush())
-        print(await keeper.finish(other.id, Outcome.COMPLETE, "y" * 1_000_000))
+        print(await keeper.finish(other, Outcome.COMPLETE, "y" * 1_000_000))
         print(len((await store.get(made.id)).messages[1].content))
         resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
-        keeper.add(answer.id, " after")
+        keeper.add(answer, " after")
         print(await keeper.flush())
     whole = await store.get(made.id)
     print(whole.messages[1].content == "before " + "x" * 1_000_000 + " after")
@@ -239,6 +239,7 @@ from pathlib import Path
 from tailrace.errors import StoreError
 from tailrace.gateway.store.keeper import Keeper
 from tailrace.gateway.store.store import Store
+from tailrace.gateway.store.values import Message
 
 async def main():
     reports = []
@@ -249,7 +250,7 @@ async def main():
         except StoreError as error:
             print(error.reason, bool(error.hint), flush=True)
     async with Keeper(store, every=1e6) as keeper:
-        keeper.add("msg_0", "text")
+        keeper.add(Message(id="msg_0", parent=None, role="assistant", content="", created="", run="r"), "text")
         print(await keeper.flush(), await keeper.flush(), [error.reason for error in reports], flush=True)
         input()
         print(await keeper.flush(), flush=True)
@@ -337,6 +338,8 @@ async def test_s9_a_damaged_file_is_set_aside(path: Path, reports: list[StoreErr
 async def test_s9_damage_found_later(path: Path, reports: list[StoreError]) -> None:
     """Damage that shows only when a page is read is the error of that call; the next one has a new file."""
     conversation = await filled(path)
+    async with Store(path) as store:
+        _, answer = await begun(store)
     data = bytearray(path.read_bytes())
     data[20 * 4096 : -4096] = b"\xff" * (len(data) - 21 * 4096)
     path.write_bytes(data)
@@ -346,7 +349,7 @@ async def test_s9_damage_found_later(path: Path, reports: list[StoreError]) -> N
             await store.get(conversation)
         assert caught.value.reason == "corrupt"
         assert await store.page() == []
-        keeper.add("msg_0", "of an answer in the broken file")
+        keeper.add(answer, "of an answer in the broken file")
         assert await keeper.flush()
     (aside,) = path.parent.glob("*.corrupt-*")
     assert [error.reason for error in reports] == ["corrupt"]

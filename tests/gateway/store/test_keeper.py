@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from tests.gateway.store.turns import begun, content, finished, message, transactions, turn
+from tests.gateway.store.turns import begun, content, finished, message, piece, transactions, turn
 
 from tailrace.errors import StoreError
 from tailrace.events import Fault, Outcome
@@ -50,12 +50,12 @@ async def test_the_ends_of_many_runs_share_transactions(store: Store, keeper: Ke
     await keeper.flush()
 
     with transactions(store) as seen:
-        assert all(await asyncio.gather(*(finished(keeper, answer, f"{answer} whole") for _, answer in answers)))
+        assert all(await asyncio.gather(*(finished(keeper, answer, f"{answer.id} whole") for _, answer in answers)))
     assert seen.count("begin") <= 2
     assert await rows(store) == 0
     for conversation, answer in answers:
         kept = await message(store, conversation, answer)
-        assert (f"{answer} whole", "complete") == (kept.content, kept.state)
+        assert (f"{answer.id} whole", "complete") == (kept.content, kept.state)
 
 
 async def test_it_writes_by_itself(store: Store) -> None:
@@ -172,9 +172,11 @@ async def test_s6_a_reply_that_is_lost(store: Store, keeper: Keeper, monkeypatch
     monkeypatch.setattr(store, "write", lost)
     assert not await keeper.finish(answer, Outcome.CANCELLED, "one more two more three")
     monkeypatch.setattr(store, "write", write)
-    await store.begin_continue(conversation, answer, model="m", run="r2")
-    await store.write([Piece(answer, 0, " four", "")])
-    assert await content(store, conversation) == "one more two more three four"
+    going = await store.begin_continue(conversation, answer.id, model="m", run="r2")
+    await store.write([piece(going, 0, " four")])
+    assert await keeper.flush()  # of the run before
+    await store.write([piece(answer, 0, "late"), piece(going, 1, " five")])
+    assert await content(store, conversation) == "one more two more three four five"
 
 
 async def test_what_is_deleted_harms_nobody(store: Store, keeper: Keeper) -> None:
@@ -238,13 +240,13 @@ async def test_a_hundred_tasks(store: Store, keeper: Keeper) -> None:
         parent = None
         for step in range(3):
             _, answer = await store.begin_turn(own, f"q{number}.{step}", parent, model="m", run=f"r{number}.{step}")
-            for piece in range(4):
-                keeper.add(answer.id, f"{number}.{step}.{piece} ")
+            for count in range(4):
+                keeper.add(answer, f"{number}.{step}.{count} ")
                 await asyncio.sleep(0)
             assert await keeper.flush()
-            text = "".join(f"{number}.{step}.{piece} " for piece in range(4))
-            assert text == (await message(store, own, answer.id)).content
-            assert await finished(keeper, answer.id, text + "done")
+            text = "".join(f"{number}.{step}.{count} " for count in range(4))
+            assert text == (await message(store, own, answer)).content
+            assert await finished(keeper, answer, text + "done")
             parent = answer.id
         await turn(store, shared, f"shared {number}", str(number))
         assert [f"q{number}.2"] == [each.snippet for each in await store.page(f"q{number}.2")]

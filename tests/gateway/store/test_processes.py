@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 from tests.gateway.store.children import SOURCE, Child
-from tests.gateway.store.turns import begun, locked, message, turn
+from tests.gateway.store.turns import begun, locked, message, piece, turn
 
 from tailrace.errors import StoreError
 from tailrace.gateway.store.store import Store
-from tailrace.gateway.store.values import Piece
 
 _WRITER = """
 import asyncio, sys
@@ -26,7 +25,7 @@ async def main():
     for number in range(3):
         made = await store.create()
         _, answer = await store.begin_turn(made.id, f"q{number}", None, model="m", run=f"r{number}")
-        answers.append(answer.id)
+        answers.append(answer)
         print(made.id, answer.id, flush=True)
     async with Keeper(store, every=1e6) as keeper:
         number = 0
@@ -81,7 +80,7 @@ async def test_s9_recovery_that_has_to_wait(path: Path) -> None:
     """When the database is locked at the start, answers of a process that is gone are ended by the first change."""
     async with Store(path, patience=0.01, report=lambda error: None) as store:
         conversation, answer = await begun(store)
-        await store.write([Piece(answer, 0, "half", "")])
+        await store.write([piece(answer, 0, "half")])
     async with Store(path, patience=0.01, report=lambda error: None) as store:
         with locked(path), pytest.raises(StoreError):
             await store.recover()

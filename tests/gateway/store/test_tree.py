@@ -8,12 +8,12 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.gateway.store.turns import begun, message, turn
+from tests.gateway.store.turns import begun, ending, message, turn
 
 from tailrace.errors import RequestError, StoreError
 from tailrace.events import Outcome
 from tailrace.gateway.store.store import FILE, Store
-from tailrace.gateway.store.values import ConflictError, Ending, Message, MissingError, sent
+from tailrace.gateway.store.values import ConflictError, Message, MissingError, sent
 
 
 async def test_a_conversation_keeps_its_settings(store: Store) -> None:
@@ -73,7 +73,7 @@ async def test_branches(store: Store) -> None:
     first = await turn(store, conversation, "one", "1")
     second = await turn(store, conversation, "two", "2", first.id)
     edited = await turn(store, conversation, "two, edited", "2b", first.id)
-    question = (await message(store, conversation, second.id)).parent
+    question = (await message(store, conversation, second)).parent
     assert question is not None
     again = await store.begin_answer(conversation, question, model="other", run="r")
 
@@ -103,36 +103,36 @@ async def test_an_end_takes_the_place_of_the_pieces(store: Store) -> None:
     """An ended answer has all of its run's text once, its calls, figures and error, and no run any more."""
     conversation, answer = await begun(store)
     call = {"function": {"name": "now", "arguments": {}}}
-    ending = Ending(
-        message=answer,
-        outcome=Outcome.TRUNCATED,
-        text="Because",
+    end = ending(
+        answer,
+        Outcome.TRUNCATED,
+        "Because",
         thinking="Hm.",
         tool_calls=[call],
         metrics={"output_tokens": 1},
         error={"kind": "TruncatedError", "message": "closed"},
     )
-    await store.write([], [ending])
+    await store.write([], [end])
 
     kept = await message(store, conversation, answer)
     assert ("Because", "Hm.", [call]) == (kept.content, kept.thinking, kept.tool_calls)
     assert (kept.state, kept.outcome, kept.run, kept.base) == ("interrupted", "truncated", None, "")
-    assert ({"output_tokens": 1}, ending.error) == (kept.metrics, kept.error)
+    assert ({"output_tokens": 1}, end.error) == (kept.metrics, kept.error)
 
 
 async def test_an_interrupted_answer_goes_on(store: Store) -> None:
     """A continued answer keeps what it had as its base, and in front of what comes; writing its end twice is once."""
     conversation, answer = await begun(store)
     calls = [{"n": 1}, {"n": 2}]
-    first = Ending(message=answer, outcome=Outcome.CANCELLED, text="Be", thinking="H", tool_calls=calls[:1])
+    first = ending(answer, Outcome.CANCELLED, "Be", thinking="H", tool_calls=calls[:1])
     await store.write([], [first])
 
-    going = await store.begin_continue(conversation, answer, model="m2", run="r2")
+    going = await store.begin_continue(conversation, answer.id, model="m2", run="r2")
     assert (
         *(going.content, going.base, going.base_thinking),
         *(going.state, going.run, going.model, going.outcome),
     ) == ("Be", "Be", "H", "running", "r2", "m2", None)
-    last = Ending(message=answer, outcome=Outcome.COMPLETE, text="cause", thinking="m", tool_calls=calls[1:])
+    last = ending(going, Outcome.COMPLETE, "cause", thinking="m", tool_calls=calls[1:])
     await store.write([], [last])
     await store.write([], [last])
 
@@ -158,7 +158,7 @@ async def test_an_interrupted_answer_goes_on(store: Store) -> None:
 async def test_the_state_follows_from_the_outcome(store: Store, outcome: Outcome, text: str, state: str) -> None:
     """Failed is what an error left without anything; what was stopped, or has something, can be continued."""
     conversation, answer = await begun(store)
-    await store.write([], [Ending(message=answer, outcome=outcome, text=text)])
+    await store.write([], [ending(answer, outcome, text)])
 
     assert state == (await message(store, conversation, answer)).state
 
@@ -168,7 +168,7 @@ async def test_a_failed_turn_dangles_nowhere(store: Store) -> None:
     conversation = (await store.create()).id
     first = await turn(store, conversation, "one", "1")
     question, answer = await store.begin_turn(conversation, "two", first.id, model="m", run="r")
-    await store.write([], [Ending(message=answer.id, outcome=Outcome.FAILED, text="", error={"message": "refused"})])
+    await store.write([], [ending(answer, Outcome.FAILED, "", error={"message": "refused"})])
     third = await turn(store, conversation, "three", "3", answer.id)
 
     branch = await store.branch(conversation, third.id)
@@ -203,16 +203,16 @@ async def test_what_does_not_fit_is_refused(store: Store) -> None:
         with pytest.raises(MissingError, match="no message"):
             await store.branch(conversation, unknown)
     with pytest.raises(MissingError, match="no message"):
-        await store.update(other, title="x", leaf=answer)
+        await store.update(other, title="x", leaf=answer.id)
     with pytest.raises(MissingError, match="no message"):
-        await store.begin_turn(other, "q", answer, model="m", run="r")
+        await store.begin_turn(other, "q", answer.id, model="m", run="r")
     with pytest.raises(RequestError, match="a question follows an answer"):
         await store.begin_turn(conversation, "q", question, model="m", run="r")
     with pytest.raises(ConflictError, match="still being written"):
-        await store.begin_turn(conversation, "q", answer, model="m", run="r")
+        await store.begin_turn(conversation, "q", answer.id, model="m", run="r")
     with pytest.raises(RequestError, match="only a question"):
-        await store.begin_answer(conversation, answer, model="m", run="r")
-    for which in (answer, question):
+        await store.begin_answer(conversation, answer.id, model="m", run="r")
+    for which in (answer.id, question):
         with pytest.raises(ConflictError, match="no interrupted answer"):
             await store.begin_continue(conversation, which, model="m", run="r")
 
@@ -223,9 +223,9 @@ async def test_what_does_not_fit_is_refused(store: Store) -> None:
 async def test_only_one_of_many_goes_on_with_an_answer(store: Store) -> None:
     """An answer that ten want to continue at once is continued by one."""
     conversation, answer = await begun(store)
-    await store.write([], [Ending(message=answer, outcome=Outcome.CANCELLED, text="Be")])
+    await store.write([], [ending(answer, Outcome.CANCELLED, "Be")])
 
-    tries = [store.begin_continue(conversation, answer, model="m", run=f"r{number}") for number in range(10)]
+    tries = [store.begin_continue(conversation, answer.id, model="m", run=f"r{number}") for number in range(10)]
     results = await asyncio.gather(*tries, return_exceptions=True)
 
     assert sum(isinstance(each, ConflictError) for each in results) == 9

@@ -6,32 +6,45 @@ import contextlib
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
 from tailrace.events import Outcome
 from tailrace.gateway.store.keeper import Keeper
 from tailrace.gateway.store.store import Store
-from tailrace.gateway.store.values import Ending, Message
+from tailrace.gateway.store.values import Ending, Message, Piece
 
 
 async def turn(store: Store, conversation: str, question: str, answer: str, parent: str | None = None) -> Message:
     """Has a question answered; returns the answer's message as it was begun."""
-    _, begun = await store.begin_turn(conversation, question, parent, model="m", run=f"run of {question}")
-    await store.write([], [Ending(message=begun.id, outcome=Outcome.COMPLETE, text=answer)])
+    _, begun = await store.begin_turn(conversation, question, parent, model="m", run="run")
+    await store.write([], [ending(begun, Outcome.COMPLETE, answer)])
     return begun
 
 
-async def begun(store: Store, question: str = "Why?") -> tuple[str, str]:
-    """Begins an answer in a new conversation; returns both ids."""
+def ending(answer: Message, outcome: Outcome, text: str = "", **more: Any) -> Ending:
+    """Returns the end of an answer that was begun."""
+    assert answer.run is not None
+    return Ending(message=answer.id, run=answer.run, outcome=outcome, text=text, **more)
+
+
+def piece(answer: Message, number: int, text: str, thinking: str = "") -> Piece:
+    """Returns a piece of an answer that was begun."""
+    assert answer.run is not None
+    return Piece(answer.id, answer.run, number, text, thinking)
+
+
+async def begun(store: Store, question: str = "Why?") -> tuple[str, Message]:
+    """Begins an answer in a new conversation; returns the conversation's id, and the answer."""
     conversation = (await store.create()).id
     _, answer = await store.begin_turn(conversation, question, None, model="m", run="run")
-    return conversation, answer.id
+    return conversation, answer
 
 
-async def message(store: Store, conversation: str, message: str) -> Message:
+async def message(store: Store, conversation: str, message: Message | str) -> Message:
     """Returns a message as it is kept."""
-    return (await store.branch(conversation, message))[-1]
+    return (await store.branch(conversation, message if isinstance(message, str) else message.id))[-1]
 
 
 async def content(store: Store, conversation: str) -> str:
@@ -53,9 +66,9 @@ def transactions(store: Store) -> Iterator[list[str]]:
         sa.event.remove(engine.sync_engine, name, listener)
 
 
-async def finished(keeper: Keeper, message: str, text: str) -> bool:
+async def finished(keeper: Keeper, answer: Message, text: str) -> bool:
     """Ends an answer that is complete."""
-    return await keeper.finish(message, Outcome.COMPLETE, text)
+    return await keeper.finish(answer, Outcome.COMPLETE, text)
 
 
 @contextlib.contextmanager

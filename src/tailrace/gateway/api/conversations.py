@@ -193,11 +193,11 @@ class Conversations:
     # -- what runs say -------------------------------------------------------------------------------------------
 
     def _write_down(self, run: Run, answer: Message) -> None:
-        task = asyncio.get_running_loop().create_task(self._follow(run, answer.id), name=f"tailrace keeps {run.id}")
+        task = asyncio.get_running_loop().create_task(self._follow(run, answer), name=f"tailrace keeps {run.id}")
         self._writers.add(task)
         task.add_done_callback(self._writers.discard)
 
-    async def _follow(self, run: Run, answer: str) -> None:
+    async def _follow(self, run: Run, answer: Message) -> None:
         reader = Reader(run)
         try:
             while events := await reader.read_async():

@@ -14,9 +14,11 @@ from tailrace.gateway.store.values import Ending, Piece, state_of
 
 __all__ = ["append", "end", "grown", "interrupt"]
 
-# What a piece belongs to may have been deleted meanwhile: then it goes nowhere, and harms nobody else's.
+# What a piece belongs to may have been deleted meanwhile, or another run goes on with it: then it goes nowhere.
+_ITS_ANSWER = (messages.c.id == sa.bindparam("of"), messages.c.run == sa.bindparam("by"))
 _REPLACED = pieces.delete().where(
-    pieces.c.message == sa.bindparam("of"), pieces.c.number >= sa.bindparam("at", type_=sa.Integer)
+    pieces.c.message.in_(sa.select(messages.c.id).where(*_ITS_ANSWER)),
+    pieces.c.number >= sa.bindparam("at", type_=sa.Integer),
 )
 _APPENDED = pieces.insert().from_select(
     ["message", "number", "text", "thinking"],
@@ -25,7 +27,7 @@ _APPENDED = pieces.insert().from_select(
         sa.bindparam("at", type_=sa.Integer),
         sa.bindparam("new_text", type_=pieces.c.text.type),
         sa.bindparam("new_thinking", type_=pieces.c.thinking.type),
-    ).where(messages.c.id == sa.bindparam("of")),
+    ).where(*_ITS_ANSWER),
 )
 _FOLDED = pieces.delete().where(pieces.c.message == sa.bindparam("of"))
 
@@ -35,16 +37,17 @@ def _update(*names: str, **fixed: Any) -> sa.Update:
     return messages.update().where(messages.c.id == sa.bindparam("of")).values(values | fixed)
 
 
-_ENDED = _update("state", "outcome", "content", "thinking", "tool_calls", "metrics", "error", run=None)
-_INTERRUPTED = _update("content", "thinking", run=None, state="interrupted", outcome=Outcome.OWNER_LOST.value)
+_ENDED = _update("state", "outcome", "content", "thinking", "tool_calls", "metrics", "error")
+_INTERRUPTED = _update("content", "thinking", state="interrupted", outcome=Outcome.OWNER_LOST.value)
 
 
 async def append(connection: AsyncConnection, new: Sequence[Piece]) -> None:
     """Writes pieces; one that is there already is replaced, with all after it."""
-    rows = [{"of": p.message, "at": p.number, "new_text": p.text, "new_thinking": p.thinking} for p in new]
-    if rows:
-        await connection.execute(_REPLACED, [{"of": row["of"], "at": row["at"]} for row in rows])
-        await connection.execute(_APPENDED, rows)
+    if new:
+        where = [{"of": piece.message, "by": piece.run, "at": piece.number} for piece in new]
+        what = [{"new_text": piece.text, "new_thinking": piece.thinking} for piece in new]
+        await connection.execute(_REPLACED, where)
+        await connection.execute(_APPENDED, [a | b for a, b in zip(where, what, strict=True)])
 
 
 async def grown(connection: AsyncConnection, of: sa.ScalarSelect[Any] | Sequence[str]) -> dict[str, tuple[str, str]]:
@@ -60,10 +63,11 @@ async def grown(connection: AsyncConnection, of: sa.ScalarSelect[Any] | Sequence
 
 async def end(connection: AsyncConnection, endings: Sequence[Ending]) -> None:
     """Writes the ends of answers; what pieces there are gives way to the whole text."""
-    columns = (messages.c.id, messages.c.base)
-    found = await connection.execute(sa.select(*columns).where(messages.c.id.in_([e.message for e in endings])))
-    before = {row.id: row.base for row in found}
-    rows = [_ended(ending, before[ending.message]) for ending in endings if ending.message in before]
+    columns = (messages.c.id, messages.c.run, messages.c.base)
+    query = sa.select(*columns).where(messages.c.id.in_([ending.message for ending in endings])).with_for_update()
+    before = {(row.id, row.run): row.base for row in await connection.execute(query)}
+    keys = [(ending.message, ending.run) for ending in endings]
+    rows = [_ended(ending, before[key]) for ending, key in zip(endings, keys, strict=True) if key in before]
     if rows:
         await connection.execute(_ENDED, rows)
         await connection.execute(_FOLDED, [{"of": row["of"]} for row in rows])

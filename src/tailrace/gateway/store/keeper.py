@@ -18,7 +18,7 @@ import msgspec
 from tailrace.errors import StoreError
 from tailrace.events import Outcome
 from tailrace.gateway.store.store import Store
-from tailrace.gateway.store.values import Ending, Piece
+from tailrace.gateway.store.values import Ending, Message, Piece
 
 __all__ = ["Keeper"]
 
@@ -29,9 +29,10 @@ _SLOWEST = 5.0  # seconds between attempts while the database does not work
 class _Growth:
     """What came of an answer and is not written yet, and how many pieces are."""
 
-    __slots__ = ("text", "thinking", "written")
+    __slots__ = ("run", "text", "thinking", "written")
 
-    def __init__(self) -> None:
+    def __init__(self, run: str) -> None:
+        self.run = run
         self.text: list[str] = []
         self.thinking: list[str] = []
         self.written = 0
@@ -40,7 +41,7 @@ class _Growth:
         """Returns what is to be written. What comes while it is being written comes after it."""
         self.text[:] = ["".join(self.text)]
         self.thinking[:] = ["".join(self.thinking)]
-        return Piece(message, self.written, self.text[0], self.thinking[0])
+        return Piece(message, self.run, self.written, self.text[0], self.thinking[0])
 
     def wrote(self) -> None:
         """The last piece is written."""
@@ -76,21 +77,21 @@ class Keeper:
     ) -> None:
         await self.close()
 
-    def add(self, message: str, text: str, thinking: str = "") -> None:
-        """Takes what came of an answer. Costs next to nothing, and never fails."""
-        growth = self._growing.get(message)
+    def add(self, answer: Message, text: str, thinking: str = "") -> None:
+        """Takes what came of an answer, as it was when its run began. Costs next to nothing, and never fails."""
+        growth = self._growing.get(answer.id)
         if growth is None:
-            growth = self._growing[message] = _Growth()
+            growth = self._growing[answer.id] = _Growth(answer.run or "")
         if text:
             growth.text.append(text)
         if thinking:
             growth.thinking.append(thinking)
-        self._dirty.add(message)
+        self._dirty.add(answer.id)
         self._something.set()
 
     async def finish(
         self,
-        message: str,
+        answer: Message,
         outcome: Outcome,
         text: str,
         *,
@@ -102,7 +103,7 @@ class Keeper:
         """Takes the end of an answer, and returns when it is written.
 
         Args:
-            message: the answer.
+            answer: the answer, as it was when its run began.
             outcome: how its run ended.
             text: everything that this run said, whatever `add` was given of it.
             thinking: the same of the reasoning.
@@ -113,8 +114,9 @@ class Keeper:
         Returns:
             False if the database does not work for now: the end is kept, and written when it does.
         """
-        self._endings[message] = Ending(
-            message=message,
+        self._endings[answer.id] = Ending(
+            message=answer.id,
+            run=answer.run or "",
             outcome=outcome,
             text=text,
             thinking=thinking,
@@ -122,8 +124,8 @@ class Keeper:
             metrics=msgspec.to_builtins(metrics),
             error=msgspec.to_builtins(error),
         )
-        self._growing.pop(message, None)
-        self._dirty.discard(message)
+        self._growing.pop(answer.id, None)
+        self._dirty.discard(answer.id)
         self._something.set()
         return await self.flush()
 
@@ -148,7 +150,8 @@ class Keeper:
             for _, growth in growing:
                 growth.wrote()
             for ending in endings:
-                del self._endings[ending.message]
+                if self._endings[ending.message] is ending:
+                    del self._endings[ending.message]
             return True
 
     async def close(self) -> None:

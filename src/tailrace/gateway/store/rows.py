@@ -69,7 +69,7 @@ def _of_row(row: sa.Row[Any], text: str = "", thinking: str = "") -> Message:
         tool_calls=row.tool_calls or [],
         model=row.model,
         created=row.created,
-        run=row.run,
+        run=row.run if running else None,
         state=row.state,
         outcome=row.outcome,
         error=row.error,

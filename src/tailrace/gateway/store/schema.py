@@ -70,7 +70,7 @@ messages = sa.Table(
     sa.Column("state", _Text, nullable=False),
     sa.Column("outcome", _Text),
     sa.Column("model", _Text),
-    sa.Column("run", _Text),
+    sa.Column("run", _Text),  # the last one that wrote it
     sa.Column("metrics", _Json),
     sa.Column("error", _Json),
     sa.Column("tool_calls", _Json),

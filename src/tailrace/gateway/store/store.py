@@ -172,7 +172,9 @@ class Store:
         Raises:
             MissingError: there is none of that id.
         """
-        running = sa.select(messages.c.run).where(messages.c.conversation == conversation, messages.c.run.is_not(None))
+        running = sa.select(messages.c.run).where(
+            messages.c.conversation == conversation, messages.c.state == "running"
+        )
         async with self._writing() as connection:
             runs = (await connection.execute(running)).scalars().all()
             gone = await connection.execute(conversations.delete().where(conversations.c.id == conversation))
@@ -303,7 +305,8 @@ class Store:
     async def write(self, pieces: Sequence[Piece], endings: Sequence[Ending] = ()) -> None:
         """Writes what came of answers, and their ends, in one transaction; see `Keeper`, which calls it.
 
-        What belongs to a deleted conversation is dropped. To write the same again does no harm.
+        What belongs to a deleted conversation, or to an answer with which another run goes on, is dropped. To write the
+        same again does no harm.
         """
         async with self._writing() as connection:
             await answers.append(connection, pieces)

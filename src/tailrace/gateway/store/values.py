@@ -122,10 +122,12 @@ class Piece(msgspec.Struct, frozen=True):
 
     Attributes:
         message: the answer.
+        run: the run that writes it.
         number: counts the pieces of a run from 0. A piece may be written again, and longer; it replaces its like.
     """
 
     message: str
+    run: str
     number: int
     text: str
     thinking: str
@@ -136,6 +138,7 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         message: the answer that it wrote.
+        run: its id.
         text: everything this run said. What the answer had before it stays in front of it.
         thinking: the same of the reasoning.
         tool_calls: the calls of this run, as JSON types.
@@ -144,6 +147,7 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     message: str
+    run: str
     outcome: Outcome
     text: str
     thinking: str = ""
