@@ -1,24 +1,32 @@
-"""The application that the tests of Flask run on real servers: started by them, not collected."""
+"""The application that the tests of Flask and of WSGI servers run: started by them, not collected."""
 
 from __future__ import annotations
 
 import os
 
+import msgspec
 from flask import Flask, Response, request
 
 import tailrace
 from tailrace.web.flask import StreamResponse, chat_blueprint
+from tailrace.web.wsgi import WSGI_MANNERS, streams
+
+if os.environ.get("ASK_AT_IMPORT"):
+    tailrace.list()  # a server that loads the application before it forks starts our loop in the wrong process
+
+MAX_BODY = 64 * 1024
 
 app = Flask(__name__)
-app.register_blueprint(chat_blueprint(on_leave=os.environ.get("ON_LEAVE", "cancel")))
+manners = msgspec.structs.replace(WSGI_MANNERS, send_timeout=float(os.environ.get("SEND_TIMEOUT", "30")))
+app.register_blueprint(chat_blueprint(manners=manners, max_body=MAX_BODY))
 
 
 @app.post("/ask")
 def ask() -> Response:
-    """A user's own endpoint: one line."""
+    """An endpoint of one's own, in one line."""
     return StreamResponse(tailrace.chat("m", [{"role": "user", "content": request.json["message"]}], stream=True))
 
 
 @app.get("/healthz")
-def health() -> dict[str, str]:
-    return {"status": "ok"}
+def health() -> dict[str, str | int]:
+    return {"status": "ok", "streams": streams()}

@@ -31,9 +31,9 @@ from tailrace.web.problems import ProblemError
 from tailrace.web.source import Source, plain_feed
 from tailrace.wire.sse import PING
 
-__all__ = ["WSGI_MANNERS", "EventStream", "Place", "frames"]
+__all__ = ["WSGI_MANNERS", "EventStream", "Place", "frames", "streams"]
 
-WSGI_MANNERS = Manners(ping=0.9)  # the second write after a client's leaving fails: that is within two seconds
+WSGI_MANNERS = Manners(ping=0.75)  # the second write after a client has left fails, and waitress needs another moment
 
 _LOOK = 0.25  # seconds between looks at whether the client has gone, where that can be seen
 
@@ -67,6 +67,11 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
+
+
+def streams() -> int:
+    """Returns how many streams this process has now."""
+    return _room.taken
 
 
 class Place:
