@@ -58,8 +58,8 @@ def tree(path: Path) -> ast.Module:
 
 
 def strings() -> set[str]:
-    """Every string in the sources but the catalogue's own."""
-    return {
+    """Every string in the sources but the catalogue's own, and the keys that the page has."""
+    return page_keys() | {
         node.value
         for path in SOURCES
         for node in ast.walk(tree(path))
@@ -122,6 +122,57 @@ def test_both_languages_fill_in_the_same(key: str) -> None:
     assert english.strip()
     assert chinese.strip()
     assert not re.search(r"[\u3000-\u30ff\u4e00-\u9fff\uff00-\uffef]", english)
+
+
+# -- the page ---------------------------------------------------------------------------------------------------------
+
+PAGE = PACKAGE / "gateway" / "page"
+SCRIPTS = {path: path.read_text(encoding="utf-8") for path in sorted(PAGE.glob("*.js"))}
+INDEX = (PAGE / "index.html").read_text(encoding="utf-8")
+LITERAL = re.compile(r"""(["'`])((?:\\.|(?!\1).)*)\1""")
+# The ways in which a script says a key: a call that says it, or a property of an element that is made.
+SAID = re.compile(
+    r'\bt\("(\w+)"'
+    r'|\b(?:say|label)\((?:[^,()]|\([^()]*\))+, "(\w+)"'
+    r'|\b(?:say|label|key): "(\w+)"'
+    r'|\biconButton\("\w+", "(\w+)"'
+)
+# The ways in which it shows a text, and what looks like a sentence.
+SHOWN = re.compile(r"""(?:\btext: |textContent = |\.title = |placeholder = |\bannounce\(|\btoast\()(["'`])(.*?)\1""")
+SENTENCE = re.compile(r"(?:^|[^\w-])[A-Z][a-z]+ [a-z]+|[\u3000-\u9fff]")
+
+
+def page_keys() -> set[str]:
+    """The keys that the page's files have, in whatever way."""
+    literals = {found[2] for text in SCRIPTS.values() for found in LITERAL.finditer(text)}
+    return {f"page.{key}" for key in literals | set(re.findall(r'data-t(?:-\w+)?="(\w+)"', INDEX))}
+
+
+def test_every_key_of_the_page_exists() -> None:
+    """What a script says and what the page's elements name is in the catalogue."""
+    said = [key for text in SCRIPTS.values() for found in SAID.finditer(text) for key in found.groups() if key]
+    named = re.findall(r'data-t(?:-\w+)?="(\w+)"', INDEX)
+
+    assert len(said) > 40
+    assert {key for key in (*said, *named) if f"page.{key}" not in i18n.CATALOGUE} == set()
+
+
+def test_the_page_has_no_words_of_its_own() -> None:
+    """The elements are empty until they are told; what stands in them is the same in every language."""
+    between = {text.strip() for text in re.findall(r">([^<>]+)<", INDEX)}
+    assert {text for text in between if WORD.search(text)} == {
+        "tailrace", "English", "简体中文", "Enter", "Ctrl", "Shift", "Esc",
+        "temperature", "top_p", "num_ctx", "num_predict", "seed",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: str(path.name))
+def test_no_script_has_words_of_its_own(path: Path) -> None:
+    """No string that a script shows is one of its own, and none is a sentence that could be shown."""
+    code = re.sub(r"/\*.*?\*/|(?<![:\"'])//[^\n]*", "", SCRIPTS[path], flags=re.DOTALL)
+    shown = {re.sub(r"\$\{[^}]*\}", "", found[2]) for found in SHOWN.finditer(code)}
+    assert {text for text in shown if WORD.search(text)} == set()
+    assert {found[2] for found in LITERAL.finditer(code) if SENTENCE.search(found[2])} == set()
 
 
 # -- what bypasses it -------------------------------------------------------------------------------------------------
