@@ -19,9 +19,8 @@ from tailrace.client.streams import BaseStream
 from tailrace.errors import EvictedError
 from tailrace.run.run import Run
 from tailrace.run.signals import Bell
-from tailrace.web.manners import HEADERS, Manners, OnLeave, linger_of, opening
+from tailrace.web.manners import EVENTS, Manners, Medium, OnLeave, linger_of, opening
 from tailrace.web.source import Source, plain_feed
-from tailrace.wire.sse import PING
 
 __all__ = ["EventStream", "RawHeaders", "Receive", "Scope", "Send", "frames", "sse"]
 
@@ -45,6 +44,7 @@ class EventStream:
         manners: pings and limits.
         headers: further response headers.
         readers: how many readers there are besides.
+        medium: how the wire is carried; if not given, server-sent events for readers that come back.
     """
 
     def __init__(
@@ -55,16 +55,22 @@ class EventStream:
         manners: Manners | None = None,
         headers: Iterable[tuple[str, str]] = (),
         readers: int = 1,
+        medium: Medium = EVENTS,
     ) -> None:
-        self.headers = [*HEADERS, *headers]
+        self.headers = [*medium.headers, *headers]
         self._run = run
         self._source = source
         self._manners = manners or Manners()
         self._readers = readers
+        self._medium = medium
         run.attach()
         # An endpoint may raise between making a response and returning it: then nobody ever calls it.
         self._leave = weakref.finalize(self, run.detach)
         self._leave.atexit = False
+
+    def leave(self) -> None:
+        """The reader has gone before it was sent anything; idempotent."""
+        self._leave()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Sends the run until its end, or until the reader leaves."""
@@ -87,12 +93,15 @@ class EventStream:
             self._leave()
 
     async def _read_out(self, receive: Receive, send: Send) -> None:
-        tap = _Tap(self._run, self._source, self._manners.ping)
+        medium = self._medium
+        tap = _Tap(self._run, self._source, self._manners.ping, medium.ping)
         # Not before the head is sent: to receive may ask the client for its body, which is of no use any more.
         listener = asyncio.ensure_future(_listen(receive, tap))
         try:
             async with _Sender(send, self._manners.send_timeout) as sender:
-                await sender.body(opening(self._readers))
+                first = opening(self._readers) if medium.opening is None else medium.opening
+                if first:
+                    await sender.body(first)
                 while data := await tap.next():
                     await sender.body(data)
                 if not tap.left:
@@ -120,10 +129,12 @@ class _Tap:
         run: the run.
         source: where the reader is in it.
         ping: seconds of silence after which there is a ping.
+        comment: what is sent then; empty: nothing.
     """
 
-    def __init__(self, run: Run, source: Source, ping: float) -> None:
+    def __init__(self, run: Run, source: Source, ping: float, comment: bytes = EVENTS.ping) -> None:
         self.left = False
+        self._comment = comment
         self._loop = asyncio.get_running_loop()
         self._run = run
         self._source = source
@@ -170,9 +181,10 @@ class _Tap:
                 if self._loop.time() < self._due:
                     await self._bell.wait(self._ready)
                     continue
-                data = PING
+                data = self._comment
             self._due = self._loop.time() + self._ping
-            return data
+            if data:
+                return data
         return b""
 
 

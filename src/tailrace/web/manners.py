@@ -8,7 +8,7 @@ import msgspec
 
 from tailrace.wire import sse
 
-__all__ = ["HEADERS", "Manners", "linger_of", "opening"]
+__all__ = ["EVENTS", "HEADERS", "Manners", "Medium", "linger_of", "opening"]
 
 HEADERS = (
     ("Content-Type", "text/event-stream; charset=utf-8"),
@@ -34,6 +34,23 @@ class Manners(msgspec.Struct, frozen=True, kw_only=True):
     ping: float = 15.0
     send_timeout: float = 30.0
     frame: float = 0.05
+
+
+class Medium(msgspec.Struct, frozen=True, kw_only=True):
+    """How a wire is carried in a response.
+
+    Attributes:
+        headers: of the response.
+        opening: what the body begins with, sent at once; None: how soon to come back, and a comment.
+        ping: what is sent in silences; empty: nothing, on a wire that has nothing of the kind.
+    """
+
+    headers: tuple[tuple[str, str], ...] = HEADERS
+    opening: bytes | None = None
+    ping: bytes = sse.PING
+
+
+EVENTS = Medium()
 
 
 def linger_of(on_leave: OnLeave) -> float | None:
