@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -26,7 +27,7 @@ from tailrace.web.registry import Registry
 __all__ = ["House", "house_of", "until_released"]
 
 _STOPPING = "server stopping"
-_LAST_WORDS = 0.5  # seconds that readers get to take the ending when the server stops
+_LETTING_GO = 0.2  # seconds that the backends get to let go when the server stops
 
 
 class House:
@@ -45,6 +46,8 @@ class House:
         self.counters = Counters()
         self.linger = linger_of(settings.on_leave)
         self.started = time.time()
+        self.incoming = 0  # bytes of bodies that are being read
+        self._over = False  # the server has stopped
         self.conversations: Any = None  # kept by `tailrace.gateway.api.conversations`, if the page is served
 
     @property
@@ -101,7 +104,10 @@ class House:
             raise problem_of(error) from error
         run.start(asyncio.get_running_loop())
         self.counters.watch(run)
-        return self.runs.add(run, key, body, owner), True
+        self.runs.add(run, key, body, owner)
+        if self._over:  # the server stopped while this one was about to begin
+            _stop(run)
+        return run, True
 
     async def _default(self) -> str:
         return self.default.known or self.default.remember(await self.client.default_model())
@@ -115,27 +121,37 @@ class House:
         """How many readers all runs have."""
         return self.runs.readers
 
-    async def drain(self) -> None:
-        """Takes no more runs, and gives the running ones their time; then ends them."""
+    async def drain(self, rest: Callable[[], Awaitable[object]]) -> None:
+        """Takes no more runs, and gives the running ones their time; then ends them.
+
+        Args:
+            rest: waits for what has to end besides, such as readers that have not taken all of an answer yet.
+        """
         self.runs.close(_STOPPING)
-        await self._until_quiet(self.settings.drain)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.settings.drain):
+                await self._until_quiet()
+                await rest()
         await self.end()
 
     async def end(self) -> None:
-        """Ends what runs, and gives readers a moment to take the ending."""
+        """Ends what runs, and waits a moment for the backends to let go."""
         self.runs.close(_STOPPING)
-        fault = Fault("TailraceError", _STOPPING, hint="ask again when it is back")
-        self.runs.end_all(lambda run: run.end(Ended(Outcome.FAILED, reason=_STOPPING, fault=fault)))
-        await self._until_quiet(_LAST_WORDS)
+        self._over = True
+        self.runs.end_all(_stop)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LETTING_GO):
+                await self._until_quiet()
 
-    async def _until_quiet(self, seconds: float) -> None:
-        """Waits until all runs have ended and their readers are gone, or until the time is up."""
-        try:
-            async with asyncio.timeout(seconds):
-                for run in self.runs.newest():
-                    await until_released(run)
-        except TimeoutError:
-            pass
+    async def _until_quiet(self) -> None:
+        """Waits until all runs have ended, and the backends have let go of them."""
+        for run in self.runs.newest():
+            await until_released(run)
+
+
+def _stop(run: Run) -> None:
+    fault = Fault("TailraceError", _STOPPING, hint="ask again when it is back")
+    run.end(Ended(Outcome.FAILED, reason=_STOPPING, fault=fault))
 
 
 async def until_released(run: Run) -> None:

@@ -1,49 +1,53 @@
-"""HTTP on a connection, within bounds: uvicorn's protocol, with limits that a server behind no proxy needs.
+"""HTTP on a connection, within bounds: uvicorn's protocol, with what a server needs that stands behind no proxy.
 
 A connection that sends no whole head in time is closed, and so is one whose head is too large; what is no HTTP is
 answered with a problem. A connection that is open and silent costs a few kilobytes, and there are no more than so many.
+HTTP/1.0 gets what it understands: a stream that ends where its connection does.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, ClassVar
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+import httptools
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from tailrace.web.problems import MEDIA_TYPE, ProblemError
 
-__all__ = ["BoundedProtocol"]
+__all__ = ["BoundedProtocol", "bounded"]
 
-_HEAD_TIME = 10.0  # seconds for a request's head, from its first byte, or from the connection's beginning
 _HEAD_BYTES = 64 * 1024
 _HEADERS = 200
-_CONNECTIONS = 20_000
+_LAST_WORDS = 2.0  # seconds that a peer gets to read why it was refused, while what it still sends is dropped
 
 
 class BoundedProtocol(HttpToolsProtocol):
     """One connection.
 
     Attributes:
-        head_time: seconds that a request's head may take.
+        head_time: seconds that a request's head may take, from its first byte or from the connection's beginning.
         most: connections at once; more are closed at once.
     """
 
-    head_time: ClassVar[float] = _HEAD_TIME
-    most: ClassVar[int] = _CONNECTIONS
+    head_time: ClassVar[float] = 10.0
+    most: ClassVar[int] = 20_000
 
     def __init__(self, *args: Any, **rest: Any) -> None:
         super().__init__(*args, **rest)
-        self._head: int | None = 0  # bytes of the head under way; None while there is none
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None  # runs while a head is waited for
+        self._begun = False  # something of it has come
+        self._head = 0  # bytes of it
+        self._deaf = False  # nothing that comes is of interest any more
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begins to wait for a request."""
         super().connection_made(transport)
         if len(self.connections) > self.most:
             self._refuse(503, "too many connections")
-            return
-        self._timer = self.loop.call_later(self.head_time, self._too_slow)
+        else:
+            self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
@@ -52,51 +56,114 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Takes bytes; a head that is not complete may not grow for ever."""
-        if self.transport.is_closing():
+        if self._deaf:
             return
-        before = self._head
-        super().data_received(data)
-        if self._head is not None and before is not None:
-            self._head = before + len(data)
-            if self._head > _HEAD_BYTES:
-                self._refuse(431, f"the head of the request is larger than {_HEAD_BYTES:,} bytes")
+        self._unset_keepalive_if_required()
+        before = self._timer
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:  # to nothing that is spoken here: it was taken as an ordinary request
+            self._deaf = True
+            self.cycle.keep_alive = False
+        except httptools.HttpParserCallbackError:
+            self._refuse(400, "this is no HTTP request")
+        except httptools.HttpParserError as error:
+            self._refuse(400, f"this is no HTTP request: {error}")
+        else:
+            if before is not None and before is self._timer:
+                self._head += len(data)
+                self._check_head(self._head)
+            elif self._timer is None and not self._answering:
+                self._await_head()  # what came was empty lines; uvicorn waits no more for anything
 
     def on_message_begin(self) -> None:
         """A head begins."""
         super().on_message_begin()
-        self._head = 0
+        self._begun = True
         if self._timer is None:
-            self._timer = self.loop.call_later(self.head_time, self._too_slow)
+            self._await_head()
 
     def on_headers_complete(self) -> None:
         """A head is complete."""
-        self._head = None
         self._calm()
-        lengths = [value for name, value in self.headers if name == b"content-length"]
+        self._begun = False
+        self._check_head(len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers))
         if len(self.headers) > _HEADERS:
             self._refuse(431, f"the request has more than {_HEADERS} headers")
-        elif len(lengths) > 1 or (lengths and any(name == b"transfer-encoding" for name, _ in self.headers)):
-            self._refuse(400, "the request tells its length twice")
-        else:
-            super().on_headers_complete()
+        if self._deaf:
+            raise ValueError("refused")  # the parser stops there
+        super().on_headers_complete()
 
-    def send_400_response(self, msg: str) -> None:
-        """Answers what is no HTTP."""
-        self._refuse(400, msg.rstrip(".").lower().replace("http", "HTTP"))
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        super()._start_asgi_task(cycle, _undivided(app, cycle) if cycle.scope["http_version"] == "1.0" else app)
+
+    @property
+    def _answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _await_head(self) -> None:
+        self._head = 0
+        self._timer = self.loop.call_later(self.head_time, self._too_slow)
 
     def _calm(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
+    def _check_head(self, size: int) -> None:
+        if size > _HEAD_BYTES:
+            self._refuse(431, f"the head of the request is larger than {_HEAD_BYTES:,} bytes")
+
     def _too_slow(self) -> None:
         self._timer = None
-        self._refuse(408, f"no whole request came within {self.head_time:g} s")
+        if self._answering:  # the beginning of another request, behind one that is being answered
+            self._deaf = True
+            self.cycle.keep_alive = False
+        elif self._begun:
+            self._refuse(408, f"no whole request came within {self.head_time:g} s")
+        else:
+            self.transport.close()  # it never asked for anything
 
     def _refuse(self, status: int, why: str) -> None:
-        if self.transport.is_closing():
+        if self._deaf or self.transport.is_closing():
+            return
+        self._deaf = True
+        self._calm()
+        if self._answering:  # in the middle of one answer there is no place for another
+            self.transport.abort()
             return
         body = ProblemError(status, why).body
         fields = f"content-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
         self.transport.write(STATUS_LINE[status] + fields.encode() + body)
-        self.transport.close()
+        # Not closed yet: the system would answer what still comes with a reset, which overtakes what was written.
+        self.transport.write_eof()
+        self._timer = self.loop.call_later(_LAST_WORDS, self.transport.abort)
+
+
+def bounded(*, head_time: float, most: int) -> type[BoundedProtocol]:
+    """Returns the protocol with these limits."""
+    return type("BoundedProtocol", (BoundedProtocol,), {"head_time": head_time, "most": most})
+
+
+def _undivided(app: Any, cycle: RequestResponseCycle) -> Any:
+    """Returns an application whose answers are not sent in chunks, which HTTP/1.0 does not know."""
+
+    async def answer(
+        scope: MutableMapping[str, Any],
+        receive: Callable[[], Awaitable[MutableMapping[str, Any]]],
+        send: Callable[[MutableMapping[str, Any]], Awaitable[None]],
+    ) -> None:
+        measured = False
+
+        async def sending(message: MutableMapping[str, Any]) -> None:
+            nonlocal measured
+            if message["type"] == "http.response.start":
+                measured = any(name.lower() == b"content-length" for name, _ in message.get("headers", ()))
+                cycle.chunked_encoding = None if measured else False
+            elif not measured:
+                cycle.expected_content_length = len(message.get("body", b""))  # of this piece: uvicorn counts down
+            await send(message)
+
+        await app(scope, receive, sending)
+
+    return answer

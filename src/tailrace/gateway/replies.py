@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
@@ -12,14 +14,12 @@ from tailrace.web.problems import MEDIA_TYPE, ProblemError
 
 __all__ = ["Answer", "json", "problem"]
 
-Answer = Callable[
-    [
-        MutableMapping[str, Any],
-        Callable[[], Awaitable[MutableMapping[str, Any]]],
-        Callable[[MutableMapping[str, Any]], Awaitable[None]],
-    ],
-    Awaitable[None],
-]
+_PATIENCE = 2.0  # seconds
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Answer = Callable[[Scope, Receive, Send], Awaitable[None]]
 """What an endpoint returns: any ASGI application."""
 
 
@@ -31,4 +31,23 @@ def json(value: Any, status: int = 200, headers: Mapping[str, str] | None = None
 
 def problem(error: ProblemError) -> Response:
     """Returns a problem as a response."""
-    return Response(error.body, error.status, {"Cache-Control": "no-store", **error.headers}, MEDIA_TYPE)
+    kind = _LastWords if error.headers.get("Connection") == "close" else Response
+    return kind(error.body, error.status, {"Cache-Control": "no-store", **error.headers}, MEDIA_TYPE)
+
+
+class _LastWords(Response):
+    """The answer to a request that is not read to its end, so that the connection cannot be used any more.
+
+    What still comes is dropped for a moment before the connection is closed: the system would answer it with a reset,
+    which overtakes what was sent.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Sends it."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": self.body, "more_body": True})
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_PATIENCE):
+                while (await receive()).get("more_body"):
+                    pass
+        await send({"type": "http.response.body", "body": b"", "more_body": False})

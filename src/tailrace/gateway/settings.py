@@ -29,6 +29,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         on_leave: what becomes of a run of ``/runs`` when its last reader leaves: ``cancel``, ``continue`` or seconds.
         drain: seconds that running answers get when the server stops.
         max_body: bytes of a request's body.
+        head_time: seconds that a request's head may take.
+        body_time: seconds that its body may take.
         bounds: how many runs are kept, how long, and in how much memory.
         manners: pings and limits of the streams.
         database: URL of the conversations' database, or a path; None: in the user's data folder.
@@ -50,6 +52,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     on_leave: OnLeave = 30.0
     drain: float = 10.0
     max_body: int = 4 * 1024 * 1024
+    head_time: float = 10.0
+    body_time: float = 30.0
     bounds: Bounds = Bounds()
     manners: Manners = Manners()
     database: str | Path | None = None
