@@ -13,6 +13,12 @@ from typing import Any
 from tailrace.backends.embedded.supervisor import Endpoint
 
 MODEL = "smollm2:135m"
+# The model ends many a "very long story" after a few dozen tokens. An answer of this form it cannot end for thousands.
+ENDLESS = {
+    "type": "array",
+    "minItems": 60,
+    "items": {"type": "array", "minItems": 60, "items": {"type": "integer"}},
+}
 
 
 class Call:
@@ -124,6 +130,11 @@ def chat(endpoint: Endpoint, prompt: str, *, model: str = MODEL, predict: int = 
     options = {"num_predict": predict, **more.pop("options", {})}
     messages = [{"role": "user", "content": prompt}]
     return Call(endpoint, "POST", "/api/chat", {"model": model, "messages": messages, "options": options, **more})
+
+
+def endless(endpoint: Endpoint, **more: Any) -> Call:
+    """Starts a streamed chat that goes on until somebody stops it."""
+    return chat(endpoint, f"Count. {words(5)}", predict=3000, format=ENDLESS, **more)
 
 
 def words(count: int) -> str:

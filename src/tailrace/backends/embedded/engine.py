@@ -5,6 +5,7 @@ What the native library asks for (observed; `wire.md` C6 to C9 of the design not
 - its callback stops a request by returning True, and is called during prompt evaluation only with ``return_progress``;
 - anything but an `Exception` raised in the callback is dropped or fatal, so ours catches everything and returns True;
 - a request beyond its slots waits where nothing can stop it, so no more than `slots` are ever inside (see `pool`);
+- a server that is destroyed before its loop has begun hangs for ever (the loop's start undoes the stop);
 - without ``max_tokens`` a small model runs to the end of its context.
 """
 
@@ -252,6 +253,7 @@ class Engine:
             self._server = xllamacpp.Server(params)
         except Exception as error:  # the library raises RuntimeError with one text for every cause
             raise ModelError(self._why(before)) from error
+        self.get("/slots")  # answered by the loop: it has begun, so from now on this server may be closed
 
     def _why(self, before: int) -> str:
         models.check(self.model.path)  # it may have gone since it was found
