@@ -16,10 +16,10 @@ class RawClient:
     def __init__(self, url: str = "", unix: Path | None = None) -> None:
         if unix is None:
             parts = urlsplit(url)
-            self.sock = socket.create_connection((parts.hostname, parts.port), timeout=5)
+            self.sock = socket.create_connection((parts.hostname, parts.port), timeout=30)
         else:
             self.sock = socket.socket(socket.AF_UNIX)
-            self.sock.settimeout(5)
+            self.sock.settimeout(30)
             self.sock.connect(str(unix))
         self.seen = b""
 

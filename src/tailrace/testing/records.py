@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 __all__ = ["Board", "Record", "Sent"]
 
+PATIENCE = 30.0  # seconds that a test waits, if it does not say; a busy machine is slow, and only failures wait so long
 Phase = Literal["received", "queued", "loading", "holding", "delaying", "streaming", "stalling", "half_closed", "ended"]
 
 
@@ -145,29 +146,29 @@ class Record:
 
     # For the test
 
-    def wait_until_left(self, timeout: float = 5.0) -> bool:
+    def wait_until_left(self, timeout: float = PATIENCE) -> bool:
         """Wait until the client went away; False if it did not, or if the answer was complete before."""
         self._board.wait(lambda: self.client_left or self.ended, timeout)
         return self.client_left
 
-    def wait_until_ended(self, timeout: float = 5.0) -> bool:
+    def wait_until_ended(self, timeout: float = PATIENCE) -> bool:
         """Wait until the server is through with the request; False if it is not in time."""
         return self._board.wait(lambda: self.ended, timeout)
 
-    def wait_until_phase(self, phase: Phase, n: int = 1, timeout: float = 5.0) -> bool:
+    def wait_until_phase(self, phase: Phase, n: int = 1, timeout: float = PATIENCE) -> bool:
         """Wait until a phase has begun for the `n`th time; False if it has not in time."""
         return self._board.wait(lambda: self._times(phase) >= n, timeout)
 
-    async def await_until_left(self, timeout: float = 5.0) -> bool:
+    async def await_until_left(self, timeout: float = PATIENCE) -> bool:
         """Do what `wait_until_left` does, in a task."""
         await self._board.await_(lambda: self.client_left or self.ended, timeout)
         return self.client_left
 
-    async def await_until_ended(self, timeout: float = 5.0) -> bool:
+    async def await_until_ended(self, timeout: float = PATIENCE) -> bool:
         """Do what `wait_until_ended` does, in a task."""
         return await self._board.await_(lambda: self.ended, timeout)
 
-    async def await_until_phase(self, phase: Phase, n: int = 1, timeout: float = 5.0) -> bool:
+    async def await_until_phase(self, phase: Phase, n: int = 1, timeout: float = PATIENCE) -> bool:
         """Do what `wait_until_phase` does, in a task."""
         return await self._board.await_(lambda: self._times(phase) >= n, timeout)
 

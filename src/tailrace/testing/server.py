@@ -17,7 +17,7 @@ from tailrace.testing import steps
 from tailrace.testing.encoding import Encoder, JSONLines
 from tailrace.testing.http1 import BadRequest, ClientLeft, Connection, frame, head, read_request
 from tailrace.testing.player import Gates, play
-from tailrace.testing.records import Board, Record
+from tailrace.testing.records import PATIENCE, Board, Record
 from tailrace.testing.response import Response
 from tailrace.testing.steps import Step
 
@@ -217,7 +217,7 @@ class FakeServer:
         """How many connections are open now."""
         return self._connections
 
-    def wait_for_request(self, n: int = 1, timeout: float = 5.0, *, path: str | None = None) -> Record:
+    def wait_for_request(self, n: int = 1, timeout: float = PATIENCE, *, path: str | None = None) -> Record:
         """Wait until `n` requests have come in all, and return the `n`th.
 
         Args:
@@ -231,16 +231,16 @@ class FakeServer:
         self._board.wait(lambda: len(self._to(path)) >= n, timeout)
         return self._nth(n, timeout, path)
 
-    async def await_for_request(self, n: int = 1, timeout: float = 5.0, *, path: str | None = None) -> Record:
+    async def await_for_request(self, n: int = 1, timeout: float = PATIENCE, *, path: str | None = None) -> Record:
         """Do what `wait_for_request` does, in a task."""
         await self._board.await_(lambda: len(self._to(path)) >= n, timeout)
         return self._nth(n, timeout, path)
 
-    def wait_until_idle(self, timeout: float = 5.0) -> bool:
+    def wait_until_idle(self, timeout: float = PATIENCE) -> bool:
         """Wait until no connection is open; False if some still is."""
         return self._board.wait(lambda: not self._connections, timeout)
 
-    async def await_until_idle(self, timeout: float = 5.0) -> bool:
+    async def await_until_idle(self, timeout: float = PATIENCE) -> bool:
         """Do what `wait_until_idle` does, in a task."""
         return await self._board.await_(lambda: not self._connections, timeout)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import select
 import socket
 from types import TracebackType
@@ -16,10 +17,17 @@ __all__ = ["NeverAccepts", "Silent", "closed_port"]
 
 
 def closed_port() -> int:
-    """Return a loopback port on which nothing listens: connecting to it is refused."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
+    """Return a loopback port on which nothing listens: connecting to it is refused.
+
+    The port stays taken while this process lives, so that no other program comes to listen there. A fake server of
+    yours may: `FakeOllama(port=port)`.
+    """
+    sock = socket.socket()
+    if os.name != "nt":  # there it would let others take the port
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind(("127.0.0.1", 0))
+    port: int = sock.getsockname()[1]
+    sock.detach()  # bound for good
     return port
 
 
