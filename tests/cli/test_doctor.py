@@ -43,13 +43,16 @@ from tailrace.testing import (
 
 TOKENS = 24
 # The command, in a process that has no embedded engine, and that looks for Ollama where the test says. The engine's
-# absence is what `import` itself would meet: a package that cannot be found.
+# absence is what `import` itself would meet: a package that cannot be found. What may take seconds may take a minute.
 WITHOUT_ENGINE = """
 import os, sys
 sys.modules["xllamacpp"] = None
 if "DEFAULT_URL" in os.environ:
     from tailrace.backends import resolve
-    resolve.DEFAULT_URL, resolve.PROBE = os.environ["DEFAULT_URL"], 20.0
+    resolve.DEFAULT_URL, resolve.PROBE = os.environ["DEFAULT_URL"], 60.0
+from tailrace.cli import checks
+checks._ANSWER = float(os.environ.get("ANSWER", 60))
+checks._LOCAL = checks._FILES = 60
 from tailrace.cli import main
 main(["doctor", *sys.argv[1:]])
 """
@@ -197,6 +200,7 @@ def test_what_of_the_environment_counts(server: FakeOllama, tailrace: Command) -
 def test_the_engine_starts(tailrace: Command) -> None:
     """Installed, of a version, and its process comes up and goes; the default model is fetched when it is needed."""
     pytest.importorskip("xllamacpp")
+    tailrace.before = "from tailrace.cli import checks; checks._ENGINE = checks.engine._START = 60"
     result = tailrace("doctor", "--json", env={"TAILRACE_UPSTREAM": "embedded:"})
     found = report(result)
     assert result.code == 0
@@ -337,7 +341,7 @@ def test_a_proxy_that_buffers(server: FakeOllama, tailrace: Command) -> None:
 
 def test_a_proxy_that_does_not_buffer(server: FakeOllama, tailrace: Command) -> None:
     """The same proxy, passing on what it gets."""
-    server.script(*answer(pace=0.005, pause=0.02))
+    server.script(*answer(pace=0.005, pause=0.05))
     with relayed(server, holds=False) as relay:
         code, found = looked(tailrace, "--url", relay.url, "-m", "m")
     assert code == 0
@@ -388,7 +392,7 @@ def test_an_openai_stream(tailrace: Command) -> None:
 def test_no_stream_at_all(server: FakeOllama, tailrace: Command, script: list[Step], words: str) -> None:
     """What went wrong, in the server's words; exit code 1."""
     server.script(*script)
-    code, found = looked(tailrace, "--url", server.url, "--timeout", "1")
+    code, found = looked(tailrace, "--url", server.url, "--timeout", "1" if script == [stall()] else "60")
     assert code == 1
     assert found["stream"]["mark"] == "problem"
     assert words in found["stream"]["seen"]
@@ -447,7 +451,7 @@ async def test_a_check_that_hangs_or_breaks_is_a_finding() -> None:
 def test_a_server_that_never_answers(tailrace: Command) -> None:
     """The page comes all the same."""
     with Silent() as silent:
-        code, found = looked(tailrace, env={"OLLAMA_HOST": silent.url})
+        code, found = looked(tailrace, env={"OLLAMA_HOST": silent.url, "ANSWER": "0.5"})
     assert code == 1
     assert found["ollama"]["facts"] == {"error": "timeout"}
 
@@ -519,6 +523,7 @@ def test_what_is_not_asked_for_is_not_done(server: FakeOllama, tailrace: Command
 @pytest.mark.skipif(os.name == "nt", reason="pseudo-terminals of POSIX")
 def test_on_a_terminal(tailrace: Command) -> None:
     """Colours, size, and the width that the terminal itself gives to a Chinese character."""
+    tailrace.before = "from tailrace.cli.checks import terminal; terminal._REPLY = 60"
     with tailrace.on_terminal("doctor") as terminal:
         terminal.read_until(b"\x1b[6n")
         terminal.press(b"\x1b[1;3R")

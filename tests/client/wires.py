@@ -12,7 +12,7 @@ from tailrace.testing import FakeOllama, FakeOpenAI, FakeServer, Step, chunk
 __all__ = ["MESSAGES", "Seen", "Wire"]
 
 MESSAGES = [{"role": "user", "content": "hi"}]
-_PATIENCE = 20.0  # seconds until a test that waits in vain fails
+_PATIENCE = 60.0  # seconds until a test that waits in vain fails
 
 
 class Wire:

@@ -28,12 +28,12 @@ def state(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def chat(server: FakeOllama, tmp_path: Path) -> Iterator[Open]:
-    """Opens `tailrace chat` in a pane; keyword arguments are its environment."""
+    """Opens `tailrace chat` in a pane; keyword arguments are its environment, `before` is code that runs first."""
     panes: list[Pane] = []
 
-    def open_(*arguments: str, size: tuple[int, int] = (100, 30), **env: str) -> Pane:
-        command = Command(tmp_path / "home", {"OLLAMA_HOST": server.url, "TAILRACE_MODEL": "m", **env})
-        pane = Pane(command.environment(), ("chat", *arguments), tmp_path, size)
+    def open_(*arguments: str, size: tuple[int, int] = (100, 30), before: str = "", **env: str) -> Pane:
+        command = Command(tmp_path / "home", {"OLLAMA_HOST": server.url, "TAILRACE_MODEL": "m", **env}, before)
+        pane = Pane(command.environment(), [*command.program(), "chat", *arguments], tmp_path, size)
         panes.append(pane)
         return pane
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import shlex
 import subprocess
-import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.programs import need
 
-DEADLINE = 30.0  # no test waits for it, unless something is wrong
+DEADLINE = 60.0  # no test waits for it, unless something is wrong
 PROMPT = ">>> "
 _NUMBERS = itertools.count()
 
@@ -23,18 +23,17 @@ class Pane:
 
     Args:
         env: the environment of the command.
-        arguments: of the command `tailrace`.
+        command: what is run in it.
         folder: where it runs.
         size: columns and lines.
     """
 
     def __init__(
-        self, env: Mapping[str, str], arguments: tuple[str, ...], folder: Path, size: tuple[int, int] = (100, 30)
+        self, env: Mapping[str, str], command: Sequence[str], folder: Path, size: tuple[int, int] = (100, 30)
     ) -> None:
         self._tmux = [need("tmux"), "-L", f"tailrace-{os.getpid()}-{next(_NUMBERS)}", "-f", "/dev/null", "-u"]
-        command = shlex.join([sys.executable, "-m", "tailrace", *arguments])
         # The shell tells how it ended, and stays so that the screen does.
-        script = f'{command}; echo "[exit $?]"; exec sleep 1000'
+        script = f'{shlex.join(command)}; echo "[exit $?]"; exec sleep 1000'
         columns, lines = size
         # Else what is cleared below a prompt in the first line would stay in the history, a second time.
         start = ["start-server", ";", "set-option", "-g", "scroll-on-clear", "off", ";"]
@@ -59,10 +58,14 @@ class Pane:
 
     def wait(self, text: str, times: int = 1) -> str:
         """Waits until the screen has `text` so many times; returns the screen."""
+        return self.wait_for(re.escape(text), times)
+
+    def wait_for(self, pattern: str, times: int = 1) -> str:
+        """Waits until so many places of the screen match a regular expression; returns the screen."""
         deadline = time.monotonic() + DEADLINE
-        while (screen := self.screen()).count(text) < times:
+        while len(re.findall(pattern, screen := self.screen())) < times:
             if time.monotonic() > deadline:
-                raise AssertionError(f"{text!r} did not appear {times} times; the screen:\n{screen}")
+                raise AssertionError(f"{pattern!r} did not appear {times} times; the screen:\n{screen}")
             time.sleep(0.02)
         return screen
 

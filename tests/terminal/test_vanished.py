@@ -17,7 +17,7 @@ from tailrace.testing import FakeOllama, hold, say
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="pty")
 
-DEADLINE = 30.0  # no test waits for it, unless something is wrong
+DEADLINE = 60.0  # no test waits for it, unless something is wrong
 
 
 class Terminal:
