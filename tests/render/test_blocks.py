@@ -40,9 +40,14 @@ line = st.one_of(
     st.sampled_from(WHOLE),
     st.builds("{}{}".format, st.sampled_from(["> ", "- ", "  ", "   "]), st.sampled_from(["```", "---", "===", ""])),
 )
-# Where markdown-it is not CommonMark: behind a quote a mark may be indented by four, and a line that goes on with a
-# paragraph lazily may be the head of a table.
-_OTHERWISE = re.compile(r" {4}>|\t>|>.*\n {4}|^[ ]*[-*+>0-9].*\n\|", re.MULTILINE)
+# Where markdown-it is not CommonMark: behind a quote a mark may be indented by four, a line that goes on with a
+# paragraph lazily may be the head of a table, an empty item with two blank lines behind it ends its list, and a line
+# that is indented by four is code though it goes on lazily with what stands behind an indented mark.
+_OTHERWISE = re.compile(
+    r" {4}>|\t>|>.*\n {4}|^[ ]*[-*+>0-9].*\n\||[-*+.)][ \t]*\n[ \t>]*\n[ \t>]*\n|"
+    r"^ {1,3}\S(?:.|\n)*^ {4}[-*+0-9]|[-*+.)] {4}(?:.|\n)*^ {4}\S",
+    re.MULTILINE,
+)
 document = st.lists(line, max_size=14).map("\n".join).filter(lambda text: not _OTHERWISE.search(text))
 
 
