@@ -56,6 +56,7 @@ class Reader:
         self.events: list[ServerSentEvent] = []  # what was decoded and not taken
         self.ended = False
         self._seen = b""
+        self._left = 0  # of a chunk
         self._status = 0
         self._headers: dict[str, str] = {}
 
@@ -114,15 +115,23 @@ class Reader:
         return data
 
     def _chunk(self) -> bytes:
+        """More of a chunk, also of one that is not whole yet: it may never be."""
+        if not self._left:
+            self._left = int(self._line() or self._line(), 16)  # an empty line ends the chunk before
+            if not self._left:
+                self._line()
+                return b""
+        if not self._seen:
+            self._receive()
+        data, self._seen = self._seen[: self._left], self._seen[self._left :]
+        self._left -= len(data)
+        return data
+
+    def _line(self) -> bytes:
         while b"\r\n" not in self._seen:
             self._receive()
-        size, _, rest = self._seen.partition(b"\r\n")
-        length = int(size, 16)
-        self._seen = rest
-        while len(self._seen) < length + 2:
-            self._receive()
-        data, self._seen = self._seen[:length], self._seen[length + 2 :]
-        return data
+        line, _, self._seen = self._seen.partition(b"\r\n")
+        return line
 
     def _measured(self, left: int) -> bytes:
         if left <= 0:

@@ -11,7 +11,7 @@ from tests.web.reader import PATIENCE, Reader, text
 from tailrace.testing import hold, say, stall
 
 MEGABYTE = 1 << 20
-PIECE, PIECES = "x" * 4000, 4000
+PIECE, PIECES = "x" * 4000, 3000
 """More than all the buffers between two sockets take: those of the system grow to some megabytes."""
 
 
