@@ -40,14 +40,15 @@ export class AnswerView {
     this.#foot = el(
       "div",
       { class: "foot" },
+      el("p", { class: "facts" }, this.#model, this.#figures),
       iconButton("copy", "copy_answer", (event) => acts.copyAnswer(event.currentTarget, this.message), { "data-does": "copy" }),
       iconButton("again", "regenerate", () => acts.regenerate(this.message), { "data-does": "regenerate" }),
       this.branches.element,
-      el("p", { class: "facts" }, this.#model, this.#figures),
     );
     this.element = el(
       "article",
       { class: "message answer" },
+      el("span", { class: "flow", "aria-hidden": "true" }),
       el("h2", { class: "unseen", say: "answer" }),
       this.#thinking.element,
       this.#calls.element,

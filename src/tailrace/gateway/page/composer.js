@@ -4,6 +4,8 @@ import { composing, icon, show } from "./dom.js";
 import { label, say } from "./i18n.js";
 import { drafts, prefs } from "./prefs.js";
 
+const KEYBOARD = matchMedia("(hover: hover)");
+
 export class Composer {
   #form = document.getElementById("composer");
   #area = document.getElementById("question");
@@ -50,7 +52,7 @@ export class Composer {
     }
     label(this.#button, running ? "stop" : "send");
     this.#button.setAttribute("aria-disabled", String(running ? stopping : this.#area.value.trim() === ""));
-    show(this.#hint, running);
+    show(this.#hint, running && (stopping || KEYBOARD.matches));
     say(this.#hint, stopping ? "stopping" : "stop_hint");
   }
 

@@ -49,7 +49,7 @@ export function line(metrics) {
   if (metrics.time_to_first_token) parts.push(t("first_token", { seconds: seconds(metrics.time_to_first_token) }));
   if (metrics.output_tokens) parts.push(t("tokens", { count: about + number(metrics.output_tokens) }));
   if (metrics.elapsed) parts.push(t("elapsed", { seconds: seconds(metrics.elapsed) }));
-  return parts.join(" · ");
+  return parts.map((part) => part.replaceAll(" ", "\u00a0")).join(" · ");
 }
 
 /** Seconds, as exactly as they mean something. */
