@@ -93,6 +93,7 @@ _LINK = ' rel="noopener noreferrer nofollow" target="_blank">'
         ("xhttps://y https:// http://!", "xhttps://y https:// http://!"),
         ("`https://x`", "<code>https://x</code>"),
         ("[b https://x](http://y)", f'<a href="http://y"{_LINK}b https://x</a>'),
+        ("[a <http://x>](http://y)", f'<a href="http://y"{_LINK}a http://x</a>'),
         ("[a](b/c.md) [d](#e)", 'a <span class="url">(b/c.md)</span> d'),
         ("[a](//x.y)", 'a <span class="url">(//x.y)</span>'),
         ("<ftp://x/y>", "ftp://x/y"),

@@ -67,8 +67,7 @@ def inline(text: str, references: References | None = None) -> str:
         references: link targets, see `tailrace.render.blocks.BlockSplitter.references`.
     """
     out: list[str] = []
-    url, opening, begin = "", "", 0  # of the link we are in
-    inside = False
+    links: list[tuple[str, str, int]] = []  # those we are in: the opening tag, where it leads, where its text begins
     for token in tokens(text, references):
         kind = token.type
         if kind in _TAGS:
@@ -76,16 +75,17 @@ def inline(text: str, references: References | None = None) -> str:
         elif kind == "code_inline":
             out.append(f"<code>{escape(token.content)}</code>")
         elif kind == "link_open":
-            inside, url, begin = True, str(token.attrs.get("href", "")), len(out)
+            url = "" if links else str(token.attrs.get("href", ""))  # a link leads to one place
             opening = link(url)
             out.append(opening)
+            links.append((opening, url, len(out)))
         elif kind == "link_close":
+            opening, url, begin = links.pop()
             out.append("</a>" if opening else _target(url, "".join(out[begin:])))
-            inside = False
         elif kind == "image":
-            out.append(_image(token.content, str(token.attrs.get("src", "")), inside=inside))
+            out.append(_image(token.content, str(token.attrs.get("src", "")), inside=bool(links)))
         else:
-            out += _text(token.content, bare=not inside)
+            out += _text(token.content, bare=not links)
     return "".join(out)
 
 
@@ -114,7 +114,7 @@ def _without_end(url: str) -> str:
 
 def _image(alternative: str, source: str, *, inside: bool) -> str:
     shown = escape(alternative or parser().normalizeLinkText(source))
-    if inside:  # a link leads to one place
+    if inside:
         return f'<span class="image">{shown}</span>'
     opening = link(source, "image")
     return f"{opening}{shown}</a>" if opening else shown + _target(source, shown)
