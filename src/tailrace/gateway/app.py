@@ -10,9 +10,11 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
 
 from tailrace.client.aio import AsyncClient
 from tailrace.client.base import UNSET
+from tailrace.errors import TailraceError
 from tailrace.gateway.admission import Queue
 from tailrace.gateway.api import chat, conversations, health, models, page, render, runs
 from tailrace.gateway.door import Door
@@ -44,10 +46,7 @@ def create_app(settings: Settings | None = None, client: AsyncClient | None = No
     """
     settings = settings or Settings()
     clients = [client] if client is not None else [_client(settings, each) for each in settings.upstreams or (None,)]
-    upstreams = [
-        Upstream(each, Queue(settings.max_running, settings.max_queued, settings.max_per_key)) for each in clients
-    ]
-    house = House(settings, Upstreams(upstreams))
+    house = House(settings, Upstreams([Upstream(each, _queue(settings)) for each in clients]))
     kept = conversations.Conversations(house) if settings.page else None
     house.conversations = kept
 
@@ -65,8 +64,14 @@ def create_app(settings: Settings | None = None, client: AsyncClient | None = No
     app = Starlette(
         routes=[*routes, openapi_route()],
         lifespan=lifespan,
-        exception_handlers={ProblemError: _on_problem, HTTPException: _on_http},
+        exception_handlers={
+            ProblemError: _on_error,
+            TailraceError: _on_error,
+            HTTPException: _on_http,
+            Exception: _on_bug,
+        },
     )
+    app.router.redirect_slashes = False
     app.state.house = house
     app.add_middleware(Door, keys=settings.keys, hosts=settings.hosts, origins=settings.origins)
     app.add_middleware(_Headers)
@@ -87,17 +92,30 @@ def _client(settings: Settings, upstream: str | None) -> AsyncClient:
     return AsyncClient(upstream, timeout=timeout)
 
 
-async def _on_problem(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, ProblemError)
-    return problem(error)
+async def _on_error(request: Request, error: Exception) -> Response:
+    return problem(error, request.url.path)
+
+
+async def _on_bug(request: Request, _error: Exception) -> Response:
+    """The server logs it."""
+    return problem(ProblemError(500, "this is a bug in tailrace; the server's output has more"), request.url.path)
 
 
 async def _on_http(request: Request, error: Exception) -> Response:
     """What Starlette itself refuses: no such path, or no such method there."""
     assert isinstance(error, HTTPException)
-    detail = {404: "there is nothing here", 405: f"{request.method} is not allowed here"}
-    headers = dict(error.headers or {})
-    return problem(ProblemError(error.status_code, detail.get(error.status_code, error.detail), headers=headers))
+    if error.status_code != 405:
+        return problem(ProblemError(error.status_code, "there is nothing here"), request.url.path)
+    allowed = {"Allow": ", ".join(sorted(_methods(request)))}
+    if request.method == "OPTIONS":
+        return Response(status_code=204, headers=allowed)
+    return problem(ProblemError(405, f"{request.method} is not allowed here", headers=allowed), request.url.path)
+
+
+def _methods(request: Request) -> set[str]:
+    """Returns the methods of a path: those of all its routes."""
+    here = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
+    return {"OPTIONS", *(method for route in here for method in route.methods or ())}
 
 
 class _Headers:

@@ -19,7 +19,7 @@ import msgspec
 from tailrace.gateway.keys import Keys
 from tailrace.web.problems import MEDIA_TYPE, ProblemError
 
-__all__ = ["Caller", "Door", "caller_of"]
+__all__ = ["Caller", "Door", "caller_of", "refusal"]
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]

@@ -7,26 +7,29 @@ import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
+from weakref import WeakValueDictionary
 
 import msgspec
 from starlette.requests import Request
 
 from tailrace.client.aio import AsyncClient
+from tailrace.errors import TailraceError
 from tailrace.events import Ended, Fault, Outcome
 from tailrace.gateway.admission import Priority
 from tailrace.gateway.counters import Counters
 from tailrace.gateway.door import Caller
+from tailrace.gateway.replies import problem_of
 from tailrace.gateway.settings import Settings
 from tailrace.gateway.upstreams import Upstreams
 from tailrace.run.run import Run
 from tailrace.web.asking import Asked, DefaultModel, request_of
 from tailrace.web.manners import linger_of
-from tailrace.web.problems import problem_of
 from tailrace.web.registry import Registry
+from tailrace.web.stopping import until_released
 
-__all__ = ["House", "house_of", "until_released"]
+__all__ = ["STOPPING", "House", "house_of"]
 
-_STOPPING = "server stopping"
+STOPPING = "server stopping"
 _LETTING_GO = 0.2  # seconds that the backends get to let go when the server stops
 
 
@@ -47,6 +50,8 @@ class House:
         self.linger = linger_of(settings.on_leave)
         self.started = time.time()
         self.incoming = 0  # bytes of bodies that are being read
+        self._starting = 0  # how many runs are about to begin
+        self._keyed: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
         self._over = False  # the server has stopped
         self.conversations: Any = None  # kept by `tailrace.gateway.api.conversations`, if the page is served
 
@@ -75,39 +80,45 @@ class House:
             priority: who comes first in the queue.
             key: the idempotency key; empty: none.
             body: the request, to tell whether a key is used for another one.
-            begin: is given the run's id before it starts, and may wait; who uses it lets no other request with that
-                key in meanwhile.
+            begin: is given the run's id before it starts, and may wait.
 
         Raises:
             ProblemError: there is no room, or it cannot be asked for.
         """
         owner = caller.owner
-        run = self.runs.joined(key, body, owner)
-        if run is not None:
-            return run, False
-        self.runs.check_room()
-        try:
-            named = asked.model or self.settings.model or await self._default()
-            asked.model = self.settings.aliases.get(named, named)
-            best = (await self.upstreams.choose(asked.model))[0]
-            best.queue.check(caller.key)  # a full queue is a status, as long as there is one to give
-            # From here on nothing is awaited that waits: of two requests with one key at once, one starts the run.
+        # Of two requests with one key at once, one starts the run, and the other waits for that.
+        lock = self._keyed.setdefault((owner, key), asyncio.Lock()) if key else contextlib.nullcontext()
+        async with lock:
             run = self.runs.joined(key, body, owner)
             if run is not None:
                 return run, False
-            opener = self.upstreams.opener(request_of(asked), caller.key, priority)
-            run = Run(opener, model=named, timeouts=self.client.timeouts, log=self.runs.new_log())
-            run.set_linger(linger if asked.linger is msgspec.UNSET else asked.linger)
-            if begin is not None:
-                await begin(run.id)
-        except Exception as error:
-            raise problem_of(error) from error
-        run.start(asyncio.get_running_loop())
-        self.counters.watch(run)
-        self.runs.add(run, key, body, owner)
-        if self._over:  # the server stopped while this one was about to begin
-            _stop(run)
-        return run, True
+            self.runs.check_room(self._starting)
+            self._starting += 1
+            try:
+                run = await self._prepared(asked, caller, linger, priority)
+                if begin is not None:
+                    await begin(run.id)
+            except TailraceError as error:
+                raise problem_of(error) from error
+            finally:
+                self._starting -= 1
+            run.start(asyncio.get_running_loop())
+            self.counters.watch(run)
+            self.runs.add(run, key, body, owner)
+            if self._over:  # the server stopped while this one was about to begin
+                _stop(run)
+            return run, True
+
+    async def _prepared(self, asked: Asked, caller: Caller, linger: float | None, priority: Priority) -> Run:
+        """Returns the run of a request, before its start."""
+        named = asked.model or self.settings.model or await self._default()
+        asked.model = self.settings.aliases.get(named, named)
+        best = (await self.upstreams.choose(asked.model))[0]
+        best.queue.check(caller.key)  # a full queue is a status, as long as there is one to give
+        opener = self.upstreams.opener(request_of(asked), caller.key, priority)
+        run = Run(opener, model=named, timeouts=self.client.timeouts, log=self.runs.new_log())
+        run.set_linger(linger if asked.linger is msgspec.UNSET else asked.linger)
+        return run
 
     async def _default(self) -> str:
         return self.default.known or self.default.remember(await self.client.default_model())
@@ -127,7 +138,7 @@ class House:
         Args:
             rest: waits for what has to end besides, such as readers that have not taken all of an answer yet.
         """
-        self.runs.close(_STOPPING)
+        self.runs.close(STOPPING)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.settings.drain):
                 await self._until_quiet()
@@ -136,7 +147,7 @@ class House:
 
     async def end(self) -> None:
         """Ends what runs, and waits a moment for the backends to let go."""
-        self.runs.close(_STOPPING)
+        self.runs.close(STOPPING)
         self._over = True
         self.runs.end_all(_stop)
         with contextlib.suppress(TimeoutError):
@@ -150,15 +161,8 @@ class House:
 
 
 def _stop(run: Run) -> None:
-    fault = Fault("TailraceError", _STOPPING, hint="ask again when it is back")
-    run.end(Ended(Outcome.FAILED, reason=_STOPPING, fault=fault))
-
-
-async def until_released(run: Run) -> None:
-    """Waits until the backend has let go of a run."""
-    while not run.is_released:
-        await run.released.wait_async(lambda: run.is_released, 1.0)
-        run.settle()
+    fault = Fault("TailraceError", STOPPING, hint="ask again when it is back")
+    run.end(Ended(Outcome.FAILED, reason=STOPPING, fault=fault))
 
 
 def house_of(request: Request) -> House:

@@ -14,18 +14,13 @@ from tailrace._version import __version__
 from tailrace.gateway.api.conversations import Change, Listed, Turn, Turned
 from tailrace.gateway.api.models import Models
 from tailrace.gateway.api.render import Rendered, Texts
-from tailrace.gateway.api.runs import Described, Stopped
+from tailrace.gateway.api.runs import Described, RunList
 from tailrace.gateway.store.values import Conversation
 from tailrace.web.asking import Asked
 from tailrace.web.problems import MEDIA_TYPE, Problem
+from tailrace.web.stopping import Stopped
 
 __all__ = ["document", "openapi_route"]
-
-
-class RunList(msgspec.Struct, kw_only=True):
-    """Runs, the newest first."""
-
-    runs: list[Described]
 
 
 class Health(msgspec.Struct, kw_only=True, omit_defaults=True):

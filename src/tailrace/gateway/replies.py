@@ -10,9 +10,12 @@ from typing import Any
 import msgspec
 from starlette.responses import Response
 
-from tailrace.web.problems import MEDIA_TYPE, ProblemError
+from tailrace.gateway.door import refusal
+from tailrace.gateway.store.values import ConflictError, MissingError
+from tailrace.web import problems
+from tailrace.web.problems import ProblemError
 
-__all__ = ["Answer", "json", "problem"]
+__all__ = ["Answer", "json", "problem", "problem_of"]
 
 _PATIENCE = 2.0  # seconds
 
@@ -29,10 +32,21 @@ def json(value: Any, status: int = 200, headers: Mapping[str, str] | None = None
     return Response(msgspec.json.encode(value), status, more, "application/json")
 
 
-def problem(error: ProblemError) -> Response:
-    """Returns a problem as a response."""
-    kind = _LastWords if error.headers.get("Connection") == "close" else Response
-    return kind(error.body, error.status, {"Cache-Control": "no-store", **error.headers}, MEDIA_TYPE)
+def problem(error: Exception, path: str = "") -> Response:
+    """Returns what went wrong as a response, in the shape of the protocol that the path belongs to."""
+    told = problem_of(error)
+    status, body, media = refusal(path, told)
+    kind = _LastWords if told.headers.get("Connection") == "close" else Response
+    return kind(body, status, {"Cache-Control": "no-store", **told.headers}, media)
+
+
+def problem_of(error: Exception) -> ProblemError:
+    """Returns what an error is to a client; see `tailrace.web.problems.problem_of`, which does not know the store."""
+    if isinstance(error, MissingError):
+        return ProblemError(404, error.error, hint=error.hint)
+    if isinstance(error, ConflictError):
+        return ProblemError(409, error.error, hint=error.hint)
+    return problems.problem_of(error)
 
 
 class _LastWords(Response):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Self
 from urllib.parse import quote
 
@@ -15,26 +15,27 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from tailrace.errors import EvictedError
-from tailrace.events import TextDelta, ThinkingDelta
-from tailrace.gateway.api.runs import Described, describe, key_of
+from tailrace.errors import EvictedError, StoreError
+from tailrace.events import Outcome, TextDelta, ThinkingDelta
+from tailrace.gateway.api.runs import Described, describe, key_of, whole_of
 from tailrace.gateway.body import read_body, read_json
 from tailrace.gateway.door import Caller, caller_of
-from tailrace.gateway.house import House, house_of
+from tailrace.gateway.house import STOPPING, House, house_of
 from tailrace.gateway.replies import json
 from tailrace.gateway.store.keeper import Keeper
 from tailrace.gateway.store.store import Store
-from tailrace.gateway.store.values import ConflictError, Conversation, Message, MissingError, Summary, sent
+from tailrace.gateway.store.values import Conversation, Message, Summary, sent
 from tailrace.i18n import say
 from tailrace.run.reader import Reader
 from tailrace.run.run import Run
 from tailrace.web.asking import Asked, parse_json
-from tailrace.web.problems import ProblemError, problem_of
+from tailrace.web.problems import ProblemError
 from tailrace.wire.encoding import fault_of
 
 __all__ = ["Change", "Conversations", "Listed", "Turn", "Turned", "routes"]
 
-_LAST_WORDS = 5.0  # seconds that answers get to be written down when the gateway stops
+_FIRST_LOOK = 2.0  # seconds that the database gets to show that it is there
+_LAST_WORDS = 3.0  # seconds that it gets to take the ends of the answers when the gateway stops
 
 
 class Change(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -95,23 +96,32 @@ class Conversations:
         self._turned: weakref.WeakKeyDictionary[Run, tuple[Message | None, Message]] = weakref.WeakKeyDictionary()
 
     async def __aenter__(self) -> Self:
-        with contextlib.suppress(Exception):  # reported by the store; each request says it again, and it may be mended
-            await self.store.recover()
+        self._recovering = asyncio.create_task(self._recover())
+        # A database that is not there keeps nobody from being served; each request says what is wrong with it.
+        await asyncio.wait({self._recovering}, timeout=_FIRST_LOOK)
         await self.keeper.__aenter__()
         return self
 
+    async def _recover(self) -> None:
+        with contextlib.suppress(StoreError):  # reported by the store, and the first change that it takes does it
+            await self.store.recover()
+
     async def __aexit__(self, *_: object) -> None:
-        if self._writers:
-            await asyncio.wait(self._writers, timeout=_LAST_WORDS)
-        await self.keeper.close()
-        await self.store.close()
+        self._recovering.cancel()
+        try:
+            async with asyncio.timeout(_LAST_WORDS):
+                if self._writers:
+                    await asyncio.wait(self._writers)
+                await self.keeper.close()
+                await self.store.close()
+        except TimeoutError:
+            self.store.report(StoreError("the database did not take what came last in time"))
 
     # -- turns ---------------------------------------------------------------------------------------------------
 
     async def turn(self, id: str, turn: Turn, caller: Caller, key: str, body: bytes) -> tuple[Turned, bool]:
         """Starts an answer, and has it written down; returns it, and False if the key had started it already."""
-        lock = self._locks.setdefault(id, asyncio.Lock())
-        async with lock:  # one turn of a conversation at a time: a repeated request finds what the first one started
+        async with self._lock(id):  # so that a repeated request finds what the first one started
             conversation = await self.store.get(id)
             asked, begin = self._meaning(conversation, turn)
             begun: list[tuple[Message | None, Message]] = []
@@ -128,6 +138,16 @@ class Conversations:
                 raise ProblemError(422, "this Idempotency-Key was used for another request")
         question, answer = self._turned[run]
         return Turned(question=question, answer=answer, run=describe(self._house, run)), new
+
+    async def delete(self, id: str, caller: Caller) -> None:
+        """Deletes a conversation, and stops its runs."""
+        async with self._lock(id):  # so that no turn begins meanwhile
+            for run in await self.store.delete(id):
+                with contextlib.suppress(ProblemError):
+                    self._house.runs.get(run, caller.owner).cancel()
+
+    def _lock(self, id: str) -> asyncio.Lock:
+        return self._locks.setdefault(id, asyncio.Lock())
 
     def before(self, run: Run) -> str:
         """Returns the text that the answer had before this run."""
@@ -146,7 +166,7 @@ class Conversations:
             content = turn.content
             if not content.strip():
                 raise ProblemError(400, "there is no message")
-            messages = self._sent(conversation, turn.parent) if turn.parent is not None else []
+            messages = sent(self._branch(conversation, turn.parent)) if turn.parent is not None else []
             messages.append({"role": "user", "content": content})
 
             async def begin(model: str, run: str) -> tuple[Message | None, Message]:
@@ -154,7 +174,7 @@ class Conversations:
 
         elif turn.regenerate is not None:
             question = turn.regenerate
-            messages = self._sent(conversation, question)
+            messages = sent(self._branch(conversation, question))
 
             async def begin(model: str, run: str) -> tuple[Message | None, Message]:
                 return None, await store.begin_answer(id, question, model=model, run=run)
@@ -162,11 +182,12 @@ class Conversations:
         else:
             assert turn.go_on is not None
             answer = turn.go_on
-            messages = self._sent(conversation, answer)
-            if messages and messages[-1]["role"] == "assistant":
+            here = self._branch(conversation, answer)
+            messages = sent(here)
+            if here[-1].content or here[-1].thinking or here[-1].tool_calls:
                 messages.append({"role": "user", "content": say("repl.go_on")})
             else:  # it was stopped before its first word: the question is asked again
-                messages = self._sent(conversation, self._parent(conversation, answer))
+                messages = sent(here[:-1])
 
             async def begin(model: str, run: str) -> tuple[Message | None, Message]:
                 return None, await store.begin_continue(id, answer, model=model, run=run)
@@ -181,14 +202,11 @@ class Conversations:
         )
         return asked, begin
 
-    def _sent(self, conversation: Conversation, message: str) -> list[dict[str, Any]]:
+    def _branch(self, conversation: Conversation, message: str) -> list[Message]:
         branch = conversation.branch(message)
         if not branch or branch[-1].id != message:
             raise ProblemError(404, f"there is no message {message}")
-        return sent(branch)
-
-    def _parent(self, conversation: Conversation, message: str) -> str:
-        return next(each.parent or "" for each in conversation.messages if each.id == message)
+        return branch
 
     # -- what runs say -------------------------------------------------------------------------------------------
 
@@ -210,9 +228,11 @@ class Conversations:
                 await run.log.changed.wait_async(lambda: run.ended is not None, 1.0)
         ended, reply = run.ended, run.reply()
         assert ended is not None
+        # That we stop is no fault of the answer's: like one that we died under, it can be continued.
+        stopped = ended.reason == STOPPING
         await self.keeper.finish(
             answer,
-            ended.outcome,
+            Outcome.OWNER_LOST if stopped else ended.outcome,
             reply.text,
             thinking=reply.thinking,
             tool_calls=reply.tool_calls,
@@ -230,26 +250,6 @@ def _here(request: Request) -> tuple[House, Conversations, str]:
     return house, house.conversations, request.path_params.get("id", "")
 
 
-@contextlib.asynccontextmanager
-async def _told() -> AsyncIterator[None]:
-    """Makes problems of what the store says."""
-    try:
-        yield
-    except MissingError as error:
-        raise ProblemError(404, error.error, hint=error.hint) from error
-    except ConflictError as error:
-        raise ProblemError(409, error.error, hint=error.hint) from error
-    except ProblemError as error:
-        cause = error.__cause__
-        if isinstance(cause, MissingError):
-            raise ProblemError(404, cause.error, hint=cause.hint) from cause
-        if isinstance(cause, ConflictError):
-            raise ProblemError(409, cause.error, hint=cause.hint) from cause
-        raise
-    except Exception as error:
-        raise problem_of(error) from error
-
-
 async def listing(request: Request) -> Response:
     """``GET /conversations``."""
     _, kept, _ = _here(request)
@@ -257,8 +257,7 @@ async def listing(request: Request) -> Response:
     limit = query.get("limit", "50")
     if not (limit.isascii() and limit.isdigit() and 0 < int(limit[:9]) <= 500):
         raise ProblemError(400, "limit is a number from 1 to 500")
-    async with _told():
-        found = await kept.store.page(query.get("q", ""), limit=int(limit[:9]), before=query.get("before"))
+    found = await kept.store.page(query.get("q", ""), limit=int(limit[:9]), before=query.get("before"))
     return json(Listed(conversations=found))
 
 
@@ -268,34 +267,28 @@ async def create(request: Request) -> Response:
     change = await read_json(request, house.settings.max_body, Change)
     given = {name: value for name, value in msgspec.structs.asdict(change).items() if value is not UNSET}
     given.pop("leaf", None)
-    async with _told():
-        made = await kept.store.create(**given)
+    made = await kept.store.create(**given)
     return json(made, 201, {"Location": f"/conversations/{made.id}"})
 
 
 async def show(request: Request) -> Response:
     """``GET /conversations/{id}``."""
     _, kept, id = _here(request)
-    async with _told():
-        await kept.keeper.flush()  # of an answer under way all that has come
-        return json(await kept.store.get(id))
+    await kept.keeper.flush()  # of an answer under way all that has come
+    return json(await kept.store.get(id))
 
 
 async def change(request: Request) -> Response:
     """``PATCH /conversations/{id}``."""
     house, kept, id = _here(request)
     change = await read_json(request, house.settings.max_body, Change)
-    async with _told():
-        return json(await kept.store.update(id, **msgspec.structs.asdict(change)))
+    return json(await kept.store.update(id, **msgspec.structs.asdict(change)))
 
 
 async def delete(request: Request) -> Response:
     """``DELETE /conversations/{id}``: its runs are stopped."""
-    house, kept, id = _here(request)
-    async with _told():
-        for run in await kept.store.delete(id):
-            with contextlib.suppress(ProblemError):
-                house.runs.get(run).cancel()
+    _, kept, id = _here(request)
+    await kept.delete(id, caller_of(request.scope))
     return Response(status_code=204)
 
 
@@ -305,12 +298,11 @@ async def export(request: Request) -> Response:
     format = request.query_params.get("format", "md")
     if format not in ("md", "json"):
         raise ProblemError(400, "format is md or json")
-    async with _told():
-        title = (await kept.store.get(id)).title or id
-        if format == "md":
-            data, kind = (await kept.store.export_markdown(id)).encode(), "text/markdown; charset=utf-8"
-        else:
-            data, kind = await kept.store.export_json(id), "application/json"
+    title = (await kept.store.get(id)).title or id
+    if format == "md":
+        data, kind = (await kept.store.export_markdown(id)).encode(), "text/markdown; charset=utf-8"
+    else:
+        data, kind = await kept.store.export_json(id), "application/json"
     name = quote("".join(char if char.isalnum() or char in " -_." else "_" for char in title)[:60].strip() or id)
     return Response(
         data, headers={"Content-Disposition": f"attachment; filename*=UTF-8''{name}.{format}"}, media_type=kind
@@ -322,8 +314,8 @@ async def turn(request: Request) -> Response:
     house, kept, id = _here(request)
     body = await read_body(request, house.settings.max_body)
     asked: Turn = parse_json(body, Turn)
-    async with _told():
-        turned, new = await kept.turn(id, asked, caller_of(request.scope), key_of(request), body)
+    whole = whole_of(request, body)
+    turned, new = await kept.turn(id, asked, caller_of(request.scope), key_of(request), whole)
     return json(turned, 201 if new else 200, {"Location": f"/runs/{turned.run.id}"})
 
 

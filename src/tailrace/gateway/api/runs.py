@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 from typing import Any
 
@@ -10,23 +11,27 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from tailrace.events import Loading, Prefill, Queued
 from tailrace.gateway.body import read_body
 from tailrace.gateway.door import caller_of
-from tailrace.gateway.house import House, house_of, until_released
+from tailrace.gateway.house import House, house_of
 from tailrace.gateway.replies import Answer, json
 from tailrace.run.metrics import Metrics
 from tailrace.run.run import Run
+from tailrace.run.state import State
+from tailrace.web import stopping
 from tailrace.web.asgi import EventStream
 from tailrace.web.asking import parse
 from tailrace.web.manners import HEADERS, opening
 from tailrace.web.problems import ProblemError
 from tailrace.web.reading import cursors_of, reading
 from tailrace.web.source import Source
-from tailrace.wire.encoding import fault_of
+from tailrace.wire.encoding import fault_of, fields_of, name_of
 
-__all__ = ["Described", "Said", "Stopped", "describe", "key_of", "routes", "stopped"]
+__all__ = ["Described", "RunList", "Said", "describe", "key_of", "routes", "run_of", "whole_of"]
 
 _LONGEST_KEY = 255
+_AT_ONCE = 10
 
 
 class Said(msgspec.Struct, kw_only=True):
@@ -41,7 +46,7 @@ class Described(msgspec.Struct, kw_only=True):
     """A run.
 
     Attributes:
-        state: ``queued``, ``connecting``, ``waiting``, ``streaming`` or ``ended``.
+        state: ``new``, ``queued``, ``connecting``, ``waiting``, ``streaming`` or ``ended``.
         outcome: how it ended; null while it runs.
         reason: the server's word for the ending.
         events: the number of the last event of its log.
@@ -50,6 +55,8 @@ class Described(msgspec.Struct, kw_only=True):
         readers: how many readers follow it.
         metrics: times and counts; seconds.
         error: what went wrong: ``message``, ``type``, ``hint``.
+        waiting: what it waits for, if that is known: ``for`` is ``queued``, ``loading`` or ``prefill``, and the fields
+            of that event.
     """
 
     id: str
@@ -64,15 +71,13 @@ class Described(msgspec.Struct, kw_only=True):
     reply: Said | msgspec.UnsetType = msgspec.UNSET
     metrics: Metrics = Metrics()
     error: dict[str, Any] | None = None
+    waiting: dict[str, Any] | None = None
 
 
-class Stopped(msgspec.Struct, kw_only=True):
-    """What a stop found out: seconds until the backend had let go, and whether it confirmed that itself."""
+class RunList(msgspec.Struct, kw_only=True):
+    """Runs, the newest first."""
 
-    id: str
-    outcome: str
-    seconds: float
-    confirmed: bool
+    runs: list[Described]
 
 
 def describe(house: House, run: Run, *, whole: bool = True) -> Described:
@@ -91,6 +96,7 @@ def describe(house: House, run: Run, *, whole: bool = True) -> Described:
         readers=run.readers,
         metrics=run.metrics(),
         error=fault_of(ended) if ended is not None and ended.fault is not None else None,
+        waiting=_waiting(run),
     )
     if whole:
         reply = run.reply()
@@ -99,12 +105,22 @@ def describe(house: House, run: Run, *, whole: bool = True) -> Described:
     return described
 
 
+def _waiting(run: Run) -> dict[str, Any] | None:
+    if run.state is State.STREAMING or run.ended is not None:
+        return None
+    for event in run.log.read(max(run.log.end - 1, run.log.first - 1)):
+        if isinstance(event, (Queued, Loading, Prefill)):
+            return {"for": name_of(event), **fields_of(event)}
+    return None
+
+
 async def start(request: Request) -> Response:
     """``POST /runs``."""
     house = house_of(request)
     body = await read_body(request, house.settings.max_body)
     asked = parse(body, request.query_params)
-    run, new = await house.start(asked, caller_of(request.scope), linger=house.linger, key=key_of(request), body=body)
+    caller, key = caller_of(request.scope), key_of(request)
+    run, new = await house.start(asked, caller, linger=house.linger, key=key, body=whole_of(request, body))
     return json(describe(house, run), 201 if new else 200, {"Location": f"/runs/{run.id}"})
 
 
@@ -118,6 +134,11 @@ def key_of(request: Request) -> str:
     if len(key) > _LONGEST_KEY or not key.isascii():
         raise ProblemError(400, f"an Idempotency-Key is ASCII, {_LONGEST_KEY} characters at most")
     return key
+
+
+def whole_of(request: Request, body: bytes) -> bytes:
+    """Returns all that makes a request another one than one with the same idempotency key."""
+    return f"{request.method} {request.url.path}?{request.url.query}\n".encode() + body
 
 
 def run_of(request: Request) -> Run:
@@ -136,12 +157,15 @@ async def listing(request: Request) -> Response:
     if state not in ("", "running", "ended"):
         raise ProblemError(400, "state is running or ended")
     limit = _number(request.query_params.get("limit", "100"), 1, 1000)
-    found = [
-        run
-        for run in house.runs.newest(caller_of(request.scope).owner)
-        if not state or (run.ended is None) == (state == "running")
-    ]
-    return json({"runs": [describe(house, run, whole=False) for run in found[:limit]]})
+    found: list[Described] = []
+    for run in house.runs.newest(caller_of(request.scope).owner):
+        if len(found) == limit:
+            break
+        if not state or (run.ended is None) == (state == "running"):
+            found.append(describe(house, run, whole=False))
+            if not len(found) % _AT_ONCE:
+                await asyncio.sleep(0)  # the figures of long answers take a moment, and others wait
+    return json(RunList(runs=found))
 
 
 def _number(text: str, least: int, most: int) -> int:
@@ -158,19 +182,7 @@ async def show(request: Request) -> Response:
 
 async def stop(request: Request) -> Response:
     """``DELETE /runs/{id}``: answers when the backend has let go."""
-    run = run_of(request)
-    return json(await stopped(run))
-
-
-async def stopped(run: Run) -> Stopped:
-    """Stops a run, and waits until the backend has let go."""
-    run.cancel(confirm=True)
-    await until_released(run)
-    receipt, ended = run.receipt(), run.ended
-    assert ended is not None
-    return Stopped(
-        id=run.id, outcome=ended.outcome.value, seconds=round(receipt.seconds, 6), confirmed=receipt.confirmed
-    )
+    return json(await stopping.stop(run_of(request)))
 
 
 async def events(request: Request) -> Answer:
