@@ -81,7 +81,7 @@ def text(counters: Counters, gauges: Iterable[Gauge]) -> bytes:
     """Returns all figures in the text format."""
     lines = list(counters.lines())
     for name, meaning, value in gauges:
-        lines += [*_head(name, "gauge", meaning), f"{name} {value:g}"]
+        lines += [*_head(name, "gauge", meaning), f"{name} {value}"]
     return ("\n".join(lines) + "\n").encode()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import re
 from importlib.resources import files
 
 from starlette.requests import Request
@@ -42,13 +43,14 @@ _KINDS = {
     "webmanifest": "application/manifest+json",
 }
 _LANGUAGES = ("en", "zh")
+_NAME = re.compile(r"[\w-][\w.-]{0,99}", re.ASCII)
 
 
-@functools.cache
+@functools.lru_cache(256)  # there are fewer files, and no end of names that are none
 def _file(name: str) -> tuple[bytes, str, str] | None:
     """Returns a file of the page, its media type and its tag; None if there is none of that name."""
     kind = _KINDS.get(name.rpartition(".")[2])
-    if kind is None or "/" in name or "\\" in name or name.startswith("."):
+    if kind is None or _NAME.fullmatch(name) is None:
         return None
     try:
         data = (files("tailrace.gateway") / "page" / name).read_bytes()
@@ -64,7 +66,7 @@ def _send(request: Request, name: str) -> Response:
     data, kind, tag = found
     # Asked for each time, and not sent again: a page and modules of two versions would not fit together.
     headers = {"Content-Type": kind, "ETag": tag, "Cache-Control": "no-cache", "Content-Security-Policy": POLICY}
-    if request.headers.get("if-none-match") == tag:
+    if tag in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
     return Response(data, headers=headers)
 
