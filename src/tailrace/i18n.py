@@ -334,13 +334,20 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     "help.serve_run_bytes": ("Memory of one run's log; default 8M.", "单个 run 日志的内存上限；默认 8M。"),
     "help.serve_log_bytes": ("Memory of all logs; default 512M.", "全部日志的内存上限；默认 512M。"),
     "help.serve_send_timeout": (
-        "How long a reader may take nothing before it is let go; default 30.",
-        "读者多久不接收数据即被断开；默认 30 秒。",
+        "How long a reader may take nothing before it is let go; default 30, 0 for any time.",
+        "读者多久不接收数据即被断开；默认 30 秒，0 表示不限。",
     ),
-    "help.serve_ping": ("Silence after which a comment is sent; default 15.", "静默多久后发送注释心跳；默认 15 秒。"),
+    "help.serve_ping": (
+        "Silence after which a comment is sent; default 15, 0 for none.",
+        "静默多久后发送注释心跳；默认 15 秒，0 表示不发送。",
+    ),
+    "help.serve_data": (
+        "The folder that conversations are kept in; default the user's.",
+        "保存对话的目录；默认为用户数据目录。",
+    ),
     "help.serve_database": (
-        "Where conversations are kept; default in the data folder.",
-        "对话保存位置；默认在数据目录中。",
+        "The file or URL of their database, instead of a folder.",
+        "对话数据库的文件或 URL，可代替目录。",
     ),
     "help.serve_no_page": ("Neither the page nor conversations.", "不提供页面，也不保存对话。"),
     "note.serving": (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ __all__ = ["command"]
 @click.option("--log-bytes", type=Bytes(), metavar="SIZE", help=say("help.serve_log_bytes"))
 @click.option("--send-timeout", type=Seconds(), metavar="SECONDS", help=say("help.serve_send_timeout"))
 @click.option("--ping", type=Seconds(), metavar="SECONDS", help=say("help.serve_ping"))
+@click.option("--data", metavar="FOLDER", help=say("help.serve_data"))
 @click.option("--database", metavar="FILE|URL", help=say("help.serve_database"))
 @click.option("--api-key", "api_keys", multiple=True, metavar="[NAME:]KEY", help=say("help.serve_api_key"))
 @click.option("--api-key-file", metavar="FILE", help=say("help.serve_api_key_file"))
@@ -44,6 +46,8 @@ __all__ = ["command"]
 @click.option("--allow-host", "hosts", multiple=True, metavar="NAME", help=say("help.serve_allow_host"))
 @click.option("--allow-origin", "origins", multiple=True, metavar="ORIGIN", help=say("help.serve_allow_origin"))
 @click.option("--no-page", is_flag=True, help=say("help.serve_no_page"))
+@click.option("--head-time", type=Seconds(), hidden=True)
+@click.option("--body-time", type=Seconds(), hidden=True)
 @click.pass_obj
 def command(session: Session, /, **given: Any) -> int:
     """Serves until a signal comes."""
@@ -77,8 +81,9 @@ def _settings(given: dict[str, Any]) -> Any:
     replace = msgspec.structs.replace
     named = {"run_bytes": "run_bytes", "log_bytes": "log_bytes", "keep": "keep", "max_runs": "runs"}
     bounds = {field: given[name] for name, field in named.items() if given[name] is not None}
-    manners = {name: given[name] for name in ("send_timeout", "ping") if given[name] is not None}
-    database = given["database"]
+    # 0 is no limit, and no ping.
+    manners = {name: given[name] or math.inf for name in ("send_timeout", "ping") if given[name] is not None}
+    times = {name: given[name] for name in ("head_time", "body_time") if given[name] is not None}
     on_leave = given["on_leave"] if given["on_leave"] is not None else given["linger"]
     return Settings(
         upstreams=given["upstreams"],
@@ -98,9 +103,18 @@ def _settings(given: dict[str, Any]) -> Any:
         max_body=given["max_body"] or default.max_body,
         bounds=replace(default.bounds, **bounds),
         manners=replace(default.manners, **manners),
-        database=database if database is None or "://" in database else Path(database),
+        database=_database(given["database"], given["data"]),
         page=not given["no_page"],
+        **times,
     )
+
+
+def _database(database: str | None, folder: str | None) -> str | Path | None:
+    from tailrace.gateway.store.store import FILE
+
+    if database is not None:
+        return database if "://" in database else Path(database)
+    return Path(folder) / FILE if folder is not None else None
 
 
 def _keys(given: dict[str, Any]) -> Any:
