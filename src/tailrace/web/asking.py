@@ -82,7 +82,7 @@ def parse_json(body: bytes, kind: type[Any]) -> Any:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:
         raise ProblemError(400, f"the body is not as it should be: {error}") from error
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ProblemError(400, f"the body is not JSON: {error}") from error
     except RecursionError as error:
         raise ProblemError(400, "the body is nested too deeply") from error
