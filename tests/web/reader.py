@@ -22,6 +22,7 @@ class Reader:
         body: sent as JSON; bytes are sent as they are; None sends none.
         method: of the request.
         headers: further header lines, each with its line end.
+        kind: what the body says it is.
         version: of HTTP.
         rcvbuf: how many bytes the system keeps for us, about.
     """
@@ -34,6 +35,7 @@ class Reader:
         *,
         method: str = "POST",
         headers: str = "",
+        kind: str = "application/json",
         version: str = "1.1",
         rcvbuf: int | None = None,
     ) -> None:
@@ -47,7 +49,7 @@ class Reader:
         if data or method == "POST":
             headers += f"Content-Length: {len(data)}\r\n"
         if data:
-            headers += "Content-Type: application/json\r\n"
+            headers += f"Content-Type: {kind}\r\n"
         head = f"{method} {path} HTTP/{version}\r\nHost: {where.netloc}\r\n{headers}\r\n"
         self.sock.sendall(head.encode("latin-1") + data)
         self.method = method
