@@ -16,6 +16,7 @@ NAMES = {
     "embedded": "tokens per second of the embedded engine beside a bare xllamacpp loop",
     "stopping": "from Ctrl-C on a terminal until a 100,000-character answer has stopped",
     "terminal": "live Markdown on a terminal, beside rich.Live",
+    "html": "live Markdown on a page, beside markdown-it-py for the whole answer each time",
 }
 
 
