@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Match
 
@@ -16,7 +16,7 @@ from tailrace.client.aio import AsyncClient
 from tailrace.client.base import UNSET
 from tailrace.errors import TailraceError
 from tailrace.gateway.admission import Queue
-from tailrace.gateway.api import chat, conversations, health, models, page, render, runs
+from tailrace.gateway.api import aisdk, chat, conversations, health, models, openai, page, render, runs
 from tailrace.gateway.door import Door
 from tailrace.gateway.house import House
 from tailrace.gateway.openapi import openapi_route
@@ -59,6 +59,7 @@ def create_app(settings: Settings | None = None, client: AsyncClient | None = No
             await house.end()
 
     routes = [*runs.routes(), *chat.routes(), *models.routes(), *render.routes(), *health.routes()]
+    routes += [*openai.routes(), *aisdk.routes()]
     if kept is not None:
         routes += [*conversations.routes(), *page.routes()]
     app = Starlette(
@@ -68,6 +69,7 @@ def create_app(settings: Settings | None = None, client: AsyncClient | None = No
             ProblemError: _on_error,
             TailraceError: _on_error,
             HTTPException: _on_http,
+            ClientDisconnect: _on_left,
             Exception: _on_bug,
         },
     )
@@ -94,6 +96,11 @@ def _client(settings: Settings, upstream: str | None) -> AsyncClient:
 
 async def _on_error(request: Request, error: Exception) -> Response:
     return problem(error, request.url.path)
+
+
+async def _on_left(_request: Request, _error: Exception) -> Response:
+    """Nobody reads this."""
+    return Response(status_code=499)
 
 
 async def _on_bug(request: Request, _error: Exception) -> Response:

@@ -17,7 +17,8 @@ from typing import Any
 import msgspec
 
 from tailrace.gateway.keys import Keys
-from tailrace.web.problems import MEDIA_TYPE, ProblemError
+from tailrace.gateway.shapes import refusal
+from tailrace.web.problems import ProblemError
 
 __all__ = ["Caller", "Door", "caller_of", "refusal"]
 
@@ -132,18 +133,6 @@ def caller_of(scope: Scope) -> Caller:
     """Returns who a request comes from."""
     caller = scope.get("tailrace.caller")
     return caller if isinstance(caller, Caller) else Caller()
-
-
-def refusal(path: str, error: ProblemError) -> tuple[int, bytes, str]:
-    """Returns the status, body and media type of a refusal, in the shape of the protocol that the path belongs to."""
-    text = error.problem.detail + (f"; {error.problem.hint}" if error.problem.hint else "")
-    if path.startswith("/v1/"):
-        kind = {401: "authentication_error", 403: "permission_error"}.get(error.status, "invalid_request_error")
-        told = {"error": {"message": text, "type": kind, "param": None, "code": None}}
-        return error.status, msgspec.json.encode(told), "application/json"
-    if path.startswith("/api/"):
-        return error.status, msgspec.json.encode({"error": text}), "application/json"
-    return error.status, error.body, MEDIA_TYPE
 
 
 def _name_of(host: str) -> str:

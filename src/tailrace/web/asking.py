@@ -31,6 +31,9 @@ class Asked(msgspec.Struct, kw_only=True):
         model: the model's name; empty: the upstream's default.
         system: a system prompt, put before the messages.
         linger: seconds that the run goes on without readers; None: to its end. Only where the server lets it be asked.
+        logprobs: tell the probabilities of tokens, with `top_logprobs` alternatives to each.
+        suffix: text after the gap that a completion fills.
+        raw: complete the prompt as it is, without the model's template.
     """
 
     message: str | None = None
@@ -44,6 +47,10 @@ class Asked(msgspec.Struct, kw_only=True):
     tools: list[dict[str, Any]] | None = None
     keep_alive: float | str | None = None
     linger: float | msgspec.UnsetType | None = msgspec.UNSET
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+    suffix: str | None = None
+    raw: bool | None = None
 
     def conversation(self) -> list[dict[str, Any]]:
         """Returns the messages, the system prompt first.
@@ -110,6 +117,8 @@ def _rest(asked: Asked) -> dict[str, Any]:
         "think": asked.think,
         "format": asked.format,
         "keep_alive": asked.keep_alive,
+        "logprobs": asked.logprobs,
+        "top_logprobs": asked.top_logprobs,
     }
 
 
@@ -141,9 +150,8 @@ def request_of(asked: Asked) -> ChatRequest | GenerateRequest:
         ProblemError, RequestError: the request is none.
     """
     if asked.prompt is not None:
-        return generate_request(
-            asked.model, True, None, prompt=asked.prompt, system=asked.system, context=None, **_rest(asked)
-        )
+        given = {name: getattr(asked, name) for name in ("prompt", "system", "suffix", "raw")}
+        return generate_request(asked.model, True, None, context=None, **given, **_rest(asked))
     return chat_request(asked.model, asked.conversation(), asked.tools, True, **_rest(asked))
 
 

@@ -1,0 +1,154 @@
+"""``/v1/*``: OpenAI's API, over whatever the upstream speaks. What `docs/gateway.md` says of it."""
+
+from __future__ import annotations
+
+import array
+import base64
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from tailrace.gateway import listing
+from tailrace.gateway.answering import Held, unless_left, whole
+from tailrace.gateway.api.openai_asked import (
+    ChatBody,
+    CompletionBody,
+    EmbeddingsBody,
+    asked_chat,
+    asked_completion,
+    parse,
+    texts_of,
+)
+from tailrace.gateway.body import read_body
+from tailrace.gateway.door import caller_of
+from tailrace.gateway.house import house_of
+from tailrace.gateway.replies import Answer as Reply
+from tailrace.gateway.replies import json
+from tailrace.types import ListedModel
+from tailrace.web.asgi import EventStream
+from tailrace.web.asking import Asked
+from tailrace.web.manners import Medium
+from tailrace.web.problems import ProblemError
+from tailrace.web.source import Feed, Source, Wire
+from tailrace.wire.openai_out import Answer, ChatWire, CompletionWire, Said, whole_chat, whole_completion
+
+__all__ = ["routes"]
+
+_MEDIUM = Medium(opening=b"")  # nobody comes back with a cursor, so nobody is told when to
+
+
+async def chat(request: Request) -> Reply:
+    """``POST /v1/chat/completions``."""
+    body: ChatBody = parse(await _body(request), ChatBody)
+    wire = (lambda answer: ChatWire(answer, usage=body.wants_usage)) if body.stream else None
+    return await _answer(request, asked_chat(body), wire, whole_chat)
+
+
+async def completion(request: Request) -> Reply:
+    """``POST /v1/completions``."""
+    body: CompletionBody = parse(await _body(request), CompletionBody)
+    wire = (lambda answer: CompletionWire(answer, usage=body.wants_usage)) if body.stream else None
+    return await _answer(request, asked_completion(body), wire, whole_completion)
+
+
+async def _body(request: Request) -> bytes:
+    return await read_body(request, house_of(request).settings.max_body)
+
+
+async def _answer(
+    request: Request,
+    asked: Asked,
+    wire: Callable[[Answer], Wire] | None,
+    make: Callable[[Answer, Said], bytes],
+) -> Reply:
+    """Starts a run and answers with it. Its client cannot come back, so that its leaving stops the model at once.
+
+    Args:
+        wire: encodes the stream; None if it is to be one object.
+        make: makes that.
+    """
+    house = house_of(request)
+    model = asked.model
+    run, _ = await house.start(asked, caller_of(request.scope), linger=0.0)
+    answer = Answer(run=run.id, created=int(house.runs.created(run.id)), model=model)
+    headers = {"X-Run-Id": run.id}
+    if wire is None:
+        said = make(answer, await whole(request, run))
+        return Response(said, 200, {"Cache-Control": "no-store", **headers}, "application/json")
+    source = Source(Feed(run.log, wire(answer)))
+    stream = EventStream(run, source, manners=house.settings.manners, headers=headers.items(), medium=_MEDIUM)
+    return Held(run, stream)
+
+
+# -- models ------------------------------------------------------------------------------------------------------------
+
+
+def _model(model: ListedModel, started: float) -> dict[str, Any]:
+    created = int(model.modified_at.timestamp() if model.modified_at is not None else started)
+    return {"id": listing.name_of(model), "object": "model", "created": created, "owned_by": "tailrace"}
+
+
+async def models(request: Request) -> Response:
+    """``GET /v1/models``."""
+    house = house_of(request)
+    found = await unless_left(request, listing.listed(house))
+    return json({"object": "list", "data": [_model(model, house.started) for model in found]})
+
+
+async def model(request: Request) -> Response:
+    """``GET /v1/models/{id}``."""
+    house = house_of(request)
+    name = request.path_params["id"]
+    found = listing.find(await unless_left(request, listing.listed(house)), name)
+    if found is None:
+        raise ProblemError(404, f"model {name!r} not found", param="model", code="model_not_found")
+    return json({**_model(found, house.started), "id": name})
+
+
+# -- embeddings --------------------------------------------------------------------------------------------------------
+
+
+async def embeddings(request: Request) -> Response:
+    """``POST /v1/embeddings``."""
+    house = house_of(request)
+    body: EmbeddingsBody = parse(await _body(request), EmbeddingsBody)
+    assert body.model is not None
+    texts = texts_of(body)
+    name = house.settings.aliases.get(body.model, body.model)
+
+    async def embed() -> Any:
+        upstream = (await house.upstreams.choose(name))[0]
+        return await upstream.client.embed(name, texts, dimensions=body.dimensions)
+
+    told = await unless_left(request, embed())
+    shown: Callable[[Sequence[float]], Any] = _packed if body.encoding_format == "base64" else list
+    rows = [
+        {"object": "embedding", "index": index, "embedding": shown(row)} for index, row in enumerate(told.embeddings)
+    ]
+    answer: dict[str, Any] = {"object": "list", "data": rows, "model": body.model}
+    if told.prompt_eval_count:
+        answer["usage"] = {"prompt_tokens": told.prompt_eval_count, "total_tokens": told.prompt_eval_count}
+    return json(answer)
+
+
+def _packed(row: Sequence[float]) -> str:
+    """Returns numbers as base64 of little-endian floats of 32 bits."""
+    numbers = array.array("f", row)
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return base64.b64encode(numbers.tobytes()).decode()
+
+
+def routes() -> list[BaseRoute]:
+    """Returns the routes."""
+    return [
+        Route("/v1/chat/completions", chat, methods=["POST"]),
+        Route("/v1/completions", completion, methods=["POST"]),
+        Route("/v1/embeddings", embeddings, methods=["POST"]),
+        Route("/v1/models", models, methods=["GET"]),
+        Route("/v1/models/{id:path}", model, methods=["GET"]),
+    ]
