@@ -293,6 +293,7 @@ async def test_ollama_that_answers_is_taken(
 ) -> None:
     """With nothing named, an Ollama that answers is the upstream; it is asked once."""
     monkeypatch.setattr(resolve, "DEFAULT_URL", fake_ollama.url)
+    monkeypatch.setattr(resolve, "PROBE", 60)
     resolver = Resolver()
 
     first, second = await resolver.get(), await resolver.get()

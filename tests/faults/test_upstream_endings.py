@@ -16,6 +16,7 @@ from tailrace.testing import (
     NeverAccepts,
     Step,
     chunk,
+    closed_port,
     cut,
     delay,
     done,
@@ -40,11 +41,8 @@ from tailrace.testing import (
 from tailrace.testing.records import Phase
 
 # Ends that are no good end. The text that came before is kept, and nothing is asked again.
-RST = pytest.param([rst()], id="u3-rst")
-CUT = pytest.param([cut()], id="u4-fin-in-a-chunk")
-HALF_CLOSE = pytest.param([half_close()], id="u5-half-close")
-CLEAN_END = pytest.param([fin()], id="u6-no-final-record")
-HALF_LINE = pytest.param([half_line(" never shown"), fin()], id="u8-half-a-line")
+RST, CUT, HALF_CLOSE, CLEAN_END = [rst()], [cut()], [half_close()], [fin()]
+HALF_LINE = [half_line(" never shown"), fin()]
 
 GHOST = {
     "ollama": {"model": "m", "message": {"role": "assistant", "content": "ghost"}, "done": False},
@@ -137,28 +135,50 @@ def test_u2_stall_after_a_tool_call(ollama: Upstream, kind: str) -> None:
     ollama.is_let_go(face)
 
 
-@pytest.mark.parametrize("ending", [RST, CUT, HALF_CLOSE, CLEAN_END, HALF_LINE])
-def test_u3_u4_u5_u6_u8_broken_off(upstream: Upstream, kind: str, ending: list[Step]) -> None:
-    """An answer that breaks off is `truncated`, never success: the text is kept, half a line is not shown, our socket
-    is closed, and nothing is asked again."""
+def is_truncated(upstream: Upstream, kind: str, ending: list[Step], said: tuple[str, ...]) -> None:
+    """The run is `truncated`, never success: the text is kept, nothing is asked again, and our socket is closed."""
     face = Face(kind, upstream.host)
-    upstream.script(say("Hel", "lo"), *ending)
+    upstream.script(*([say(*said)] if said else []), *ending)
     seen = face.chat()
-    seen.broke(TruncatedError, Outcome.TRUNCATED, "Hello")
-    assert seen.texts[-1] == "lo"
+    seen.broke(TruncatedError, Outcome.TRUNCATED, "".join(said))
+    assert seen.texts[-1:] == list(said[-1:])
     upstream.is_let_go(face)
 
 
-@pytest.mark.parametrize("ending", [RST, CUT, HALF_CLOSE, CLEAN_END, HALF_LINE])
-def test_u3_u4_u5_u6_u8_before_any_text(upstream: Upstream, kind: str, ending: list[Step]) -> None:
-    """The same before the first token: `truncated`, without text, and asked once only."""
-    face = Face(kind, upstream.host)
-    upstream.script(*ending)
-    face.chat().broke(TruncatedError, Outcome.TRUNCATED)
-    upstream.is_let_go(face)
+in_the_middle_or_before = pytest.mark.parametrize("said", [("Hel", "lo"), ()], ids=["in the middle", "before any text"])
 
 
-@pytest.mark.parametrize("ending", [RST, CUT, CLEAN_END, HALF_LINE])
+@in_the_middle_or_before
+def test_u3_reset(upstream: Upstream, kind: str, said: tuple[str, ...]) -> None:
+    """A connection that is reset truncates the answer."""
+    is_truncated(upstream, kind, RST, said)
+
+
+@in_the_middle_or_before
+def test_u4_end_inside_a_chunk(upstream: Upstream, kind: str, said: tuple[str, ...]) -> None:
+    """So does one that ends inside a chunk of HTTP."""
+    is_truncated(upstream, kind, CUT, said)
+
+
+@in_the_middle_or_before
+def test_u5_half_close(upstream: Upstream, kind: str, said: tuple[str, ...]) -> None:
+    """So does a server that ends its side and still reads; our side is closed at once."""
+    is_truncated(upstream, kind, HALF_CLOSE, said)
+
+
+@in_the_middle_or_before
+def test_u6_clean_end(upstream: Upstream, kind: str, said: tuple[str, ...]) -> None:
+    """So does a clean end without the final record, which others take for success."""
+    is_truncated(upstream, kind, CLEAN_END, said)
+
+
+@in_the_middle_or_before
+def test_u8_half_a_line(upstream: Upstream, kind: str, said: tuple[str, ...]) -> None:
+    """So does a last line that was cut in half; that half is not shown."""
+    is_truncated(upstream, kind, HALF_LINE, said)
+
+
+@pytest.mark.parametrize("ending", [RST, CUT, CLEAN_END, HALF_LINE], ids=["u3", "u4", "u6", "u8"])
 def test_u3_u4_u6_u8_without_a_stream(ollama: Upstream, kind: str, ending: list[Step]) -> None:
     """An answer without a stream that breaks off raises as well."""
     face = Face(kind, ollama.host)
@@ -283,7 +303,7 @@ def test_u26_the_model_dies(upstream: Upstream, kind: str, text: str) -> None:
 
 def test_u27_restarted_between_runs(kind: str) -> None:
     """A server that was restarted between two runs is none the wiser: there is no stale socket to trip over."""
-    with FakeOllama() as first:
+    with FakeOllama(port=closed_port()) as first:  # its port is kept for the second one
         face = Face(kind, first.url)
         first.script(say("one"))
         face.chat().whole("one")
@@ -297,7 +317,7 @@ def test_u27_restarted_between_runs(kind: str) -> None:
 
 def test_u27_killed_while_it_answers(kind: str) -> None:
     """A server that dies under a run truncates it; the next run says that nothing answers, and the one after works."""
-    with FakeOllama() as first:
+    with FakeOllama(port=closed_port()) as first:
         face = Face(kind, first.url)
         first.script(say("Hel", "lo"), hold(), done())
 
@@ -343,7 +363,7 @@ def test_u30_total(upstream: Upstream, kind: str) -> None:
     assert upstream.server.requests[0].wait_until_left()
 
 
-@pytest.mark.parametrize("ending", [RST, CUT, CLEAN_END])
+@pytest.mark.parametrize("ending", [RST, CUT, CLEAN_END], ids=["reset", "cut", "clean end"])
 def test_u32_never_goes_on_by_itself(upstream: Upstream, kind: str, ending: list[Step]) -> None:
     """After content a broken answer is not asked for again, though the server would give it, prefix and all."""
     face = Face(kind, upstream.host)
