@@ -1,0 +1,96 @@
+"""The gateway as a process of its own, which can be killed, stopped for a while, and started again on the same port."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+from tests.web.process import ROOT
+
+PATIENCE = 60.0  # seconds that it may take to start, or to end
+
+
+class Gateway:
+    """`tailrace serve`.
+
+    Args:
+        upstream: the model server.
+        folder: where it keeps its conversations.
+        options: of the command line, besides.
+    """
+
+    def __init__(self, upstream: str, folder: Path, *options: str) -> None:
+        self._command = [sys.executable, "-m", "tailrace", "--lang", "en", "serve", "--upstream", upstream]
+        self._command += ["--database", str(folder / "conversations.db"), *options]
+        self._folder = folder
+        self._process: subprocess.Popen[str] | None = None
+        self.port = 0
+        self.output: list[str] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def process(self) -> subprocess.Popen[str]:
+        assert self._process is not None
+        return self._process
+
+    def __enter__(self) -> Gateway:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.terminate()
+            try:
+                self.process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+        self.process.wait(PATIENCE)
+        assert self.process.stderr is not None
+        self._reader.join(PATIENCE)
+        self.process.stderr.close()
+
+    def start(self) -> None:
+        """Starts it, on the port it had before; returns when it takes requests."""
+        ready = threading.Event()
+        env = {**os.environ, "TAILRACE_HOME": str(self._folder), "PYTHONUTF8": "1"}
+        command = [*self._command, "--port", str(self.port)]
+        self._process = subprocess.Popen(command, cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True)
+        self._reader = threading.Thread(target=self._read, args=(ready,), daemon=True)
+        self._reader.start()
+        assert ready.wait(PATIENCE), self.output
+        assert self.port, self.output
+
+    def kill(self) -> None:
+        """Ends it as a crash would."""
+        self.process.kill()
+        self.process.wait(PATIENCE)
+        self._reader.join(PATIENCE)
+        assert self.process.stderr is not None
+        self.process.stderr.close()
+
+    def freeze(self) -> None:
+        """Stops it in its tracks, as a machine does that falls asleep."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Lets it go on."""
+        self.process.send_signal(signal.SIGCONT)
+
+    def _read(self, ready: threading.Event) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.output.append(line)
+            found = re.search(r"http://127\.0\.0\.1:(\d+)", line)
+            if found and not ready.is_set():
+                self.port = int(found[1])
+                ready.set()
+        ready.set()  # it has ended
