@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from tailrace.backends.embedded import answers, engine, requests
+from tailrace.backends.embedded import engine, requests
 from tailrace.backends.embedded.answers import Answer
 from tailrace.backends.embedded.engine import Facts
-from tailrace.backends.embedded.http1 import Fault
-from tailrace.backends.embedded.requests import ChatBody, GenerateBody
+from tailrace.wire import ollama_asked as asked
+from tailrace.wire.ollama_asked import ChatBody, Fault, GenerateBody
 
 ABLE = Facts(n_ctx=4096, tools=True, thinking=True, vision=True)
 PLAIN = Facts(n_ctx=4096)
@@ -19,7 +19,7 @@ TOOL = {"type": "function", "function": {"name": "weather", "parameters": {"type
 
 
 def chat_payload(body: dict[str, Any], facts: Facts = ABLE, system: str | None = None) -> dict[str, Any]:
-    parsed = requests.decode(json.dumps({"model": "m", "messages": [], **body}).encode(), ChatBody)
+    parsed = asked.decode(json.dumps({"model": "m", "messages": [], **body}).encode(), ChatBody)
     chosen = requests.options(parsed.options, {})
     return dict(json.loads(requests.chat_payload(parsed, chosen, facts, system)))
 
@@ -70,13 +70,13 @@ def test_options_of_the_wrong_type(given: dict[str, Any], text: str) -> None:
     ],
 )
 def test_keep_alive(value: object, seconds: float) -> None:
-    assert requests.keep_alive(value, 300.0) == seconds
+    assert asked.keep_alive(value, 300.0) == seconds
 
 
 @pytest.mark.parametrize("value", ["-1", "300", "", "5 m", "m", "5x", "five", True, [], {}])
 def test_keep_alive_that_is_none(value: object) -> None:
     with pytest.raises(Fault) as caught:
-        requests.keep_alive(value, 300.0)
+        asked.keep_alive(value, 300.0)
     assert caught.value.status == 400
 
 
@@ -216,7 +216,7 @@ def test_answer_with_text() -> None:
     assert (final["done"], final["done_reason"]) == (True, "stop")
     assert (final["prompt_eval_count"], final["eval_count"], final["load_duration"]) == (7, 2, 5)
     assert (final["prompt_eval_duration"], final["eval_duration"]) == (1_500_000, 2_500_000)
-    assert answer.whole(records)["message"] == {"role": "assistant", "content": "Hi\u2028é"}
+    assert answer.whole()["message"] == {"role": "assistant", "content": "Hi\u2028é"}
 
 
 def test_answer_with_thinking() -> None:
@@ -225,7 +225,7 @@ def test_answer_with_thinking() -> None:
         chunk(finish="length", timings=TIMINGS),
     )  # fmt: skip
     assert records[0]["message"] == {"role": "assistant", "content": "", "thinking": "2+"}
-    whole = answer.whole(records)
+    whole = answer.whole()
     assert whole["message"] == {"role": "assistant", "content": "4", "thinking": "2+2"}
     assert whole["done_reason"] == "length"
 
@@ -242,7 +242,7 @@ def test_answer_with_tool_calls() -> None:
         part(1, "{}", name="time", id="mnopqrstuvwx"),
         chunk(finish="tool_calls", timings=TIMINGS),
     )  # fmt: skip
-    calls = answer.whole(records)["message"]["tool_calls"]
+    calls = answer.whole()["message"]["tool_calls"]
     assert calls == [
         {"id": "call_abcdefgh", "function": {"index": 0, "name": "weather", "arguments": {"city": "Köln"}}},
         {"id": "call_mnopqrst", "function": {"index": 1, "name": "time", "arguments": {}}},
@@ -254,8 +254,8 @@ def test_answer_with_tool_calls() -> None:
 def test_tool_call_cut_off() -> None:
     """Half a call is no call; it stays visible as text."""
     call = {"index": 0, "id": "x", "function": {"name": "weather", "arguments": '{"ci'}}
-    answer, records = fold(chunk({"tool_calls": [call]}), chunk(finish="length", timings=TIMINGS))
-    whole = answer.whole(records)
+    answer, _ = fold(chunk({"tool_calls": [call]}), chunk(finish="length", timings=TIMINGS))
+    whole = answer.whole()
     assert "tool_calls" not in whole["message"]
     assert whole["message"]["content"] == 'weather({"ci'
 
@@ -264,7 +264,7 @@ def test_answer_of_a_raw_prompt() -> None:
     text = {"choices": [{"text": " time", "index": 0, "finish_reason": None}]}
     last = {"choices": [{"text": "", "index": 0, "finish_reason": "length"}], "timings": TIMINGS}
     answer, records = fold(json.dumps(text).encode(), json.dumps(last).encode(), chat=False)
-    assert answer.whole(records)["response"] == " time"
+    assert answer.whole()["response"] == " time"
     assert "message" not in records[0]
 
 
@@ -286,11 +286,6 @@ def test_errors_of_the_engine() -> None:
         fault = fold(json.dumps({"error": error}).encode())[0].error
         assert fault is not None
         assert (fault.status, fault.text) == (status, said)
-
-
-def test_times_are_ollamas() -> None:
-    assert len(answers.now()) == len("2026-01-02T03:04:05.123456789Z")
-    assert answers.now().endswith("Z")
 
 
 FAILED = "llama_model_load: error loading model:"

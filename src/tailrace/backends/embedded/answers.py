@@ -1,19 +1,21 @@
-"""The engine's chunks turned into Ollama's lines; pure, no input or output.
+"""The engine's chunks turned into Ollama's lines; no input or output.
 
-`wire.md` A5 to A9 of the design notes tell Ollama's side, C3, C4 and C6 the engine's.
+`tailrace.wire.ollama_out` knows Ollama's side; C3, C4 and C6 of the design notes' `wire.md` tell the engine's.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
-from tailrace.backends.embedded.http1 import Fault
+from tailrace.events import Usage
+from tailrace.wire import ollama_out
+from tailrace.wire.ollama_asked import Fault
+from tailrace.wire.ollama_out import Lines, logprobs_of
 
-__all__ = ["Answer", "now", "status_line"]
+__all__ = ["Answer", "status_line"]
 
 
 class _CallPart(msgspec.Struct):
@@ -58,12 +60,6 @@ class _Chunk(msgspec.Struct, gc=False):
 _decode_chunk = msgspec.json.Decoder(_Chunk).decode
 
 
-def now() -> str:
-    """Returns the time as Ollama writes it: RFC 3339, UTC, nanoseconds."""
-    seconds, rest = divmod(time.time_ns(), 1_000_000_000)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{rest:09d}Z"
-
-
 def status_line(status: str, **more: int) -> bytes:
     """Returns a line that says what a run waits for; only our own client understands it."""
     return msgspec.json.encode({"status": status, **more}) + b"\n"
@@ -75,7 +71,7 @@ class Answer:
     Attributes:
         error: what the engine refused or failed with, as status and text; nothing follows it.
         spoken: a token has been passed on, so statuses of errors no longer matter.
-        final: the last record, once it has come.
+        finished: the last record has come.
         processed: tokens of the prompt that have been evaluated.
         total: tokens of the prompt.
         pieces: pieces of text that have come out.
@@ -84,12 +80,16 @@ class Answer:
     def __init__(self, model: str, *, chat: bool, load_ns: int, started_ns: int) -> None:
         self.error: Fault | None = None
         self.spoken = False
-        self.final: dict[str, Any] | None = None
+        self.finished = False
         self.processed = 0
         self.total = 0
         self.pieces = 0
-        self._model = model
-        self._chat = chat
+        self._lines = Lines(model, chat=chat, clock=time.time_ns)
+        self._text: list[str] = []  # and all else that was said, for an answer that is not streamed
+        self._thinking: list[str] = []
+        self._logprobs: list[Any] = []
+        self._whole_calls: list[Any] = []
+        self._usage = Usage()
         self._load_ns = load_ns
         self._started_ns = started_ns
         self._reason = ""
@@ -111,15 +111,16 @@ class Answer:
             self._finish(record.timings, out)
         return out
 
-    def whole(self, records: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """Folds a finished answer into the one record of ``stream: false``."""
-        if self.final is None:
-            raise ValueError("not finished")
-        if not self._chat:
-            return {**self.final, **_joined(records, "response")}
-        messages = [record["message"] for record in records if "message" in record]
-        folded = {"role": "assistant", **_joined(messages, "content")}
-        return {**self.final, "message": folded, **_listed(records, "logprobs")}
+    def whole(self) -> dict[str, Any]:
+        """Returns a finished answer as the one record of ``stream: false``."""
+        return self._lines.last(
+            self._reason,
+            self._usage,
+            text="".join(self._text),
+            thinking="".join(self._thinking),
+            calls=self._whole_calls,
+            logprobs=self._logprobs,
+        )
 
     def _take(self, choice: _Choice, out: list[dict[str, Any]]) -> None:
         text, thinking = choice.text or "", ""
@@ -128,10 +129,10 @@ class Answer:
             text, thinking = delta.content or "", delta.reasoning_content or ""
             for part in delta.tool_calls or ():
                 self._collect(part)
-        logprobs = _logprobs(choice.logprobs)
+        logprobs = logprobs_of((choice.logprobs or {}).get("content"))
         if text or thinking or logprobs:
             self.pieces += 1
-            out.append(self._record(text, thinking, logprobs=logprobs))
+            out.append(self._part(text, thinking, logprobs=logprobs))
         if choice.finish_reason:
             self._reason = "length" if choice.finish_reason == "length" else "stop"
 
@@ -146,19 +147,19 @@ class Answer:
     def _finish(self, timings: _Timings, out: list[dict[str, Any]]) -> None:
         calls, rest = self._folded_calls()
         if rest:
-            out.append(self._record(rest, ""))
+            out.append(self._part(rest))
         if calls:
-            out.append(self._record("", "", calls=calls))
-        metrics = {
-            "total_duration": time.perf_counter_ns() - self._started_ns,
-            "load_duration": self._load_ns,
-            "prompt_eval_count": timings.cache_n + timings.prompt_n,
-            "prompt_eval_duration": int(timings.prompt_ms * 1e6),
-            "eval_count": timings.predicted_n,
-            "eval_duration": int(timings.predicted_ms * 1e6),
-        }
-        self.final = {**self._record("", ""), "done": True, "done_reason": self._reason, **metrics}
-        out.append(self.final)
+            out.append(self._part(calls=calls))
+        self._usage = Usage(
+            prompt_tokens=timings.cache_n + timings.prompt_n,
+            output_tokens=timings.predicted_n,
+            total_duration=time.perf_counter_ns() - self._started_ns,
+            load_duration=self._load_ns,
+            prompt_duration=int(timings.prompt_ms * 1e6),
+            output_duration=int(timings.predicted_ms * 1e6),
+        )
+        self.finished = True
+        out.append(self._lines.last(self._reason, self._usage))
 
     def _folded_calls(self) -> tuple[list[dict[str, Any]], str]:
         """Complete calls, and as text what is none because its arguments do not parse."""
@@ -170,53 +171,19 @@ class Answer:
             except msgspec.MsgspecError:
                 rest.append(f"{call.function['name']}({call.function['arguments']}")
                 continue
-            identity = (call.id or "").removeprefix("call_")[:8]
-            function = {"index": len(calls), "name": call.function["name"], "arguments": arguments}
-            calls.append({"id": f"call_{identity or len(calls)}", "function": function})
+            identity = (call.id or "").removeprefix("call_")[:8] or str(len(calls))
+            calls.append(ollama_out.call(call.function["name"], arguments, len(calls), f"call_{identity}"))
         return calls, "\n".join(rest)
 
-    def _record(
-        self, text: str, thinking: str, *, calls: list[Any] | None = None, logprobs: list[Any] | None = None
+    def _part(
+        self, text: str = "", thinking: str = "", *, calls: list[Any] | None = None, logprobs: list[Any] | None = None
     ) -> dict[str, Any]:
         self.spoken = True
-        record: dict[str, Any] = {"model": self._model, "created_at": now()}
-        place: dict[str, Any] = record
-        if self._chat:
-            place = record["message"] = {"role": "assistant", "content": text}
-        else:
-            record["response"] = text
-        if thinking:
-            place["thinking"] = thinking
-        if calls:
-            place["tool_calls"] = calls
-        record["done"] = False
-        if logprobs:
-            record["logprobs"] = logprobs
-        return record
-
-
-def _joined(parts: Sequence[dict[str, Any]], name: str) -> dict[str, Any]:
-    out: dict[str, Any] = {name: "".join(part.get(name, "") for part in parts)}
-    thinking = "".join(part.get("thinking", "") for part in parts)
-    if thinking:
-        out["thinking"] = thinking
-    return {**out, **_listed(parts, "tool_calls"), **_listed(parts, "logprobs")}
-
-
-def _listed(parts: Sequence[dict[str, Any]], name: str) -> dict[str, Any]:
-    items = [item for part in parts for item in part.get(name, ())]
-    return {name: items} if items else {}
-
-
-def _logprobs(given: dict[str, Any] | None) -> list[dict[str, Any]]:
-    return [_logprob(item) for item in (given or {}).get("content") or ()]
-
-
-def _logprob(item: dict[str, Any]) -> dict[str, Any]:
-    out: dict[str, Any] = {name: item[name] for name in ("token", "logprob", "bytes") if name in item}
-    if item.get("top_logprobs"):
-        out["top_logprobs"] = [_logprob(other) for other in item["top_logprobs"]]
-    return out
+        self._text.append(text)
+        self._thinking.append(thinking)
+        self._whole_calls += calls or ()
+        self._logprobs += logprobs or ()
+        return self._lines.part(text, thinking, calls=calls or (), logprobs=logprobs or ())
 
 
 def _engine_fault(error: dict[str, Any] | str) -> Fault:

@@ -15,22 +15,15 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-__all__ = ["ClientGoneError", "Exchange", "Fault", "read_request"]
+from tailrace.wire.ollama_asked import Fault
+
+__all__ = ["ClientGoneError", "Exchange", "read_request"]
 
 MAX_HEAD = 65_536
 MAX_BODY = 256 << 20  # images travel as base64
 _HIGH_WATER = 65_536
 
 T = TypeVar("T")
-
-
-class Fault(Exception):  # noqa: N818 - an answer, not an accident
-    """An error answer: a status and Ollama's ``{"error": text}``."""
-
-    def __init__(self, status: int, text: str) -> None:
-        super().__init__(text)
-        self.status = status
-        self.text = text
 
 
 class ClientGoneError(Exception):

@@ -5,140 +5,19 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import msgspec
 
 from tailrace.backends.embedded.engine import Facts
-from tailrace.backends.embedded.http1 import Fault
+from tailrace.wire import ollama_asked
+from tailrace.wire.ollama_asked import ChatBody, Fault, Function, GenerateBody, Message, RunBody
 
-__all__ = [
-    "ChatBody",
-    "EmbedBody",
-    "GenerateBody",
-    "NamedBody",
-    "chat_payload",
-    "check_run",
-    "decode",
-    "generate_payload",
-    "keep_alive",
-    "options",
-    "raw_payload",
-]
+__all__ = ["chat_payload", "generate_payload", "options", "raw_payload"]
 
 
-class Function(msgspec.Struct):
-    """The function of a tool call."""
+# ---- options ----
 
-    name: str
-    arguments: dict[str, Any] = {}
-
-
-class Call(msgspec.Struct):
-    """A tool call in a message that is fed back."""
-
-    function: Function
-    id: str = ""
-
-
-class Message(msgspec.Struct):
-    """A message as Ollama takes it."""
-
-    role: str
-    content: str | None = None
-    thinking: str | None = None
-    images: list[str] | None = None
-    tool_calls: list[Call] | None = None
-    tool_name: str | None = None
-    tool_call_id: str | None = None
-
-
-Messages = list[Message]
-
-
-class NamedBody(msgspec.Struct):
-    """What show, pull and delete take; `name` is the older word for `model`."""
-
-    model: str = ""
-    name: str = ""
-    stream: bool | None = None
-
-    def called(self) -> str:
-        """Returns the model's name."""
-        return self.model or self.name
-
-
-class _RunBody(msgspec.Struct, kw_only=True):
-    model: str = ""
-    stream: bool | None = None
-    format: Any = None
-    options: dict[str, Any] | None = None
-    keep_alive: Any = None
-    think: bool | str | None = None
-    logprobs: bool | None = None
-    top_logprobs: int | None = None
-
-
-class ChatBody(_RunBody, kw_only=True):
-    """The body of ``/api/chat``."""
-
-    messages: Messages | None = None
-    tools: list[dict[str, Any]] | None = None
-
-
-class GenerateBody(_RunBody, kw_only=True):
-    """The body of ``/api/generate``."""
-
-    prompt: str | None = None
-    suffix: str | None = None
-    system: str | None = None
-    template: str | None = None
-    context: list[int] | None = None
-    raw: bool | None = None
-    images: list[str] | None = None
-
-
-class EmbedBody(msgspec.Struct, kw_only=True):
-    """The body of ``/api/embed`` and of the older ``/api/embeddings``."""
-
-    model: str = ""
-    input: str | list[str] | None = None
-    prompt: str | None = None
-    dimensions: int | None = None
-    options: dict[str, Any] | None = None
-    keep_alive: Any = None
-
-
-Body = Any
-
-
-def decode(body: bytes, kind: type[Body]) -> Any:
-    """Decodes a request body; unknown fields are ignored, wrong types are not.
-
-    Raises:
-        Fault: 400, with the place of the mistake.
-    """
-    if not body.strip():
-        raise Fault(400, "missing request body")
-    try:
-        return msgspec.json.decode(body, type=kind)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        raise Fault(400, str(error)) from None
-
-
-# ---- options and keep_alive ----
-
-_INTEGERS = ("num_ctx", "num_keep", "seed", "num_predict", "top_k", "repeat_last_n")
-_FLOATS = (
-    "temperature",
-    "top_p",
-    "min_p",
-    "typical_p",
-    "repeat_penalty",
-    "presence_penalty",
-    "frequency_penalty",
-)
 # Ollama's defaults, which are not llama.cpp's. Options about memory and devices other than num_ctx are ignored.
 _DEFAULTS: dict[str, Any] = {
     "temperature": 0.8,
@@ -151,59 +30,17 @@ _DEFAULTS: dict[str, Any] = {
     "presence_penalty": 0.0,
     "frequency_penalty": 0.0,
 }
+_USED = (*_DEFAULTS, "num_ctx", "num_keep", "seed", "num_predict", "stop")
 
 
 def options(given: dict[str, Any] | None, model: dict[str, Any]) -> dict[str, Any]:
-    """Returns the options in force: the request's over the model's over Ollama's defaults; unknown names are ignored.
+    """Returns the options in force: the request's over the model's over Ollama's defaults; the rest is ignored.
 
     Raises:
         Fault: 500, as Ollama answers a wrong type.
     """
-    merged = {**_DEFAULTS, **model, **{name: value for name, value in (given or {}).items() if value is not None}}
-    out: dict[str, Any] = {}
-    for name, value in merged.items():
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if name in _INTEGERS:
-            if not number or not abs(value) <= 2**53:  # NaN neither
-                raise Fault(500, f'option "{name}" must be of type integer')
-            out[name] = int(value)
-        elif name in _FLOATS:
-            if not number:
-                raise Fault(500, f'option "{name}" must be of type float32')
-            out[name] = float(value)
-        elif name == "stop":
-            if not isinstance(value, list):
-                raise Fault(500, 'option "stop" must be of type array')
-            if not all(isinstance(word, str) for word in value):
-                raise Fault(500, 'option "stop" must be of an array of strings')
-            out[name] = value
-    return out
-
-
-_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-_TERM = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|ms|s|m|h)")
-_DURATION = re.compile(rf"[+-]?(?:0|(?:{_TERM.pattern})+)")
-
-
-def keep_alive(value: object, default: float) -> float:
-    """Returns seconds to keep the model after a request: a number, or Go's durations; negative is for ever.
-
-    Raises:
-        Fault: 400, it is neither.
-    """
-    if value is None:
-        return default
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        seconds = float(value)
-    elif isinstance(value, str) and _DURATION.fullmatch(value):
-        seconds = sum(float(number) * _UNITS[unit] for number, unit in _TERM.findall(value))
-        seconds = -seconds if value.startswith("-") else seconds
-    elif isinstance(value, str):
-        what = "missing unit in" if re.fullmatch(r"[+-]?[\d.]+", value) else "invalid"
-        raise Fault(400, f'time: {what} duration "{value[:40]}"')
-    else:
-        raise Fault(400, "keep_alive must be a number of seconds or a duration such as 5m")
-    return seconds if 0 <= seconds < 1e9 else float("inf")
+    merged = {**_DEFAULTS, **ollama_asked.options(model), **ollama_asked.options(given)}
+    return {name: value for name, value in merged.items() if name in _USED}
 
 
 # ---- requests ----
@@ -251,8 +88,6 @@ def generate_payload(body: GenerateBody, chosen: dict[str, Any], facts: Facts, s
 
 def raw_payload(body: GenerateBody, chosen: dict[str, Any], facts: Facts) -> bytes:
     """Returns the engine's completion request for a prompt that is used as it is."""
-    if body.template or body.system or body.context:
-        raise Fault(400, "raw mode does not support template, system, or context")
     if body.images:
         raise Fault(400, "raw mode does not support images in the embedded engine")
     if body.think:
@@ -266,7 +101,7 @@ def raw_payload(body: GenerateBody, chosen: dict[str, Any], facts: Facts) -> byt
     return msgspec.json.encode(payload)
 
 
-def _common(body: _RunBody, chosen: dict[str, Any], facts: Facts) -> dict[str, Any]:
+def _common(body: RunBody, chosen: dict[str, Any], facts: Facts) -> dict[str, Any]:
     passed = {name: value for name, value in chosen.items() if name not in ("num_ctx", "num_predict", "num_keep")}
     limit = chosen.get("num_predict", -1)
     if "num_keep" in chosen:
@@ -279,25 +114,7 @@ def _common(body: _RunBody, chosen: dict[str, Any], facts: Facts) -> dict[str, A
     return {**passed, "stream": True, "return_progress": True, "max_tokens": most, "cache_prompt": True}
 
 
-_LEVELS = ("low", "medium", "high", "max")
-
-
-def check_run(body: _RunBody) -> None:
-    """Refuses what can be refused before the model is loaded.
-
-    Raises:
-        Fault: 400.
-    """
-    if body.top_logprobs is not None and not 0 <= body.top_logprobs <= 20:
-        raise Fault(400, "top_logprobs must be between 0 and 20")
-    if isinstance(body.think, str) and body.think not in _LEVELS:
-        raise Fault(
-            400, f'invalid think value: "{body.think[:40]}" (must be "high", "medium", "low", "max", true, or false)'
-        )
-    _format(body.format)
-
-
-def _thinking(body: _RunBody, facts: Facts) -> dict[str, Any]:
+def _thinking(body: RunBody, facts: Facts) -> dict[str, Any]:
     if not facts.thinking:
         if body.think:
             raise Fault(400, f'"{body.model}" does not support thinking')
@@ -314,12 +131,10 @@ def _format(value: object) -> dict[str, Any]:
         return {}
     if value == "json":
         return {"response_format": {"type": "json_object"}}
-    if isinstance(value, dict):
-        return {"response_format": {"type": "json_schema", "json_schema": {"schema": value}}}
-    raise Fault(500, f'invalid format: {str(value)[:40]!r}; expected "json" or a valid JSON Schema object')
+    return {"response_format": {"type": "json_schema", "json_schema": {"schema": value}}}
 
 
-def _messages(messages: Messages, facts: Facts, model: str) -> list[dict[str, Any]]:
+def _messages(messages: list[Message], facts: Facts, model: str) -> list[dict[str, Any]]:
     out = []
     open_calls: list[tuple[str, str]] = []  # id and function of calls that no tool message has answered yet
     for index, message in enumerate(messages):

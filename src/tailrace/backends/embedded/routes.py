@@ -18,11 +18,13 @@ import msgspec
 from tailrace.backends.embedded import answers, models, requests
 from tailrace.backends.embedded.answers import Answer
 from tailrace.backends.embedded.engine import Facts, Job, Kind
-from tailrace.backends.embedded.http1 import ClientGoneError, Exchange, Fault
+from tailrace.backends.embedded.http1 import ClientGoneError, Exchange
 from tailrace.backends.embedded.models import ModelFile, Progress
 from tailrace.backends.embedded.pool import FOREVER, KEEP_ALIVE, Loaded, Pool
-from tailrace.backends.embedded.requests import ChatBody, EmbedBody, GenerateBody, NamedBody
 from tailrace.errors import EngineError, ModelError
+from tailrace.wire import ollama_asked as asked
+from tailrace.wire.ollama_asked import ChatBody, EmbedBody, Fault, GenerateBody, NamedBody
+from tailrace.wire.ollama_out import Lines
 
 __all__ = ["Routes"]
 
@@ -129,7 +131,7 @@ class Routes:
         exchange.json(out)
 
     async def _show(self, exchange: Exchange) -> None:
-        body: NamedBody = requests.decode(exchange.body, NamedBody)
+        body: NamedBody = asked.decode(exchange.body, NamedBody)
         model = _find(body.called())
         facts = self._pool.facts.get(model.path)
         if facts is None:  # what a model can do is only known to the engine, and only once it has loaded it
@@ -158,27 +160,27 @@ class Routes:
     # ---- chat and generate ----
 
     async def _chat(self, exchange: Exchange) -> None:
-        body: ChatBody = requests.decode(exchange.body, ChatBody)
+        body: ChatBody = asked.decode(exchange.body, ChatBody)
         if not body.model:
             raise Fault(400, "model is required")
         await self._run(exchange, body, empty=not body.messages)
 
     async def _generate(self, exchange: Exchange) -> None:
-        body: GenerateBody = requests.decode(exchange.body, GenerateBody)
+        body: GenerateBody = asked.decode(exchange.body, GenerateBody)
         if body.suffix:
             raise Fault(400, f'"{body.model}" does not support insert')
         await self._run(exchange, body, empty=not body.prompt and not body.images)
 
     async def _run(self, exchange: Exchange, body: ChatBody | GenerateBody, *, empty: bool) -> None:
         started = time.perf_counter_ns()
-        requests.check_run(body)
-        stay = requests.keep_alive(body.keep_alive, self._keep_alive)
+        asked.check_run(body)
+        stay = asked.keep_alive(body.keep_alive, self._keep_alive)
         model = _find(body.model)
         chosen = requests.options(body.options, model.options)
         chat = isinstance(body, ChatBody)
         if empty and stay == 0:
             self._pool.unload(model)
-            exchange.json({**_empty(body.model, chat), "done_reason": "unload"})
+            exchange.json(Lines(body.model, chat=chat, clock=time.time_ns).last("unload"))
             return
         context = max(chosen["num_ctx"], 4) if "num_ctx" in chosen else None
         streaming = body.stream is not False and not empty
@@ -193,7 +195,7 @@ class Routes:
         load_ns = time.perf_counter_ns() - started
         try:
             if empty:
-                exchange.json({**_empty(body.model, chat), "done_reason": "load"})
+                exchange.json(Lines(body.model, chat=chat, clock=time.time_ns).last("load"))
                 return
             answer = Answer(body.model, chat=chat, load_ns=load_ns, started_ns=started)
             job = loaded.submit(_job(body, chosen, loaded.engine.facts, model.system))
@@ -210,7 +212,6 @@ class Routes:
     async def _relay(self, exchange: Exchange, job: Job, answer: Answer, *, streaming: bool) -> None:
         """Passes on what the engine says until it has let go of the job, however that comes about."""
         exchange.on_gone(job.cancel)
-        records: list[dict[str, Any]] = []
         position = 0
         try:
             while not (job.ended and not job.chunks):
@@ -225,8 +226,6 @@ class Routes:
                     for record in answer.feed(job.chunks.popleft()):
                         if streaming:
                             lines += msgspec.json.encode(record) + b"\n"
-                        elif "status" not in record:
-                            records.append(record)
                 if answer.error:
                     job.chunks.clear()
                 if lines and not exchange.gone.is_set():
@@ -241,7 +240,7 @@ class Routes:
         if fault:
             await self._refuse(exchange, fault, spoken=answer.spoken)
         elif not streaming:
-            exchange.json(answer.whole(records))
+            exchange.json(answer.whole())
 
     async def _acquire(self, model: ModelFile, context: int | None, *, embedding: bool = False) -> Loaded:
         try:
@@ -253,11 +252,11 @@ class Routes:
 
     async def _embed(self, exchange: Exchange) -> None:
         started = time.perf_counter_ns()
-        body: EmbedBody = requests.decode(exchange.body, EmbedBody)
+        body: EmbedBody = asked.decode(exchange.body, EmbedBody)
         older = exchange.path == "/api/embeddings"
         given = body.prompt if older else body.input
         inputs = [given] if isinstance(given, str) else list(given or ())
-        stay = requests.keep_alive(body.keep_alive, self._keep_alive)
+        stay = asked.keep_alive(body.keep_alive, self._keep_alive)
         model = _find(body.model)
         loaded = await exchange.unless_gone(self._acquire(model, None, embedding=True))
         load_ns = time.perf_counter_ns() - started
@@ -299,7 +298,7 @@ class Routes:
     # ---- pull ----
 
     async def _pull(self, exchange: Exchange) -> None:
-        body: NamedBody = requests.decode(exchange.body, NamedBody)
+        body: NamedBody = asked.decode(exchange.body, NamedBody)
         if body.called() != models.DEFAULT_MODEL:
             raise Fault(
                 501,
@@ -377,14 +376,9 @@ def _progress(answer: Answer) -> dict[str, int]:
 def _failure(job: Job, answer: Answer) -> Fault | None:
     if job.failure is not None:  # the library raises ValueError for what it finds wrong with a request
         return Fault(400 if isinstance(job.failure, ValueError) else 500, str(job.failure))
-    if answer.final is None:
+    if not answer.finished:
         return Fault(500, "the engine stopped before the answer was complete: the worker is shutting down")
     return None
-
-
-def _empty(name: str, chat: bool) -> dict[str, Any]:
-    content: dict[str, Any] = {"message": {"role": "assistant", "content": ""}} if chat else {"response": ""}
-    return {"model": name, "created_at": answers.now(), **content, "done": True}
 
 
 def _shortened(vector: list[float], dimensions: int | None) -> list[float]:

@@ -21,11 +21,12 @@ from pathlib import Path
 import msgspec
 
 from tailrace.backends.embedded.engine import Engine
-from tailrace.backends.embedded.http1 import MAX_HEAD, Fault, read_request
+from tailrace.backends.embedded.http1 import MAX_HEAD, read_request
 from tailrace.backends.embedded.models import ModelFile
 from tailrace.backends.embedded.pool import Pool
 from tailrace.backends.embedded.routes import Routes
 from tailrace.errors import TailraceError
+from tailrace.wire.ollama_asked import Fault
 
 __all__ = ["Config", "Ready", "main"]
 
