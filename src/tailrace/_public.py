@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tailrace._version import __version__
 from tailrace.client.aio import AsyncClient
 from tailrace.client.default import default_client, method
+from tailrace.client.partial import PartialCall, PartialJSON
 from tailrace.client.streams import (
     AsyncChatStream,
     AsyncGenerateStream,
@@ -36,6 +37,7 @@ from tailrace.errors import (
     StreamError,
     TailraceError,
     TimedOutError,
+    ToolError,
     TruncatedError,
     UnsupportedError,
 )
@@ -51,6 +53,7 @@ from tailrace.events import (
     TextDelta,
     ThinkingDelta,
     ToolCall,
+    ToolCallDelta,
     Usage,
 )
 from tailrace.helpers import CancellableStream, stream_chat, stream_with_progress
@@ -58,6 +61,7 @@ from tailrace.run.metrics import Metrics
 from tailrace.run.reply import Reply
 from tailrace.run.run import CancelReceipt
 from tailrace.run.timeouts import Timeouts
+from tailrace.toolbox import Toolbox
 from tailrace.types import (
     ChatResponse,
     EmbeddingsResponse,
@@ -152,6 +156,8 @@ __all__ = [
     "Options",
     "Outcome",
     "OwnerLostError",
+    "PartialCall",
+    "PartialJSON",
     "Prefill",
     "ProcessResponse",
     "Progress",
@@ -175,6 +181,9 @@ __all__ = [
     "Timeouts",
     "Tool",
     "ToolCall",
+    "ToolCallDelta",
+    "ToolError",
+    "Toolbox",
     "TruncatedError",
     "UnsupportedError",
     "Usage",

@@ -6,6 +6,7 @@ before the model said anything leaves no dangling question; the history can be s
 
 from __future__ import annotations
 
+import itertools
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -18,10 +19,12 @@ from tailrace.client.aio import AsyncClient
 from tailrace.client.default import default_client
 from tailrace.client.streams import AsyncChatStream, ChatStream
 from tailrace.client.sync import Client
-from tailrace.errors import RequestError
+from tailrace.errors import RequestError, ToolError
+from tailrace.events import Outcome, ToolCall
 from tailrace.export import FORMAT
 from tailrace.i18n import say
 from tailrace.run.reply import Reply
+from tailrace.toolbox import Stop, Toolbox
 from tailrace.types import Options, plain
 
 __all__ = ["AsyncStreamingChat", "StreamingChat"]
@@ -47,6 +50,8 @@ class _Conversation:
         think: bool | str | None = None,
         format: Mapping[str, Any] | Literal["", "json"] | None = None,
         print: Callable[[str], object] | None = None,
+        tools: Toolbox | Sequence[Callable[..., Any]] = (),
+        max_rounds: int = 8,
     ) -> None:
         self.model = model
         self.messages: list[dict[str, Any]] = []
@@ -56,24 +61,44 @@ class _Conversation:
         self.think = think
         self.format = format
         self.last: Reply | None = None
+        self.tools = tools if isinstance(tools, Toolbox) else Toolbox(tools)
+        self.max_rounds = max_rounds
         self._print = print if print is not None else _to_stdout
+        self._stop = Stop()
+        self._said: Reply | None = None  # the last words of the turn under way, whole or not
 
-    def _sent(self, question: dict[str, Any]) -> list[dict[str, Any]]:
-        """What goes to the model: the history without our marks, and the question."""
+    def _asked(self, turn: _Turn) -> dict[str, Any]:
+        """What is asked of the model: the history without our marks, what there is of this turn, and the settings."""
         history = [{name: value for name, value in m.items() if name != "interrupted"} for m in self.messages]
-        return [*history, question]
+        return {
+            "model": self.model,
+            "messages": [*history, *turn.messages],
+            "think": self.think,
+            "options": self.options,
+            "format": self.format,
+            "tools": self.tools.schemas or None,
+        }
 
-    def _keep(self, question: dict[str, Any], reply: Reply) -> None:
+    def _calls(self, turn: _Turn, reply: Reply, round: int) -> list[ToolCall]:
+        """Returns the calls that are to be made before the model goes on; none: the turn is over.
+
+        Raises:
+            ToolError: the model has been let call tools often enough.
+        """
+        if not (self.tools and reply.finished and reply.tool_calls) or self._stop.event.is_set():
+            return []
+        if round >= self.max_rounds:
+            raise ToolError(f"the model still calls tools after {round} rounds", hint="raise it with max_rounds")
+        turn.called(reply)
+        return reply.tool_calls
+
+    def _keep(self, turn: _Turn) -> None:
         """The turn joins the history, unless it came to nothing: a question without any answer would dangle."""
+        reply, self._said = self._said, None
+        turn.close(reply)
         self.last = reply
-        if not (reply.finished or reply.text or reply.thinking or reply.tool_calls):
-            return
-        answer = plain(reply.message)
-        assert isinstance(answer, dict)
-        if reply.interrupted:
-            assert reply.outcome is not None
-            answer["interrupted"] = reply.outcome.value
-        self.messages += [question, answer]
+        if len(turn.messages) > 1:
+            self.messages += turn.messages
 
     @property
     def interrupted(self) -> bool:
@@ -115,6 +140,54 @@ class _Conversation:
         self.messages = [dict(message) for message in messages]
 
 
+class _Turn:
+    """One question and all that came of it: answers, calls of tools and their results.
+
+    Attributes:
+        messages: as they join the history.
+    """
+
+    def __init__(self, question: dict[str, Any]) -> None:
+        self.messages = [question]
+        self._open: list[ToolCall] = []  # calls without a result
+        self._kept: Reply | None = None  # the reply that is among the messages already
+
+    def called(self, reply: Reply) -> None:
+        """The model has called tools."""
+        self._add(reply)
+        self._open = list(reply.tool_calls)
+
+    def result(self, call: ToolCall, text: str) -> None:
+        """A call has its result."""
+        self._open.remove(call)
+        message = {"role": "tool", "content": text, "tool_name": call.name, "tool_call_id": call.id}
+        self.messages.append({name: value for name, value in message.items() if value is not None})
+
+    def close(self, reply: Reply | None) -> None:
+        """Ends the turn: a call without a result gets one that says so, for many a server takes no other history."""
+        stopped = bool(self._open)
+        for call in list(self._open):
+            self.result(call, "stopped before it had a result")
+        if reply is not None and reply is not self._kept:
+            if reply.finished or reply.text or reply.thinking or reply.tool_calls:
+                self._add(reply)
+            elif len(self.messages) > 1:
+                stopped = True
+        if stopped:
+            last = next(message for message in reversed(self.messages) if message["role"] == "assistant")
+            outcome = reply.outcome if reply is not None and reply.interrupted else None
+            last.setdefault("interrupted", (outcome or Outcome.CANCELLED).value)
+
+    def _add(self, reply: Reply) -> None:
+        answer = plain(reply.message)
+        assert isinstance(answer, dict)
+        if reply.interrupted:
+            assert reply.outcome is not None
+            answer["interrupted"] = reply.outcome.value
+        self.messages.append(answer)
+        self._kept = reply
+
+
 class StreamingChat(_Conversation):
     """A conversation that prints its answers as they come.
 
@@ -126,6 +199,9 @@ class StreamingChat(_Conversation):
         think: let a thinking model think.
         format: ``"json"`` or a JSON Schema for each answer.
         print: takes each piece that is printed; by default it goes to stdout.
+        tools: functions that the model may call, or a `Toolbox`. What they give goes back to the model, until it
+            answers without a call.
+        max_rounds: how often it may call tools in one turn.
     """
 
     def __init__(
@@ -167,19 +243,30 @@ class StreamingChat(_Conversation):
         Raises:
             TailraceError: the answer broke off; what had come is in the history, marked, and on the error.
         """
-        question = _question(content, images)
-        client = self._client or default_client()
-        stream = self._stream = client.chat(
-            self.model,
-            self._sent(question),
-            stream=True,
-            think=self.think,
-            options=self.options,
-            format=self.format,
-        )
+        turn = _Turn(_question(content, images))
+        self._stop = Stop()
         out = callback or self._print
         if callback is None:
             out(say("helper.assistant"))
+        try:
+            for round in itertools.count():
+                reply = self._answer(turn, out)
+                calls = self._calls(turn, reply, round)
+                if not calls or not self._call(turn, calls):
+                    return reply.text
+        finally:
+            self._keep(turn)
+            if callback is None:
+                out("\n")
+        raise AssertionError("a turn ends")
+
+    def _answer(self, turn: _Turn, out: Callable[[str], object]) -> Reply:
+        """Has the model say its next words, and hands them out as they come."""
+        client = self._client or default_client()
+        stream: ChatStream = client.chat(**self._asked(turn), stream=True)
+        self._stream = stream
+        if self._stop.event.is_set():
+            stream.cancel()
         try:
             for text in stream.text_stream:
                 out(text)
@@ -188,13 +275,24 @@ class StreamingChat(_Conversation):
             raise
         finally:
             self._stream = None
-            self._keep(question, stream.reply)
-            if callback is None:
-                out("\n")
-        return stream.reply.text
+            self._said = stream.reply
+        return self._said
+
+    def _call(self, turn: _Turn, calls: list[ToolCall]) -> bool:
+        """Makes the calls; False if it was stopped meanwhile."""
+        for call in list(calls):
+            result = None if self._stop.event.is_set() else self.tools.run(call, self._stop)
+            if result is None:
+                return False
+            turn.result(call, result)
+        return True
 
     def cancel(self) -> None:
-        """Stops the answer under way, from any thread; `send` then returns what had come. Nothing to stop is fine."""
+        """Stops the turn under way, from any thread; `send` then returns what had come. Nothing to stop is fine.
+
+        A tool that runs is not waited for.
+        """
+        self._stop.set()
         stream = self._stream
         if stream is not None:
             stream.cancel()
@@ -211,6 +309,9 @@ class AsyncStreamingChat(_Conversation):
         think: let a thinking model think.
         format: ``"json"`` or a JSON Schema for each answer.
         print: takes each piece that is printed; by default it goes to stdout.
+        tools: functions that the model may call, or a `Toolbox`. What they give goes back to the model, until it
+            answers without a call.
+        max_rounds: how often it may call tools in one turn.
     """
 
     def __init__(
@@ -240,18 +341,29 @@ class AsyncStreamingChat(_Conversation):
         callback: Callable[[str], object] | None = None,
     ) -> str:
         """Sends a message, prints the answer as it comes, and returns it; see `StreamingChat.send`."""
-        question = _question(content, images)
-        stream = self._stream = await self._client.chat(
-            self.model,
-            self._sent(question),
-            stream=True,
-            think=self.think,
-            options=self.options,
-            format=self.format,
-        )
+        turn = _Turn(_question(content, images))
+        self._stop = Stop()
         out = callback or self._print
         if callback is None:
             out(say("helper.assistant"))
+        try:
+            for round in itertools.count():
+                reply = await self._answer(turn, out)
+                calls = self._calls(turn, reply, round)
+                if not calls or not await self._call(turn, calls):
+                    return reply.text
+        finally:
+            self._keep(turn)
+            if callback is None:
+                out("\n")
+        raise AssertionError("a turn ends")
+
+    async def _answer(self, turn: _Turn, out: Callable[[str], object]) -> Reply:
+        """Has the model say its next words, and hands them out as they come."""
+        stream: AsyncChatStream = await self._client.chat(**self._asked(turn), stream=True)
+        self._stream = stream
+        if self._stop.event.is_set():
+            stream.cancel()
         try:
             async for text in stream.text_stream:
                 out(text)
@@ -260,13 +372,21 @@ class AsyncStreamingChat(_Conversation):
             raise
         finally:
             self._stream = None
-            self._keep(question, stream.reply)
-            if callback is None:
-                out("\n")
-        return stream.reply.text
+            self._said = stream.reply
+        return self._said
+
+    async def _call(self, turn: _Turn, calls: list[ToolCall]) -> bool:
+        """Makes the calls; False if it was stopped meanwhile."""
+        for call in list(calls):
+            result = None if self._stop.event.is_set() else await self.tools.run_async(call, self._stop)
+            if result is None:
+                return False
+            turn.result(call, result)
+        return True
 
     def cancel(self) -> None:
-        """Stops the answer under way; `send` then returns what had come. Safe from any thread."""
+        """Stops the turn under way; `send` then returns what had come. Safe from any thread."""
+        self._stop.set()
         stream = self._stream
         if stream is not None:
             stream.cancel()

@@ -20,6 +20,7 @@
     ├── ModelError                        a model file is missing, broken or no model
     │   └── FetchError                    the default model could not be fetched
     ├── EngineError                       the embedded engine is not installed, or it crashed
+    ├── ToolError                         a tool of the caller's failed, or the model did not stop calling tools
     └── StoreError                        conversations cannot be kept, or read, for now
 
 Every error of a run carries what was generated until then as ``reply`` (see `tailrace.Reply`).
@@ -50,6 +51,7 @@ __all__ = [
     "StreamError",
     "TailraceError",
     "TimedOutError",
+    "ToolError",
     "TruncatedError",
     "UnsupportedError",
 ]
@@ -165,6 +167,18 @@ class ModelError(TailraceError):
 
 class FetchError(ModelError):
     """The default model could not be fetched; nothing half-written is ever used."""
+
+
+class ToolError(TailraceError):
+    """A tool failed (its own exception is the cause), or the model did not stop calling tools.
+
+    Attributes:
+        call: the `tailrace.ToolCall` that failed; None if none did.
+    """
+
+    def __init__(self, message: str = "", *, hint: str = "", call: Any = None) -> None:
+        super().__init__(message, hint=hint)
+        self.call = call
 
 
 class EngineError(TailraceError):

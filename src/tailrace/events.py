@@ -1,7 +1,7 @@
 """Events: the values in a run's log, and the outcomes a run can have.
 
-A run's log is some `Queued`, `Loading` and `Prefill` (what it waits for), then `TextDelta`, `ThinkingDelta` and
-`ToolCall` (what the model says), and exactly one `Ended`, which is last. As JSON each event is an object whose
+A run's log is some `Queued`, `Loading` and `Prefill` (what it waits for), then `TextDelta`, `ThinkingDelta`,
+`ToolCallDelta` and `ToolCall` (what the model says), and exactly one `Ended`, which is last. As JSON each event is an object whose
 ``type`` is the event's name in snake_case. A pull, push or create is a run as well: its content is `Progress`.
 """
 
@@ -24,6 +24,7 @@ __all__ = [
     "TextDelta",
     "ThinkingDelta",
     "ToolCall",
+    "ToolCallDelta",
     "Usage",
 ]
 
@@ -121,6 +122,22 @@ class ThinkingDelta(msgspec.Struct, frozen=True, gc=False, tag="thinking_delta",
     text: str
 
 
+class ToolCallDelta(msgspec.Struct, frozen=True, gc=False, tag="tool_call_delta", omit_defaults=True):
+    """A piece of a tool call, from servers that send them in pieces; the whole follows as `ToolCall`.
+
+    Attributes:
+        text: a piece of the arguments, which are JSON.
+        index: tells the calls of one answer apart.
+        name: the function, with the first piece.
+        id: the call's id, with the first piece.
+    """
+
+    text: str
+    index: int = 0
+    name: str = ""
+    id: str | None = None
+
+
 class ToolCall(msgspec.Struct, frozen=True, tag="tool_call", omit_defaults=True):
     """A complete tool call.
 
@@ -154,4 +171,4 @@ class Ended(msgspec.Struct, frozen=True, tag="ended", omit_defaults=True):
     context: list[int] | None = None
 
 
-Event = Queued | Loading | Prefill | Progress | TextDelta | ThinkingDelta | ToolCall | Ended
+Event = Queued | Loading | Prefill | Progress | TextDelta | ThinkingDelta | ToolCallDelta | ToolCall | Ended

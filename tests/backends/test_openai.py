@@ -11,7 +11,7 @@ import openai
 import pytest
 
 from tailrace import AsyncClient, Client, Message, Options, errors
-from tailrace.events import Ended, Event, Outcome, Prefill, TextDelta, ThinkingDelta, ToolCall
+from tailrace.events import Ended, Event, Outcome, Prefill, TextDelta, ThinkingDelta, ToolCall, ToolCallDelta
 from tailrace.testing import (
     FakeOpenAI,
     Step,
@@ -267,7 +267,7 @@ def events_of(server: FakeOpenAI, *script: Step) -> list[Event]:
     server.script(*script)
     events = list(client(server).chat("m", USER, stream=True).events())
     assert isinstance(events[-1], Ended)
-    return events
+    return [event for event in events if not isinstance(event, ToolCallDelta)]
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)

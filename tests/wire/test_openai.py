@@ -10,7 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.wire.decoding import cut_at, decode, every_way, patient, recorded, recordings, sealed, without_surplus
 
-from tailrace.events import Ended, Event, Fault, Outcome, Prefill, TextDelta, ThinkingDelta, ToolCall, Usage
+from tailrace.events import (
+    Ended,
+    Event,
+    Fault,
+    Outcome,
+    Prefill,
+    TextDelta,
+    ThinkingDelta,
+    ToolCall,
+    ToolCallDelta,
+    Usage,
+)
 from tailrace.wire.openai import ChunkDecoder
 
 DONE = b"data: [DONE]\n\n"
@@ -34,6 +45,15 @@ def truncated(message: str = NO_END) -> Ended:
 
 
 def answer(data: bytes) -> list[Event]:
+    """What a reader gets, without the pieces of tool calls, which have tests of their own."""
+    return whole_calls(pieces(data))
+
+
+def whole_calls(events: list[Event]) -> list[Event]:
+    return [event for event in events if not isinstance(event, ToolCallDelta)]
+
+
+def pieces(data: bytes) -> list[Event]:
     return without_surplus(every_way(ChunkDecoder, data))
 
 
@@ -104,6 +124,34 @@ def test_recorded_answers(name: str) -> None:
     assert answer(recorded(name)) == RECORDED[name]
 
 
+def test_tool_calls_in_pieces() -> None:
+    """Each fragment comes as it is, name and id with the first of a call; the whole calls follow."""
+    assert pieces(recorded("openai_tools.sse"))[:6] == [
+        ToolCallDelta("", 0, "weather", "call_a"),
+        ToolCallDelta("", 1, "time", "call_b"),
+        ToolCallDelta('{"ci', 0),
+        ToolCallDelta('{"zone": "U', 1),
+        ToolCallDelta('ty": "Oslo"}', 0),
+        ToolCallDelta('TC"}', 1),
+    ]
+
+
+@pytest.mark.parametrize("name", ["openai_tools.sse", "openai_bad_tool.sse", "ollama.sse", "llamacpp_tools.sse"])
+def test_pieces_make_the_whole(name: str) -> None:
+    """The pieces of a call are the text of its arguments."""
+    texts: dict[int, str] = {}
+    calls: dict[int, ToolCall] = {}
+    for piece in pieces(recorded(name)):
+        if isinstance(piece, ToolCallDelta):
+            texts[piece.index] = texts.get(piece.index, "") + piece.text
+        elif isinstance(piece, ToolCall):
+            calls[piece.index or 0] = piece
+
+    assert calls
+    for index, call in calls.items():
+        assert texts[index] == call.invalid or json.loads(texts[index]) == call.arguments
+
+
 def test_every_recording_has_its_events() -> None:
     """No recording is forgotten."""
     assert sorted(RECORDED) == recordings("*.sse", "*.json")
@@ -126,7 +174,7 @@ def test_an_answer_cut_anywhere_is_no_success(name: str) -> None:
     finish = data.index(b"\n\n", data.index(b'"finish_reason":"')) + 2
     whole = RECORDED[name]
     for end in range(data.index(b"[DONE]\n\n") + 7):
-        *events, last = decode(ChunkDecoder(), [data[:end]])
+        *events, last = whole_calls(decode(ChunkDecoder(), [data[:end]]))
         assert isinstance(last, Ended)
         if end < finish:
             assert last == truncated()

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import Any, Generic, Literal, TypeVar, overload
 
 from tailrace.client.chunks import Chunks, chat_chunks, generate_chunks, progress_chunks
+from tailrace.client.partial import Calls, PartialCall, Values
 from tailrace.client.portal import portal
 from tailrace.errors import TailraceError
 from tailrace.events import Ended, Event, Outcome, TextDelta
@@ -35,6 +36,7 @@ __all__ = [
 ]
 
 C = TypeVar("C")
+T = TypeVar("T")
 
 
 class _Clock:
@@ -265,6 +267,27 @@ class _SyncText(SyncStream[C]):
             if type(last) is Ended:
                 _raise_for(run, last)
 
+    def partial(self) -> Iterator[Any]:
+        """Yields the value of an answer in JSON (``format=…``) as it grows, and at last the whole.
+
+        Raises:
+            ProtocolError: the whole answer is not JSON.
+            TailraceError: the answer broke off, or jiter is not installed.
+        """
+        return self._taken(Values().take)
+
+    def tool_calls(self) -> Iterator[PartialCall]:
+        """Yields the tool calls as their arguments come, each at last as a complete one."""
+        return self._taken(Calls().take)
+
+    def _taken(self, take: Callable[[Sequence[Event]], Iterator[T]]) -> Iterator[T]:
+        run = self._run
+        for events in _batches(run, Reader(run), self):
+            yield from take(events)
+            last = events[-1]
+            if type(last) is Ended:
+                _raise_for(run, last)
+
 
 class ChatStream(_SyncText[ChatResponse]):
     """The stream of ``chat(…, stream=True)``: an iterable of `ChatResponse` chunks, and much more than that."""
@@ -461,6 +484,25 @@ class _AsyncText(AsyncStream[C]):
     def text_stream(self) -> AsyncIterator[str]:
         """Yields the pieces of the answer's text only."""
         return _Items(self._run, _as_texts, self)
+
+    def partial(self) -> AsyncIterator[Any]:
+        """Yields the value of an answer in JSON (``format=…``) as it grows, and at last the whole.
+
+        Raises:
+            ProtocolError: the whole answer is not JSON.
+            TailraceError: the answer broke off, or jiter is not installed.
+        """
+        return self._taken(Values().take)
+
+    def tool_calls(self) -> AsyncIterator[PartialCall]:
+        """Yields the tool calls as their arguments come, each at last as a complete one."""
+        return self._taken(Calls().take)
+
+    def _taken(self, take: Callable[[Sequence[Event]], Iterator[T]]) -> AsyncIterator[T]:
+        def convert(items: _Items[T], events: Sequence[Event]) -> Iterator[T]:
+            return items.with_ending(take(events), events)
+
+        return _Items(self._run, convert, self)
 
 
 class AsyncChatStream(_AsyncText[ChatResponse]):

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from tailrace import errors
 from tailrace.client.aio import AsyncClient
-from tailrace.events import Ended, Event, Outcome, Progress, Queued, TextDelta, ThinkingDelta, ToolCall
+from tailrace.events import Ended, Event, Outcome, Progress, Queued, TextDelta, ThinkingDelta, ToolCall, ToolCallDelta
 from tailrace.gateway.admission import Priority, Queue, Ticket
 from tailrace.run.run import Exchange, Opener, Report, error_of
 from tailrace.types import ChatRequest, GenerateRequest
@@ -24,7 +24,7 @@ _FRESH = 5.0  # seconds that what an upstream has is not asked for again
 _PATIENCE = 2.0  # seconds that an upstream has to tell it
 _OUT = 10.0  # seconds that one which failed is left out; twice as long each time, up to
 _LONGEST_OUT = 300.0
-_CONTENT = (TextDelta, ThinkingDelta, ToolCall, Progress)
+_CONTENT = (TextDelta, ThinkingDelta, ToolCall, ToolCallDelta, Progress)
 
 
 class Upstream:

@@ -20,7 +20,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 from tailrace import errors
-from tailrace.events import Ended, Event, Fault, Outcome, Progress, TextDelta, ThinkingDelta, ToolCall
+from tailrace.events import Ended, Event, Fault, Outcome, Progress, TextDelta, ThinkingDelta, ToolCall, ToolCallDelta
 from tailrace.run.log import MemoryLog
 from tailrace.run.metrics import Metrics, Stopwatch
 from tailrace.run.reply import Reply, fold
@@ -30,7 +30,7 @@ from tailrace.run.timeouts import Timeouts
 
 __all__ = ["CancelReceipt", "Exchange", "Opener", "Run", "ended_by", "error_of", "lose_all"]
 
-_CONTENT = frozenset((TextDelta, ThinkingDelta, ToolCall, Progress))
+_CONTENT = frozenset((TextDelta, ThinkingDelta, ToolCall, ToolCallDelta, Progress))
 _LATE = 0.1  # a timer this much late means that the loop was blocked, not the server silent
 
 

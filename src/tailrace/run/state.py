@@ -43,6 +43,7 @@ SIGNALS: dict[type[object], Signal] = {
     events.Progress: Signal.CONTENT,
     events.TextDelta: Signal.CONTENT,
     events.ThinkingDelta: Signal.CONTENT,
+    events.ToolCallDelta: Signal.CONTENT,
     events.ToolCall: Signal.CONTENT,
     events.Ended: Signal.END,
 }

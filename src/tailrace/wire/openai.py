@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from tailrace.events import Ended, Event, Outcome, Prefill, TextDelta, ThinkingDelta, ToolCall, Usage
+from tailrace.events import Ended, Event, Outcome, Prefill, TextDelta, ThinkingDelta, ToolCall, ToolCallDelta, Usage
 from tailrace.wire import faults
 from tailrace.wire.ending import Ending
 from tailrace.wire.lines import MAX_LINE
@@ -192,20 +192,25 @@ class ChunkDecoder(Ending):
             events.append(TextDelta(delta.content or "", _tokens(logprobs)))
         if delta.refusal:
             events.append(TextDelta(delta.refusal))
-        for fragment in delta.tool_calls or ():
-            self._fragment(fragment)
+        events.extend(map(self._fragment, delta.tool_calls or ()))
 
-    def _fragment(self, fragment: _Fragment) -> None:
+    def _fragment(self, fragment: _Fragment) -> ToolCallDelta:
         index = fragment.index if fragment.index is not None else len(self._calls)
         call = self._calls.setdefault(index, _OpenCall(index))
+        id, name, text = fragment.id if call.id is None else None, "", ""
         call.id = call.id or fragment.id
         if fragment.function is not None:
-            call.name = call.name or fragment.function.name
+            if not call.name:
+                call.name = fragment.function.name
+                name = call.name or ""
             arguments = fragment.function.arguments
             if isinstance(arguments, str):
-                call.parts.append(arguments)
+                text = arguments
             elif arguments is not None:
-                call.parts.append(msgspec.json.encode(arguments).decode())
+                text = msgspec.json.encode(arguments).decode()
+            call.parts.append(text)
+        # Half of a character here is half of one in the whole too, which is mended when the call is complete.
+        return ToolCallDelta(str(faults.whole(text)), index, name, id)
 
     def _flush_calls(self, events: list[Event]) -> None:
         """Complete calls come out together, in the order of their index: fragments may interleave."""
