@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tailrace import AsyncClient, Client, PartialCall, PartialJSON, errors
-from tailrace.testing import FakeOllama, FakeOpenAI, done, rst, say, tool_call, tool_fragment
+from tailrace.testing import FakeOllama, FakeOpenAI, done, hold, rst, say, tool_call, tool_fragment
 
 USER = [{"role": "user", "content": "hi"}]
 JSON = st.recursive(

@@ -367,7 +367,7 @@ def test_the_events_in_their_order(wire: Wire) -> None:
     whole = list(stream.events())
     events = [
         event for event in whole if not isinstance(event, ToolCallDelta)
-    ]  # OpenAI's wire has pieces, Ollama's not
+    ]  # only OpenAI sends pieces
     kinds = [type(event) for event in events]
     assert kinds == [Queued, Prefill, ThinkingDelta, TextDelta, ToolCall, Ended]
     assert events[0] == Queued(retry_in=0.0)
