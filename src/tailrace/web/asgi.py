@@ -94,7 +94,7 @@ class EventStream:
 
     async def _read_out(self, receive: Receive, send: Send) -> None:
         medium = self._medium
-        tap = _Tap(self._run, self._source, self._manners.ping, medium.ping)
+        tap = _Tap(self._run, self._source, self._manners, medium.ping)
         # Not before the head is sent: to receive may ask the client for its body, which is of no use any more.
         listener = asyncio.ensure_future(_listen(receive, tap))
         try:
@@ -128,11 +128,12 @@ class _Tap:
     Args:
         run: the run.
         source: where the reader is in it.
-        ping: seconds of silence after which there is a ping.
-        comment: what is sent then; empty: nothing.
+        manners: silences and paces.
+        comment: what is sent in a silence; empty: nothing.
     """
 
-    def __init__(self, run: Run, source: Source, ping: float, comment: bytes = EVENTS.ping) -> None:
+    def __init__(self, run: Run, source: Source, manners: Manners, comment: bytes = EVENTS.ping) -> None:
+        ping = manners.ping
         self.left = False
         self._comment = comment
         self._loop = asyncio.get_running_loop()
@@ -143,6 +144,8 @@ class _Tap:
         self._due = self._loop.time() + ping
         self._look = math.inf if run.lives_on(self._loop) else _LOOK
         self._over = False
+        self._frame = manners.frame if source.paced else 0.0
+        self._next = 0.0  # when the next frame may come
         self._timer = self._loop.call_later(min(ping, self._look), self._beat)
 
     def leave(self) -> None:
@@ -170,6 +173,8 @@ class _Tap:
         """Waits for the next piece; empty after the last one, and when the reader has left."""
         source = self._source
         while not (self.left or self._over):
+            if self._frame and await self._paused():
+                continue
             try:
                 data = source.take()
             except EvictedError:
@@ -182,10 +187,19 @@ class _Tap:
                     await self._bell.wait(self._ready)
                     continue
                 data = self._comment
-            self._due = self._loop.time() + self._ping
+            now = self._loop.time()
+            self._due, self._next = now + self._ping, now if source.ready() else now + self._frame
             if data:
                 return data
         return b""
+
+    async def _paused(self) -> bool:
+        """Waits for the time of the next frame, or for what is not to be late; returns whether it did."""
+        wait = self._next - self._loop.time()
+        if wait <= 0 or self._source.log.sealed:
+            return False
+        await self._bell.wait(lambda: self.left or self._source.log.sealed, wait)
+        return True
 
 
 class _Sender:
@@ -283,7 +297,7 @@ async def frames(stream: BaseStream[Any], *, on_leave: OnLeave = "cancel") -> As
     run = stream.hand_over()
     run.attach()
     run.set_linger(linger)
-    tap = _Tap(run, Source(plain_feed(run)), ping=1.0)
+    tap = _Tap(run, Source(plain_feed(run)), Manners(ping=1.0))
     try:
         yield opening()
         while data := await tap.next():

@@ -1,13 +1,20 @@
 """A run read out with its text as HTML: finished pieces once, and the open tail as it grows.
 
-Every event can be the last that a reader saw, so that what comes after it must be told by its id alone. Finished pieces
-that came together are one event; the tail after it may come twice, for it replaces the one before. The text's end makes
-no piece, only a last tail, which stays.
+Every event can be the last that a reader saw, so that what comes after it must be told by its id alone: a finished
+piece has the number of the event that finished it. The tail may come twice, for it replaces the one before. The text's
+end makes no piece, only a last tail, which stays.
+
+A run is rendered once however many read it, for as long as somebody does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+import bisect
+import contextlib
+import sys
+from collections.abc import AsyncIterator, Sequence
+from weakref import WeakValueDictionary
 
 from tailrace.events import Ended, Event, TextDelta
 from tailrace.render.html import HtmlStream
@@ -18,64 +25,183 @@ from tailrace.wire import sse
 from tailrace.wire.numbering import event_id, tag_of
 from tailrace.wire.runs import RunsWire
 
-__all__ = ["rendered"]
+__all__ = ["prepared", "rendered"]
+
+_SLICE = 1000  # characters that are rendered before others get their turn: some milliseconds
+_MOST = 64 * 1024  # bytes in one send: what a slow reader holds in buffers stays small
 
 
-class _HtmlWire(RunsWire):
-    """Encodes one run's events for one reader.
+class _Rendering(Feed):
+    """One run as HTML, for all of its rendered readers. Belongs to one event loop.
 
     Args:
-        tag: of the run, for the ids.
-        metrics: returns the run's times and counts, for the last event.
-        seen: the text that the reader has seen.
-        before: the text that the run goes on from, if the reader has not seen it.
+        run: the run.
+        before: the text that it goes on from.
+
+    Attributes:
+        number: of the last event in it.
+        head: the pieces of the text before.
     """
 
-    def __init__(self, tag: str, metrics: Callable[[], object], seen: str, before: str) -> None:
-        super().__init__(tag, metrics)
+    def __init__(self, run: Run, before: str) -> None:
+        self._tag = tag_of(run.id)
+        self._wire = RunsWire(self._tag, run.metrics)
+        super().__init__(run.log, self._wire)
+        self.number = 0
+        self.head = ""
+        self._before = before
+        self._start_over(before)
+
+    def _start_over(self, seen: str) -> None:
         self._html = HtmlStream()
-        self._html.feed(seen)
-        self._pieces = self._html.feed(before)
-        self._tail = ""  # as the reader has it
-        self._grown = bool(seen or before)  # the tail may be another one
+        self._unseen = seen  # what is to be rendered before the events; whole pieces of it are no events'
+        self._fed = 0  # characters of the event under way
+        self._pieces: list[str] = []
+        # Finished pieces, and events of other kinds, as bytes, and their numbers.
+        self._numbers: list[int] = []
+        self._items: list[bytes] = []
+        self._tail = ""
+        self._grown = bool(seen)  # the tail may be another one
+        self._ended = False
 
-    def encode(self, events: Sequence[Event], after: int) -> bytes:
-        """Returns the events as bytes; `after` is the number of the one before the first."""
-        out, number = [], after
+    def advance(self, most: int = sys.maxsize) -> bool:
+        """Renders what has come, but no more than so many characters of text; returns whether that was all."""
+        events = self._unread()
+        if self._unseen:
+            part, self._unseen = self._unseen[:most], self._unseen[most:]
+            self._pieces += self._html.feed(part)
+            most -= len(part)
+            if self._unseen:
+                return False
+            self.head, self._pieces = "".join(self._pieces), []
         for event in events:
-            number += 1
+            if most <= 0:
+                return False
             if type(event) is TextDelta:
-                self._pieces += self._html.feed(event.text)
-                self._grown = True
-                continue
-            if isinstance(event, Ended):
-                out.append(self._flush(number - 1))
-                out.append(self._show("".join(self._html.finish()), number - 1))
-            else:
-                out.append(self._flush(number - 1))
-            out.append(self.other(event, number))
-        out.append(self._flush(number))
-        return b"".join(out)
+                part = event.text[self._fed : self._fed + most]
+                self._pieces += self._html.feed(part)
+                self._fed += len(part)
+                most -= len(part)
+                if self._fed < len(event.text):
+                    return False
+            self._add(event)
+        return True
 
-    def again(self, number: int) -> bytes:
-        """Returns the tail for a reader that comes back: it may have been cut off just before it."""
-        return self._flush(number)
+    def _unread(self) -> Sequence[Event]:
+        log = self.log
+        if self.number < log.first - 1:  # nobody has read for long, and what we have not seen is folded away
+            self.number = log.first - 1
+            self._start_over(self._before + _text(log, self.number))
+        elif self._numbers and self._numbers[0] < log.first:
+            gone = bisect.bisect_left(self._numbers, log.first)
+            del self._numbers[:gone], self._items[:gone]
+        return log.read(self.number)
 
-    def _flush(self, number: int) -> bytes:
-        if not self._grown:
-            return b""
-        self._grown = False
-        out = b""
-        if self._pieces:
-            out = sse.encode("".join(self._pieces), id=event_id(number, self._tag), event="block")
+    def _add(self, event: Event) -> None:
+        """The event is in it."""
+        self.number += 1
+        self._fed = 0
+        if type(event) is TextDelta:
+            self._grown = True
+            if not self._pieces:
+                return
+            item = sse.encode("".join(self._pieces), id=event_id(self.number, self._tag), event="block")
             self._pieces = []
-        return out + self._show(self._html.tail, number)
+        else:
+            item = self._wire.other(event, self.number)
+            if isinstance(event, Ended):
+                self._tail, self._grown, self._ended = "".join(self._html.finish()), False, True
+        self._numbers.append(self.number)
+        self._items.append(item)
 
-    def _show(self, tail: str, number: int) -> bytes:
-        if tail == self._tail:
-            return b""
-        self._tail = tail
-        return sse.encode(tail, id=event_id(number, self._tag), event="tail")
+    @property
+    def tail(self) -> str:
+        """What is open, as HTML."""
+        if self._grown:
+            self._grown = False
+            tail = self._html.tail
+            if tail != self._tail:
+                self._tail = tail
+        return self._tail
+
+    def since(self, after: int, seen: str | None) -> tuple[bytes, int, str | None]:
+        """Returns what comes after event `after`, but no more than a piece.
+
+        Args:
+            after: number of the last event that the reader has seen.
+            seen: the tail that it has seen last; None: it has seen none.
+
+        Returns:
+            bytes, the number of the last event in them, and the tail that the reader has then.
+
+        Raises:
+            EvictedError: the log no longer keeps it.
+        """
+        self.log.read(after)
+        self.advance()
+        first = last = bisect.bisect_right(self._numbers, after)
+        size = 0
+        while last < len(self._items) and size < _MOST:
+            size += len(self._items[last])
+            last += 1
+        items = self._items[first:last]
+        if last < len(self._items):
+            return b"".join(items), self._numbers[last - 1], seen
+        if self.tail != (seen or ""):
+            ended = self._ended and bool(items)  # whoever has its id comes no more: the tail goes before it
+            id = event_id(self.number - 1 if ended else self.number, self._tag)
+            items.insert(len(items) - ended, sse.encode(self.tail, id=id, event="tail"))
+        return b"".join(items), self.number, self.tail
+
+
+class _HtmlSource(Source):
+    """A cursor on a rendering."""
+
+    __slots__ = ("_rendering", "_seen")
+    paced = True
+
+    def __init__(self, rendering: _Rendering, after: int, first: bytes) -> None:
+        super().__init__(rendering, after, first)
+        self._rendering = rendering
+        self._seen: str | None = None  # the reader may have been cut off just before the tail
+
+    def ready(self) -> bool:
+        """True if there is something new, or may be."""
+        return self._seen is None or super().ready()
+
+    def take(self) -> bytes:
+        """Returns what is new, as bytes, but no more than a piece; empty if there is nothing.
+
+        Raises:
+            EvictedError: the reader is so slow that what it wants is no longer kept.
+        """
+        data, self.after, self._seen = self._rendering.since(self.after, self._seen)
+        data, self._first = self._first + data, b""
+        return data
+
+
+_renderings: WeakValueDictionary[str, _Rendering] = WeakValueDictionary()
+
+
+def _shared(run: Run, before: str) -> _Rendering:
+    found = _renderings.get(run.id)
+    if found is None:
+        found = _renderings[run.id] = _Rendering(run, before)
+    return found
+
+
+@contextlib.asynccontextmanager
+async def prepared(run: Run, before: str = "") -> AsyncIterator[None]:
+    """Renders what a run has said until now, and lets others have their turns meanwhile; inside, `rendered` is quick.
+
+    Args:
+        run: the run.
+        before: the text that it goes on from.
+    """
+    rendering = _shared(run, before)
+    while not rendering.advance(_SLICE):  # noqa: ASYNC110 - it waits for nothing, others have a turn
+        await asyncio.sleep(0)
+    yield
 
 
 def rendered(run: Run, after: int, before: str = "") -> Source:
@@ -83,23 +209,25 @@ def rendered(run: Run, after: int, before: str = "") -> Source:
 
     Args:
         run: the run.
-        after: number of the last event that the reader has seen.
+        after: number of the last event that the reader has seen; one the log does not have yet begins with a reset.
         before: the text that the run goes on from. It comes at the start, behind a reset: a reader that is cut off
             there comes back to the start, and gets it again.
 
     Raises:
         EvictedError: what comes after it is no longer kept.
     """
-    begun = 0 < after <= run.log.end
-    seen = before + _text(run.log, after) if begun else ""
-    wire = _HtmlWire(tag_of(run.id), run.metrics, seen, "" if begun else before)
-    first = wire.again(after if begun else 0)
-    if before and not begun:
-        first = wire.reset() + first
-    return Source(Feed(run.log, wire), after, first)
+    rendering = _shared(run, before)
+    if 0 < after <= run.log.end:
+        return _HtmlSource(rendering, after, b"")
+    rendering.advance()
+    first = rendering.wire.reset() if after or before else b""
+    if rendering.head:
+        first += sse.encode(rendering.head, id=event_id(0, tag_of(run.id)), event="block")
+    return _HtmlSource(rendering, 0, first)
 
 
 def _text(log: EventLog, until: int) -> str:
+    """Returns the text of the events up to number `until`."""
     reply, last = log.so_far()
     text: str = reply.text
     later = log.read(until) if until < last else ()

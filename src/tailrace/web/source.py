@@ -79,6 +79,7 @@ class Source:
     """
 
     __slots__ = ("_first", "after", "feed", "log")
+    paced = False  # whether what comes soon after the last piece may wait for more
 
     def __init__(self, feed: Feed, after: int = 0, first: bytes = b"") -> None:
         self.feed = feed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
 from typing import Any
 
@@ -25,6 +26,7 @@ from tailrace.web.asking import parse
 from tailrace.web.manners import HEADERS, opening
 from tailrace.web.problems import ProblemError
 from tailrace.web.reading import cursors_of, reading
+from tailrace.web.rendered import prepared
 from tailrace.web.source import Source
 from tailrace.wire.encoding import fault_of, fields_of, name_of
 
@@ -194,7 +196,9 @@ async def events(request: Request) -> Answer:
     render = query.get("render", "")
     if render not in ("", "html"):
         raise ProblemError(400, "render is html")
-    source = reading(run, cursors, wire="html" if render else "runs", before=house.before(run))
+    before = house.before(run)
+    async with prepared(run, before) if render else contextlib.nullcontext():
+        source = reading(run, cursors, wire="html" if render else "runs", before=before)
     if source is None:
         return Response(status_code=204)
     follow = query.get("follow", "true")
