@@ -224,6 +224,10 @@ CATALOGUE: dict[str, tuple[str, str]] = {
         "start Ollama (`ollama serve`), or name another upstream with --upstream, TAILRACE_UPSTREAM or OLLAMA_HOST",
         "请启动 Ollama（`ollama serve`），或用 --upstream、TAILRACE_UPSTREAM、OLLAMA_HOST 指定其他上游",
     ),
+    "hint.tls": (
+        "check http:// against https://, or name the file with the server's certificate in SSL_CERT_FILE",
+        "请检查是 http:// 还是 https://，或在 SSL_CERT_FILE 中指定服务器证书文件",
+    ),
     "hint.not_model_server": (
         "check the host and the port; Ollama's is 11434, other servers are openai:http://host:port/v1",
         "请检查主机和端口；Ollama 的端口是 11434，其他服务器写作 openai:http://host:port/v1",

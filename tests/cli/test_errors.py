@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from tests.cli.driver import TIMEOUT, Command
+from tests.rawserver import CERTIFICATE, raw_server
 
 from tailrace.testing import FakeOllama, Silent, closed_port, error, html, say, stall, status
 
@@ -20,6 +22,32 @@ def test_nothing_answers(tailrace: Command) -> None:
     assert len(result.err.splitlines()) == 2
     assert str(port) in result.err
     assert "ollama serve" in result.err
+
+
+def test_no_tls_there(tailrace: Command) -> None:
+    """https:// for a server of plain HTTP: the hint is not to start Ollama."""
+    with raw_server(socket.AF_INET, "127.0.0.1", b"HTTP/1.1 400 Bad Request\r\n\r\n") as port:
+        result = tailrace("chat", "hi", "-m", "m", "--upstream", f"https://127.0.0.1:{port}")
+    first, second = result.err.splitlines()
+    assert (result.code, result.out) == (1, b"")
+    assert first.startswith(f"tailrace: TLS with https://127.0.0.1:{port} failed: ")
+    assert "check http:// against https://" in second
+
+
+def test_a_certificate_that_nobody_trusts(tailrace: Command) -> None:
+    """What is wrong with it, in a line; the environment can name it."""
+    line = b'{"message":{"content":"Hello"},"done":true}\n'
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(line), line)
+    for trusted in ("", str(CERTIFICATE)):
+        with raw_server(socket.AF_INET, "127.0.0.1", answer, tls=True) as port:
+            url = f"https://localhost:{port}"
+            result = tailrace("chat", "hi", "-m", "m", "--upstream", url, env={"SSL_CERT_FILE": trusted})
+        if trusted:
+            assert (result.code, result.out, result.err) == (0, b"Hello", "")
+        else:
+            assert result.code == 1
+            assert "self-signed certificate" in result.err.splitlines()[0]
+            assert "SSL_CERT_FILE" in result.err.splitlines()[1]
 
 
 def test_a_web_page_answers(server: FakeOllama, tailrace: Command) -> None:
@@ -57,26 +85,27 @@ def test_time_is_up(server: FakeOllama, tailrace: Command) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "words", "code"),
     [
-        (["--option", "top_k=many"], "top_k takes a whole number, not 'many'"),
-        (["--option", "temperature=warm"], "temperature takes a number, not 'warm'"),
-        (["--option", "temperature=nan"], "temperature takes a number, not 'nan'"),
-        (["--option", "use_mmap=perhaps"], "use_mmap takes true or false, not 'perhaps'"),
-        (["--option", "stop=[1]"], "stop takes a text or a JSON list of texts"),
-        (["--option", "temprature=1"], "did you mean temperature?"),
-        (["--option", "temperature"], "'temperature' is not NAME=VALUE"),
-        (["--format", "missing.json"], "cannot read missing.json"),
-        (["--format", "{broken"], "is not a JSON object"),
-        (["--think=maybe"], "'maybe' is not one of true, false"),
-        (["--timeout", "soon"], "'soon' is not a number"),
-        (["--optoin", "x"], "no such option: --optoin"),
+        (["--option", "top_k=many"], "top_k takes a whole number, not 'many'", 1),
+        (["--option", "temperature=warm"], "temperature takes a number, not 'warm'", 1),
+        (["--option", "temperature=nan"], "temperature takes a number, not 'nan'", 1),
+        (["--option", "use_mmap=perhaps"], "use_mmap takes true or false, not 'perhaps'", 1),
+        (["--option", "stop=[1]"], "stop takes a text or a JSON list of texts", 1),
+        (["--option", "temprature=1"], "did you mean temperature?", 1),
+        (["--option", "temperature"], "'temperature' is not NAME=VALUE", 1),
+        (["--format", "missing.json"], "cannot read missing.json", 2),
+        (["--format", "{broken"], "is not a JSON object", 2),
+        (["--think=maybe"], "'maybe' is not one of true, false", 2),
+        (["--timeout", "soon"], "'soon' is not a number", 2),
+        (["--optoin", "x"], "no such option: --optoin", 2),
     ],
 )
-def test_wrong_usage(tailrace: Command, arguments: list[str], words: str) -> None:
-    """What is wrong, in one line, and where to read more; exit code 2, and nobody is asked anything."""
+def test_wrong_usage(tailrace: Command, server: FakeOllama, arguments: list[str], words: str, code: int) -> None:
+    """What is wrong, in one line, and where to read more; nobody is asked anything. A model option that is none is the
+    model's business, exit code 1; the command's own are wrong usage, exit code 2."""
     result = tailrace("chat", "hi", *arguments)
-    assert (result.code, result.out) == (2, b"")
+    assert (result.code, result.out, server.requests) == (code, b"", [])
     assert words in result.err.splitlines()[0]
     assert len(result.err.splitlines()) == 2
 
@@ -147,3 +176,18 @@ def test_a_full_disk(server: FakeOllama, tailrace: Command) -> None:
         _, err = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 1
     assert b"tailrace: cannot write the answer" in err
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(None, "does not exist"), (b"", "it is empty"), (b"<html>", "it is a web page"), (b"GGUF", "is truncated")],
+)
+def test_a_model_file_that_is_none(tailrace: Command, tmp_path: Path, content: bytes | None, words: str) -> None:
+    """Missing, empty, a web page, cut: one line that says so, with no status of a server that nobody sees."""
+    pytest.importorskip("xllamacpp")
+    if content is not None:
+        (tmp_path / "x.gguf").write_bytes(content)
+    result = tailrace("chat", "--upstream", f"embedded:{tmp_path / 'x.gguf'}", "hi")
+    assert (result.code, result.out, len(result.err.splitlines())) == (1, b"", 1)
+    assert words in result.err
+    assert "HTTP" not in result.err

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import socket
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import ssl
 from typing import Any
 
 import pytest
 from tests.faults.faces import MESSAGES, Face
+from tests.rawserver import CERTIFICATE, raw_server
 
 from tailrace.errors import (
     ConnectionError,
@@ -51,29 +50,6 @@ def test_u28_no_such_host(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", nobody)
     shown = Face(kind, "http://no-such-host.invalid:1").chat().broke(ConnectionError, Outcome.FAILED)
     assert shown == "no such host: http://no-such-host.invalid:1"
-
-
-@contextmanager
-def raw_server(family: int, address: str, answer: bytes, port: int = 0) -> Iterator[int]:
-    """Serves one connection with the bytes given."""
-    with socket.socket(family) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((address, port))
-        listener.listen()
-
-        def serve() -> None:
-            connection, _ = listener.accept()
-            with connection:
-                connection.recv(65536)
-                connection.sendall(answer)
-                connection.shutdown(socket.SHUT_WR)
-                while connection.recv(65536):
-                    pass
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        yield listener.getsockname()[1]
-        thread.join()
 
 
 ANSWER = b'HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n\r\n{"message":{"content":"Hello"},"done":true}\n'
@@ -140,3 +116,35 @@ def test_u28_proxies_are_used_elsewhere(kind: str, monkeypatch: pytest.MonkeyPat
         port = closed_port()
         Face(kind, f"http://model.invalid:{port}").chat().broke(ConnectionError, Outcome.FAILED)
         assert len(proxy.requests) == 1
+
+
+PLAIN = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"
+LINE = b'{"message":{"content":"Hello"},"done":true}\n'
+SAFE = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nContent-Length: %d\r\n\r\n%s" % (len(LINE), LINE)
+
+
+def test_u28_tls_with_a_server_that_speaks_none(kind: str) -> None:
+    """https:// for a server of plain HTTP is an error that names the address and says to check just that."""
+    with raw_server(socket.AF_INET, "127.0.0.1", PLAIN) as port:
+        seen = Face(kind, f"https://127.0.0.1:{port}").chat()
+    shown = seen.broke(ConnectionError, Outcome.FAILED)
+    assert shown.startswith(f"TLS with https://127.0.0.1:{port} failed: ")
+    assert seen.error is not None
+    assert seen.error.hint.startswith("check http:// against https://")
+
+
+def test_u28_a_certificate_that_nobody_trusts(kind: str) -> None:
+    """A certificate that does not hold is an error that says why, and how to trust it all the same."""
+    with raw_server(socket.AF_INET, "127.0.0.1", SAFE, tls=True) as port:
+        seen = Face(kind, f"https://127.0.0.1:{port}").chat()
+    assert "certificate verify failed: self-signed certificate" in seen.broke(ConnectionError, Outcome.FAILED)
+    assert seen.error is not None
+    assert "verify=" in seen.error.hint
+
+
+@pytest.mark.parametrize("how", ["context", "False"])
+def test_u28_a_certificate_of_ones_own(kind: str, how: str) -> None:
+    """It can be trusted, or certificates as such."""
+    verify = ssl.create_default_context(cafile=CERTIFICATE) if how == "context" else False
+    with raw_server(socket.AF_INET, "127.0.0.1", SAFE, tls=True) as port:
+        Face(kind, f"https://localhost:{port}", verify=verify).chat().whole("Hello")

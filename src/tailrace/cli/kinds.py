@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -125,10 +125,20 @@ class OnLeave(Kind):
         return _completions(word for word in ("cancel", "continue", "linger=30") if word.startswith(incomplete))
 
 
+class _BadOptionError(click.BadParameter):
+    """A model option that is none: what the model is asked is wrong, not how the command is used."""
+
+    exit_code = 1
+
+
 class ModelOption(Kind):
     """``NAME=VALUE``, typed by Ollama's table of options."""
 
     name = "option"
+
+    def fail(self, message: str, param: click.Parameter | None = None, ctx: click.Context | None = None) -> NoReturn:
+        """Raises what ends with exit code 1."""
+        raise _BadOptionError(message, ctx=ctx, param=param)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Any]:
         """Returns the name and the typed value."""

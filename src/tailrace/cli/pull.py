@@ -23,7 +23,9 @@ def command(session: Session, model: str, upstream: str | None, insecure: bool) 
     from tailrace.events import Progress
     from tailrace.terminal.progress import ProgressPrinter
 
-    stream = client_for(upstream).pull(model, insecure=insecure, stream=True)
+    client = client_for(upstream)
+    session.is_embedded = client.find_upstream().startswith("embedded:")
+    stream = client.pull(model, insecure=insecure, stream=True)
     printer = ProgressPrinter(session.err)
     try:
         with session.stops.over(stream), stream:

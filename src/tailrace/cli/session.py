@@ -36,6 +36,7 @@ class Session:
         out: standard output.
         err: standard error.
         debug: True to show tracebacks.
+        is_embedded: True if the embedded engine is asked: its errors have no HTTP status that means anything to people.
     """
 
     def __init__(self) -> None:
@@ -43,6 +44,7 @@ class Session:
         self.out = Sink(sys.stdout, self.stops.blocked)
         self.err = Sink(sys.stderr, self.stops.blocked)
         self.debug = False
+        self.is_embedded = False
 
     @property
     def on_terminal(self) -> bool:
@@ -67,7 +69,8 @@ class Session:
         self.show_traceback()
         message = str(error)
         if isinstance(error, ResponseError):
-            message = error.error + (f" (HTTP {error.status_code})" if error.status_code > 0 else "")
+            told = error.status_code > 0 and not self.is_embedded
+            message = error.error + (f" (HTTP {error.status_code})" if told else "")
         reply = error.reply
         if reply is not None and reply.outcome is not None and (reply.text or reply.thinking or reply.tool_calls):
             message = say("error.broken_off", outcome=reply.outcome.value, message=message)
@@ -77,7 +80,9 @@ class Session:
 def hint_for(error: TailraceError) -> str:
     """Returns what to do about an error: our own words where the command line has some, else the error's."""
     if isinstance(error, ConnectionError):
-        return say("hint.connection")
+        import ssl
+
+        return say("hint.tls") if isinstance(error.__cause__, ssl.SSLError) else say("hint.connection")
     if isinstance(error, NotModelServerError):
         return say("hint.not_model_server")
     if isinstance(error, TimedOutError):
@@ -107,7 +112,7 @@ def _run(session: Session, arguments: Sequence[str]) -> int:
         return _READER_LEFT
     except click.UsageError as error:
         session.report(*usage_words(error))
-        return 2
+        return error.exit_code
     except TailraceError as error:
         session.report_error(error)
         return 1

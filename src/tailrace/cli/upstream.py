@@ -45,7 +45,8 @@ def choose_model(client: Client, named: str | None, session: Session) -> str:
     """
     model = named or os.environ.get("TAILRACE_MODEL", "").strip()
     upstream = client.find_upstream()
-    if upstream.startswith("embedded:"):
+    session.is_embedded = upstream.startswith("embedded:")
+    if session.is_embedded:
         path = upstream.removeprefix("embedded:")
         if path:
             return model or Path(path).name
