@@ -7,6 +7,7 @@ came from elsewhere: a stream that merely stops is never a success. Counts are t
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -286,36 +287,38 @@ def _error(ended: Ended) -> bytes:
 
 def _logprobs(tokens: Sequence[Any] | None) -> dict[str, Any] | None:
     """Returns the server's list of tokens as this protocol has it, whichever server that was."""
-    content = [_token(token) for token in tokens or () if isinstance(token, dict)]
+    content = [{**_probable(token), "top_logprobs": _alternatives(token)} for token in _known(tokens)]
     return {"content": content, "refusal": None} if content else None
-
-
-def _token(token: dict[str, Any]) -> dict[str, Any]:
-    told = _alternative(token)
-    others = token.get("top_logprobs")
-    told["top_logprobs"] = [_alternative(other) for other in others or () if isinstance(other, dict)]
-    return told
-
-
-def _alternative(token: dict[str, Any]) -> dict[str, Any]:
-    return {name: token.get(name) for name in ("token", "logprob", "bytes")}
 
 
 def _old_logprobs(tokens: Sequence[Any] | None, offset: int) -> dict[str, Any] | None:
     """Returns the same for completions, whose form is older: a list for each thing that is told of a token."""
-    known = [_token(token) for token in tokens or () if isinstance(token, dict)]
+    known = _known(tokens)
     if not known:
         return None
-    offsets = []
-    for token in known:
-        offsets.append(offset)
-        offset += len(token["token"] or "")
+    texts = [token["token"] for token in known]
+    starts = itertools.accumulate(map(len, texts), initial=offset)
+    tops = [{each["token"]: each["logprob"] for each in _alternatives(token)} for token in known]
     return {
-        "tokens": [token["token"] for token in known],
+        "tokens": texts,
         "token_logprobs": [token["logprob"] for token in known],
-        "top_logprobs": [{each["token"]: each["logprob"] for each in token["top_logprobs"]} for token in known],
-        "text_offset": offsets,
+        "top_logprobs": tops,
+        "text_offset": list(itertools.islice(starts, len(texts))),
     }
+
+
+def _known(tokens: Any) -> list[dict[str, Any]]:
+    """Returns those tokens that tell a probability."""
+    given = [token for token in tokens if isinstance(token, dict)] if isinstance(tokens, list) else []
+    return [each for each in given if type(each.get("token")) is str and type(each.get("logprob")) in (int, float)]
+
+
+def _alternatives(token: dict[str, Any]) -> list[dict[str, Any]]:
+    return [_probable(other) for other in _known(token.get("top_logprobs"))]
+
+
+def _probable(token: dict[str, Any]) -> dict[str, Any]:
+    return {name: token.get(name) for name in ("token", "logprob", "bytes")}
 
 
 _LAGGED = b"data: %b\n\n" % error_json("this reader was too slow and is let go", 0, code="lagged")
