@@ -88,7 +88,7 @@ class _Conversation:
         if not (self.tools and reply.finished and reply.tool_calls) or self._stop.event.is_set():
             return []
         if round >= self.max_rounds:
-            raise ToolError(f"the model still calls tools after {round} rounds", hint="raise it with max_rounds")
+            raise ToolError(f"the model still calls tools after {round} rounds, which are max_rounds")
         turn.called(reply)
         return reply.tool_calls
 

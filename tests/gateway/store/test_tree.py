@@ -43,7 +43,7 @@ async def test_the_fields_have_the_names_of_the_interface(store: Store) -> None:
     conversation, _ = await begun(store)
     whole = msgspec.json.decode(msgspec.json.encode(await store.get(conversation)))
 
-    conversation_fields = "id title model system options think created updated leaf messages"
+    conversation_fields = "id title model system options think created updated leaf owner messages"
     message_fields = "id parent role content thinking tool_calls model created run state outcome error metrics base"
     assert set(conversation_fields.split()) == set(whole)
     assert {*message_fields.split(), "base_thinking"} == set(whole["messages"][0])
@@ -307,3 +307,15 @@ async def test_s8_a_server_that_is_not_there() -> None:
         await store.open()
     assert "secret" not in f"{caught.value} {caught.value.hint}"
     await store.close()
+
+
+async def test_conversations_have_owners(store: Store) -> None:
+    """What is somebody else's is not there; without an owner asked for, all are listed."""
+    of_a, of_b = await store.create(owner="a"), await store.create(owner="b")
+
+    assert [each.id for each in await store.page(owner="a")] == [of_a.id]
+    assert {each.id for each in await store.page()} == {of_a.id, of_b.id}
+    await store.check(of_a.id, "a")
+    for id, owner in ((of_a.id, "b"), (of_a.id, ""), ("conv_none", "a")):
+        with pytest.raises(MissingError):
+            await store.check(id, owner)

@@ -244,57 +244,72 @@ class Conversations:
 # -- the routes ------------------------------------------------------------------------------------------------------
 
 
-def _here(request: Request) -> tuple[House, Conversations, str]:
+async def _here(request: Request) -> tuple[House, Conversations, str]:
+    """Returns what a request is about: its conversation is the caller's own.
+
+    Raises:
+        MissingError: it is not, or there is none.
+    """
     house = house_of(request)
-    assert isinstance(house.conversations, Conversations)
-    return house, house.conversations, request.path_params.get("id", "")
+    kept, id = house.conversations, request.path_params.get("id", "")
+    assert isinstance(kept, Conversations)
+    if id and house.settings.keys:
+        await kept.store.check(id, caller_of(request.scope).owner)
+    return house, kept, id
+
+
+def _owner(request: Request) -> str | None:
+    """Whose conversations are shown; without keys everybody's are, those of a time with keys too."""
+    return caller_of(request.scope).owner if house_of(request).settings.keys else None
 
 
 async def listing(request: Request) -> Response:
     """``GET /conversations``."""
-    _, kept, _ = _here(request)
+    _, kept, _ = await _here(request)
     query = request.query_params
     limit = query.get("limit", "50")
     if not (limit.isascii() and limit.isdigit() and 0 < int(limit[:9]) <= 500):
         raise ProblemError(400, "limit is a number from 1 to 500")
-    found = await kept.store.page(query.get("q", ""), limit=int(limit[:9]), before=query.get("before"))
+    found = await kept.store.page(
+        query.get("q", ""), limit=int(limit[:9]), before=query.get("before"), owner=_owner(request)
+    )
     return json(Listed(conversations=found))
 
 
 async def create(request: Request) -> Response:
     """``POST /conversations``."""
-    house, kept, _ = _here(request)
+    house, kept, _ = await _here(request)
     change = await read_json(request, house.settings.max_body, Change)
     given = {name: value for name, value in msgspec.structs.asdict(change).items() if value is not UNSET}
     given.pop("leaf", None)
-    made = await kept.store.create(**given)
+    made = await kept.store.create(**given, owner=caller_of(request.scope).owner)
     return json(made, 201, {"Location": f"/conversations/{made.id}"})
 
 
 async def show(request: Request) -> Response:
     """``GET /conversations/{id}``."""
-    _, kept, id = _here(request)
+    _, kept, id = await _here(request)
     await kept.keeper.flush()  # of an answer under way all that has come
     return json(await kept.store.get(id))
 
 
 async def change(request: Request) -> Response:
     """``PATCH /conversations/{id}``."""
-    house, kept, id = _here(request)
+    house, kept, id = await _here(request)
     change = await read_json(request, house.settings.max_body, Change)
     return json(await kept.store.update(id, **msgspec.structs.asdict(change)))
 
 
 async def delete(request: Request) -> Response:
     """``DELETE /conversations/{id}``: its runs are stopped."""
-    _, kept, id = _here(request)
+    _, kept, id = await _here(request)
     await kept.delete(id, caller_of(request.scope))
     return Response(status_code=204)
 
 
 async def export(request: Request) -> Response:
     """``GET /conversations/{id}/export``."""
-    _, kept, id = _here(request)
+    _, kept, id = await _here(request)
     format = request.query_params.get("format", "md")
     if format not in ("md", "json"):
         raise ProblemError(400, "format is md or json")
@@ -311,7 +326,7 @@ async def export(request: Request) -> Response:
 
 async def turn(request: Request) -> Response:
     """``POST /conversations/{id}/turns``."""
-    house, kept, id = _here(request)
+    house, kept, id = await _here(request)
     body = await read_body(request, house.settings.max_body)
     asked: Turn = parse_json(body, Turn)
     whole = whole_of(request, body)

@@ -48,6 +48,7 @@ conversations = sa.Table(
     "conversations",
     metadata,
     sa.Column("id", _Text, primary_key=True),
+    sa.Column("owner", _Text, nullable=False, index=True),
     sa.Column("created", _Text, nullable=False),
     sa.Column("updated", _Text, nullable=False, index=True),
     sa.Column("leaf", _Text),

@@ -111,6 +111,7 @@ class Store:
         system: str | None = None,
         options: dict[str, Any] | None = None,
         think: bool | str | None = None,
+        owner: str = "",
     ) -> Conversation:
         """Begins a conversation. Without a title it gets one by its first question."""
         time = self._time()
@@ -124,11 +125,24 @@ class Store:
             created=time,
             updated=time,
             leaf=None,
+            owner=owner,
         )
         columns = {name: getattr(made, name) for name in conversations.c.keys()}  # noqa: SIM118
         async with self._writing() as connection:
             await connection.execute(conversations.insert().values(columns))
         return made
+
+    async def check(self, conversation: str, owner: str) -> None:
+        """Makes sure that a conversation is this owner's.
+
+        Raises:
+            MissingError: there is none of that id, or it is somebody else's, which is not told apart.
+        """
+        query = sa.select(conversations.c.owner).where(conversations.c.id == conversation)
+        async with self._database.reading() as connection:
+            row = (await connection.execute(query)).first()
+        if row is None or row.owner != owner:
+            raise rows.no_conversation(conversation)
 
     async def get(self, conversation: str) -> Conversation:
         """Returns a conversation with all its messages.
@@ -182,13 +196,16 @@ class Store:
                 raise rows.no_conversation(conversation)
         return [*runs]
 
-    async def page(self, q: str = "", *, limit: int = 50, before: str | None = None) -> list[Summary]:
+    async def page(
+        self, q: str = "", *, limit: int = 50, before: str | None = None, owner: str | None = None
+    ) -> list[Summary]:
         """Returns conversations, the one changed last first.
 
         Args:
             q: only those with this in their title or in a message, whatever its case. An answer under way is searched
                 when it has ended.
             limit: at most so many.
+            owner: only this one's; None: everybody's.
             before: only those changed before this time: the `updated` of the last one of the page before.
 
         Raises:
@@ -197,6 +214,8 @@ class Store:
         if len(q) > _LONGEST_QUERY:
             raise RequestError(f"q is longer than {_LONGEST_QUERY} characters")
         query = sa.select(conversations).order_by(conversations.c.updated.desc()).limit(max(1, min(limit, _MOST)))
+        if owner is not None:
+            query = query.where(conversations.c.owner == owner)
         if before is not None:
             query = query.where(conversations.c.updated < before)
         if q:

@@ -82,6 +82,7 @@ class Conversation(msgspec.Struct, kw_only=True):
     Attributes:
         title: empty until it was given, or made from the first question.
         leaf: the message shown last; None of an empty conversation.
+        owner: whose it is; empty where there are no owners.
     """
 
     id: str
@@ -93,6 +94,7 @@ class Conversation(msgspec.Struct, kw_only=True):
     created: str
     updated: str
     leaf: str | None
+    owner: str = ""
     messages: list[Message] = []
 
     def branch(self, message: str | None = None) -> list[Message]:
