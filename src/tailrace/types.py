@@ -277,6 +277,8 @@ class ChatRequest(msgspec.Struct, kw_only=True, omit_defaults=True):
     format: Any = None
     options: dict[str, Any] | None = None
     keep_alive: float | str | None = None
+    truncate: bool | None = None
+    shift: bool | None = None
 
 
 class GenerateRequest(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -297,6 +299,8 @@ class GenerateRequest(msgspec.Struct, kw_only=True, omit_defaults=True):
     images: list[str] | None = None
     options: dict[str, Any] | None = None
     keep_alive: float | str | None = None
+    truncate: bool | None = None
+    shift: bool | None = None
     width: int | None = None
     height: int | None = None
     steps: int | None = None
@@ -400,6 +404,8 @@ class ListedModel(Record):
     size: int | None = None
     details: ModelDetails | None = None
     capabilities: Sequence[str] | None = None
+    remote_model: str | None = None
+    remote_host: str | None = None
 
 
 class ListResponse(Record):

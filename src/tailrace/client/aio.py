@@ -493,7 +493,7 @@ class AsyncClient(BaseClient):
     async def _progress(
         self, operation: str, body: dict[str, Any], stream: bool
     ) -> ProgressResponse | AsyncProgressStream:
-        lines = AsyncProgressStream(self._progress_run(operation, body))
+        lines = AsyncProgressStream(self.progress_run(operation, body))
         if stream:
             return lines
         last = ProgressResponse()

@@ -88,6 +88,10 @@ class BaseClient:
     async def _backend(self) -> Backend:
         return await self._resolver.get()
 
+    async def backend(self) -> Backend:
+        """Returns what talks to the upstream, for who passes requests on as they are."""
+        return await self._backend()
+
     # -- runs ----------------------------------------------------------------------------------------------------
 
     def _run(self, open: Opener, model: str) -> Run:
@@ -109,14 +113,16 @@ class BaseClient:
     def _generate_run(self, request: GenerateRequest) -> Run:
         return self._run(self.opener(request), request.model)
 
-    def _progress_run(self, operation: str, body: dict[str, Any]) -> Run:
+    def progress_run(self, operation: str, body: dict[str, Any], log: MemoryLog | None = None) -> Run:
+        """Returns a run of ``pull``, ``push`` or ``create``, for who keeps runs of their own."""
+
         async def open(report: Report) -> Exchange:
             return await (await self._backend()).progress(operation, body)(report)
 
         model = model_of(body.get("model"))
         # Checking the digest of a large model says nothing for a long time.
         limits = msgspec.structs.replace(self.timeouts, idle=self.timeouts.first_token)
-        return Run(open, model=model, timeouts=limits)
+        return Run(open, model=model, timeouts=limits, log=log)
 
     # -- single answers ------------------------------------------------------------------------------------------
 

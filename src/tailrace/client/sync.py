@@ -501,7 +501,7 @@ class Client(BaseClient):
         return self._progress("create", body, stream)
 
     def _progress(self, operation: str, body: dict[str, Any], stream: bool) -> ProgressResponse | ProgressStream:
-        lines = ProgressStream(self._progress_run(operation, body))
+        lines = ProgressStream(self.progress_run(operation, body))
         if stream:
             return lines
         last = ProgressResponse()
