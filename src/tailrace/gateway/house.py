@@ -20,8 +20,9 @@ from tailrace.gateway.counters import Counters
 from tailrace.gateway.door import Caller
 from tailrace.gateway.replies import problem_of
 from tailrace.gateway.settings import Settings
-from tailrace.gateway.upstreams import Upstreams
+from tailrace.gateway.upstreams import Upstream, Upstreams
 from tailrace.run.run import Run
+from tailrace.types import ChatRequest, GenerateRequest
 from tailrace.web.asking import Asked, DefaultModel, request_of
 from tailrace.web.manners import linger_of
 from tailrace.web.registry import Registry
@@ -62,7 +63,7 @@ class House:
 
     async def start(
         self,
-        asked: Asked,
+        asked: Asked | ChatRequest | GenerateRequest,
         caller: Caller,
         *,
         linger: float | None,
@@ -74,7 +75,7 @@ class House:
         """Starts a run; returns it, and False if an earlier request with the same key has started it.
 
         Args:
-            asked: what is asked for.
+            asked: what is asked for; a request that is checked already, as it is to be sent.
             caller: who asks.
             linger: seconds it goes on without readers, where the request does not say; None: to its end.
             priority: who comes first in the queue.
@@ -102,22 +103,52 @@ class House:
                 raise problem_of(error) from error
             finally:
                 self._starting -= 1
-            run.start(asyncio.get_running_loop())
-            self.counters.watch(run)
-            self.runs.add(run, key, body, owner)
-            if self._over:  # the server stopped while this one was about to begin
-                _stop(run)
+            self._begin(run, key, body, owner)
             return run, True
 
-    async def _prepared(self, asked: Asked, caller: Caller, linger: float | None, priority: Priority) -> Run:
+    def start_work(self, upstream: Upstream, operation: str, body: dict[str, Any], caller: Caller) -> Run:
+        """Starts a pull, push or create, which ends when its reader leaves; it waits for no turn.
+
+        Args:
+            upstream: where it is done.
+            operation: ``pull``, ``push`` or ``create``.
+            body: the request.
+            caller: who asks.
+
+        Raises:
+            ProblemError: there is no room.
+        """
+        self.runs.check_room(self._starting)
+        run = upstream.client.progress_run(operation, body, self.runs.new_log())
+        run.set_linger(0.0)
+        self._begin(run, owner=caller.owner)
+        return run
+
+    def _begin(self, run: Run, key: str = "", body: bytes = b"", owner: str = "") -> None:
+        run.start(asyncio.get_running_loop())
+        run.released.add(lambda: _drop_frames(run.cause))
+        self.counters.watch(run)
+        self.runs.add(run, key, body, owner)
+        if self._over:  # the server stopped while this one was about to begin
+            _stop(run)
+
+    async def _prepared(
+        self,
+        asked: Asked | ChatRequest | GenerateRequest,
+        caller: Caller,
+        linger: float | None,
+        priority: Priority,
+    ) -> Run:
         """Returns the run of a request, before its start."""
         named = asked.model or self.settings.model or await self._default()
         asked.model = self.settings.aliases.get(named, named)
         best = (await self.upstreams.choose(asked.model))[0]
         best.queue.check(caller.key)  # a full queue is a status, as long as there is one to give
-        opener = self.upstreams.opener(request_of(asked), caller.key, priority)
+        request = request_of(asked) if isinstance(asked, Asked) else asked
+        opener = self.upstreams.opener(request, caller.key, priority)
         run = Run(opener, model=named, timeouts=self.client.timeouts, log=self.runs.new_log())
-        run.set_linger(linger if asked.linger is msgspec.UNSET else asked.linger)
+        own = asked.linger if isinstance(asked, Asked) else msgspec.UNSET
+        run.set_linger(linger if own is msgspec.UNSET else own)
         return run
 
     async def _default(self) -> str:
@@ -158,6 +189,13 @@ class House:
         """Waits until all runs have ended, and the backends have let go of them."""
         for run in self.runs.newest():
             await until_released(run)
+
+
+def _drop_frames(error: BaseException | None) -> None:
+    """Frees what an error's tracebacks hold: the request, as large as it may be, while the run is kept."""
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
 
 
 def _stop(run: Run) -> None:
