@@ -188,6 +188,7 @@ class Run:
             finally:
                 self._exchange = None
                 self._task = None
+                del self._open  # and with it the request, which may be large, while the log is kept
                 self._release()
 
     def _never_began(self, _task: asyncio.Task[None]) -> None:
