@@ -22,9 +22,12 @@ from tailrace.run.signals import Bell, Waiters
 from tailrace.web.asgi import EventStream, Receive, Scope, Send
 from tailrace.web.problems import ProblemError
 
-__all__ = ["CONTENT", "Ears", "Held", "failure", "unless_left", "whole"]
+__all__ = ["CONTENT", "Ears", "Held", "Telling", "failure", "told", "unless_left", "whole"]
 
 T = TypeVar("T")
+
+Telling = Callable[[Exception], ProblemError]
+"""What an error is to a protocol's clients."""
 
 CONTENT = (TextDelta, ThinkingDelta, ToolCall, ToolCallDelta)
 """What ends the waiting for an answer's status: the model has begun to speak."""
@@ -104,6 +107,14 @@ class Ears:
                 await asyncio.wait({task})
 
 
+def told(error: Exception) -> ProblemError:
+    """Returns what an error is to a client, with the word for it that clients look for."""
+    said = problem_of(error)
+    if isinstance(error, ModelNotFoundError):
+        said.more.setdefault("code", "model_not_found")
+    return said
+
+
 class Held:
     """A stream whose head waits until the run has something to say: an ASGI application.
 
@@ -114,12 +125,24 @@ class Held:
         run: the run.
         stream: reads it out.
         until: the kinds of events that the head waits for.
+        patience: seconds that it waits at most.
+        telling: what an error is to the protocol's clients.
     """
 
-    def __init__(self, run: Run, stream: EventStream, until: tuple[type, ...] = CONTENT) -> None:
+    def __init__(
+        self,
+        run: Run,
+        stream: EventStream,
+        until: tuple[type, ...] = CONTENT,
+        *,
+        patience: float = _PATIENCE,
+        telling: Telling = told,
+    ) -> None:
         self._run = run
         self._stream = stream
         self._until = until
+        self._patience = patience
+        self._telling = telling
         self._seen = 0
         self._spoken = False
 
@@ -128,8 +151,8 @@ class Held:
         run = self._run
         async with Ears(receive) as ears:
             try:
-                await ears.wait(run.log.changed, self._ready, _PATIENCE)
-                error = failure(run) if run.log.sealed and not self._spoken else None
+                await ears.wait(run.log.changed, self._ready, self._patience)
+                error = failure(run, self._telling) if run.log.sealed and not self._spoken else None
                 if error is None and not ears.left:
                     await self._stream(scope, ears.receive, send)
             finally:
@@ -146,8 +169,11 @@ class Held:
         return self._spoken or log.sealed
 
 
-async def whole(request: Request, run: Run) -> Reply:
+async def whole(request: Request, run: Run, telling: Telling = told) -> Reply:
     """Waits for a run's end as its reader; returns what it said.
+
+    Args:
+        telling: what an error is to the protocol's clients.
 
     Raises:
         ProblemError: it did not come to its end.
@@ -161,14 +187,17 @@ async def whole(request: Request, run: Run) -> Reply:
         run.detach()
     if not run.log.sealed:
         raise ClientDisconnect
-    error = failure(run)
+    error = failure(run, telling)
     if error is not None:
         raise error
     return run.reply()
 
 
-async def unless_left(request: Request, work: Coroutine[Any, Any, T]) -> T:
+async def unless_left(request: Request, work: Coroutine[Any, Any, T], telling: Telling = told) -> T:
     """Does work for a request; stops it when the client leaves.
+
+    Args:
+        telling: what an error is to the protocol's clients.
 
     Raises:
         ProblemError: what an error of ours is to the client.
@@ -180,10 +209,10 @@ async def unless_left(request: Request, work: Coroutine[Any, Any, T]) -> T:
         except ClientDisconnect:
             raise
         except Exception as error:
-            raise _told(error) from error
+            raise telling(error) from error
 
 
-def failure(run: Run) -> ProblemError | None:
+def failure(run: Run, telling: Telling = told) -> ProblemError | None:
     """Returns what the ending of a run is to who wanted an answer of it; None if it is one."""
     ended = run.ended
     if ended is None or ended.outcome.finished:
@@ -192,13 +221,6 @@ def failure(run: Run) -> ProblemError | None:
     error = error_of(ended, run.cause)
     if error is None or ended.outcome is Outcome.CANCELLED:
         return ProblemError(499, "the answer was stopped", headers=headers, code=ended.outcome.value)
-    told = _told(error)
-    told.headers = {**headers, **told.headers}
-    return told
-
-
-def _told(error: Exception) -> ProblemError:
-    told = problem_of(error)
-    if isinstance(error, ModelNotFoundError):
-        told.more.setdefault("code", "model_not_found")  # a word that clients look for
-    return told
+    said = telling(error)
+    said.headers = {**headers, **said.headers}
+    return said
