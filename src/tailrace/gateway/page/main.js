@@ -258,8 +258,8 @@ function fitToKeyboard() {
 await load();
 listenToAll();
 fitToKeyboard();
-resumeKept();
 route();
+resumeKept();
 document.body.hidden = false;
 if (current.id === null && matchMedia("(pointer: fine)").matches) composer.focus();
 await Promise.all([sidebar.refresh(), readModels()]);
