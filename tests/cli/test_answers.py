@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,15 @@ def test_verbose_prints_what_ollama_prints(server: FakeOllama, tailrace: Command
         "eval rate:            9.54 tokens/s",
     ]
     assert len(lines) == 9
+
+
+def test_progress_prints_what_the_tutorial_prints(server: FakeOllama, tailrace: Command) -> None:
+    """The number of characters, not of tokens, and how long it took; in the tutorial's words in Chinese."""
+    server.always(say("春天", " 来了"))
+    english, chinese = tailrace("chat", "--progress", "hi"), tailrace("chat", "--progress", "--lang", "zh", "hi")
+    assert english.out.decode() == "春天 来了"
+    assert re.fullmatch(r"5 characters written · [\d.]+ s\n", english.err)
+    assert re.fullmatch(r"共输出 5 个字符 · [\d.]+ 秒\n", chinese.err)
 
 
 def test_an_answer_cut_by_the_limit_says_so(server: FakeOllama, tailrace: Command) -> None:

@@ -12,7 +12,7 @@ from tests.cli.driver import TIMEOUT, Command
 from tailrace.terminal.escape import one_line, printable
 from tailrace.terminal.figures import duration, short_duration, size
 from tailrace.terminal.progress import bar
-from tailrace.testing import FakeOllama, say, think, tool_call
+from tailrace.testing import FakeOllama, hold, say, slow_load, think, tool_call
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="pseudo-terminals of POSIX")
 
@@ -96,6 +96,30 @@ def test_no_colour_where_none_is_wanted(server: FakeOllama, tailrace: Command) -
     with tailrace.on_terminal("chat", "hi") as terminal:
         assert terminal.end() == 0
     assert re.fullmatch(rb"hm\r\n\r\nyes\r\n[^\x1b]* tok [^\x1b]*first token [0-9.]+ s\r\n", terminal.seen)
+
+
+def test_figures_while_it_comes(server: FakeOllama, tailrace: Command) -> None:
+    """Tokens, rate and seconds stand below an answer that takes a while; the closing line takes their place."""
+    server.script(say("one "), hold(), say("two"))
+    tailrace.before = "from tailrace.terminal import printer; printer._FOOTER = 1e-9"  # instead of half a second
+    with tailrace.on_terminal("chat", "hi") as terminal:
+        terminal.read_until("one")
+        server.release()
+        assert terminal.end() == 0
+    text = terminal.seen.decode()
+    assert re.search(r"~2 tok · [\d.]+ tok/s · \d+ s", text)
+    assert re.search(r"first token [\d.]+ s\r\n\x1b\[0m$", text)
+
+
+def test_a_pipe_hears_nothing_of_the_wait(server: FakeOllama, tailrace: Command) -> None:
+    """Neither a status line nor a remark nor figures, however long it takes."""
+    server.script(slow_load(), say("yes"))
+    tailrace.before = "from tailrace.terminal import status, waiting; status._AFTER = waiting._AFTER = 0"
+    with tailrace.started("chat", "-m", "m", "hi") as process:
+        assert server.wait_for_request(path="/api/chat").wait_until_phase("loading")
+        server.release("load")
+        assert process.communicate(timeout=TIMEOUT) == (b"yes", b"")
+    assert process.returncode == 0
 
 
 def test_one_write_for_what_came_together(server: FakeOllama, tailrace: Command) -> None:

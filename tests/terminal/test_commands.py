@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
 from tests.terminal.conftest import Open
+from tests.terminal.pane import DEADLINE
 
 from tailrace.testing import FakeOllama, hold, say
 
@@ -56,6 +58,52 @@ def test_looking_around(server: FakeOllama, chat: Open) -> None:
     pane.say("/nope", "no such command: /nope")
     pane.type("/b", "Tab")
     pane.wait("/branch")
+
+
+def test_what_tab_offers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands, their words, options of models, models, saved conversations and paths; nothing in a message."""
+    from prompt_toolkit.completion import CompleteEvent
+    from prompt_toolkit.document import Document
+
+    from tailrace.terminal.repl.completion import CommandCompleter
+
+    (tmp_path / "state" / "conversations").mkdir(parents=True)
+    (tmp_path / "state" / "conversations" / "spring.json").touch()
+    (tmp_path / "summer.md").touch()
+    monkeypatch.setenv("TAILRACE_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    commands = {
+        "/set": ("parameter", "system"),
+        "/load": ("<saved>", "<model>", "<path>"),
+        "/model": ("<model>",),
+        "/export": ("<path>",),
+    }
+    completer = CommandCompleter(commands, lambda: ["qwen3:0.6b", "smollm2:135m"], ["num_ctx", "seed"])
+    completer._fetch()
+
+    def offered(line: str) -> list[str]:
+        return [one.text for one in completer.get_completions(Document(line), CompleteEvent())]
+
+    assert offered("/m") == ["/model"]
+    assert offered("/set s") == ["system"]
+    assert offered("/set parameter n") == ["num_ctx"]
+    assert offered("/model q") == ["qwen3:0.6b"]
+    assert offered("/load s") == ["spring", "smollm2:135m", "tate", "ummer.md"]  # of a path, what is missing
+    assert offered("/export su") == ["mmer.md"]
+    assert offered("tell me /m") == []
+    assert offered("/nope x") == []
+
+
+def test_ctrl_l_clears_the_screen(server: FakeOllama, chat: Open) -> None:
+    """What was typed stays, in the first line."""
+    server.script(say("yes"))
+    pane = chat()
+    pane.say("hi", "first token")
+    pane.type("half", "C-l")
+    deadline = time.monotonic() + DEADLINE
+    while not pane.rows()[0].startswith(">>> half"):
+        assert time.monotonic() < deadline, pane.rows()
+    assert "yes" not in "".join(pane.rows())
 
 
 def test_branches(server: FakeOllama, chat: Open) -> None:

@@ -301,13 +301,20 @@ def test_keys_typed_during_an_answer_wait(server: FakeOllama, chat: Open) -> Non
     assert "one two" in screen
 
 
-def test_the_prompt_part() -> None:
-    """Prefill in per cent, where the server tells it."""
-    from tailrace.events import Prefill
+def test_what_the_status_says() -> None:
+    """Prefill in per cent and the place in the queue, where the server tells them."""
+    from tailrace.events import Loading, Prefill, Queued
     from tailrace.terminal.sink import Sink
     from tailrace.terminal.status import Status
 
     status = Status(Sink(None), "m")
+    assert status._now() == "waiting for m"
+    status.note(Queued(2))
+    assert status._now() == "queued, number 2"
+    status.note(Queued())
+    assert status._now() == "m is busy; waiting for a turn"
+    status.note(Loading("m"))
+    assert status._now() == "loading m"
     status.note(Prefill(41, 100))
     assert status._now() == "reading the prompt 41 %"
     status.note(Prefill())
