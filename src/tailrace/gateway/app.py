@@ -16,7 +16,19 @@ from tailrace.client.aio import AsyncClient
 from tailrace.client.base import UNSET
 from tailrace.errors import TailraceError
 from tailrace.gateway.admission import Queue
-from tailrace.gateway.api import aisdk, chat, conversations, health, models, openai, page, render, runs
+from tailrace.gateway.api import (
+    aisdk,
+    chat,
+    conversations,
+    health,
+    models,
+    ollama,
+    ollama_models,
+    openai,
+    page,
+    render,
+    runs,
+)
 from tailrace.gateway.door import Door
 from tailrace.gateway.house import House
 from tailrace.gateway.openapi import openapi_route
@@ -59,9 +71,11 @@ def create_app(settings: Settings | None = None, client: AsyncClient | None = No
             await house.end()
 
     routes = [*runs.routes(), *chat.routes(), *models.routes(), *render.routes(), *health.routes()]
-    routes += [*openai.routes(), *aisdk.routes()]
+    routes += [*openai.routes(), *aisdk.routes(), *ollama.routes(), *ollama_models.routes()]
     if kept is not None:
         routes += [*conversations.routes(), *page.routes()]
+    else:
+        routes += [ollama_models.greeting_route()]
     app = Starlette(
         routes=[*routes, openapi_route()],
         lifespan=lifespan,

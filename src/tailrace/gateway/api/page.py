@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from tailrace.gateway.api.ollama_models import greeting
 from tailrace.gateway.replies import json
 from tailrace.i18n import CATALOGUE
 from tailrace.web.problems import ProblemError
@@ -72,7 +73,9 @@ def _send(request: Request, name: str) -> Response:
 
 
 async def index(request: Request) -> Response:
-    """The page."""
+    """The page; and at the root what Ollama says there, to clients that ask for no page."""
+    if request.url.path == "/" and "text/html" not in request.headers.get("accept", ""):
+        return greeting()
     return _send(request, "index.html")
 
 
