@@ -353,6 +353,10 @@ CATALOGUE: dict[str, tuple[str, str]] = {
         "The file or URL of their database, instead of a folder.",
         "对话数据库的文件或 URL，可代替目录。",
     ),
+    "help.serve_telemetry": (
+        "OpenTelemetry spans and metrics of the runs, without or with what was said.",
+        "为 run 生成 OpenTelemetry 追踪与指标，可选是否包含内容。",
+    ),
     "help.serve_no_page": ("Neither the page nor conversations.", "不提供页面，也不保存对话。"),
     "note.serving": (
         "tailrace: serving at {url} (Ctrl-C stops)",

@@ -19,6 +19,7 @@ from urllib.parse import urljoin, urlsplit
 import aiohttp
 
 from tailrace import errors
+from tailrace.run.observer import passed_on
 
 __all__ = ["Http", "HttpExchange"]
 
@@ -132,7 +133,7 @@ class Http:
                 method,
                 url,
                 data=body,
-                headers={"Accept-Encoding": "identity", **headers},
+                headers={"Accept-Encoding": "identity", **headers, **passed_on.get()},
                 allow_redirects=False,
             )
         except Exception as error:

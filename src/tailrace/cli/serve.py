@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from tailrace.cli.kinds import Alias, Bytes, Count, OnLeave, Seconds
+from tailrace.cli.kinds import Alias, Bytes, Count, OneOf, OnLeave, Seconds
 from tailrace.cli.root import Command
 from tailrace.cli.session import Session
 from tailrace.errors import RequestError, TailraceError
@@ -45,6 +45,9 @@ __all__ = ["command"]
 @click.option("--insecure", is_flag=True, help=say("help.serve_insecure"))
 @click.option("--allow-host", "hosts", multiple=True, metavar="NAME", help=say("help.serve_allow_host"))
 @click.option("--allow-origin", "origins", multiple=True, metavar="ORIGIN", help=say("help.serve_allow_origin"))
+@click.option(
+    "--telemetry", type=OneOf(("metadata", "contents")), metavar="metadata|contents", help=say("help.serve_telemetry")
+)
 @click.option("--no-page", is_flag=True, help=say("help.serve_no_page"))
 @click.option("--head-time", type=Seconds(), hidden=True)
 @click.option("--body-time", type=Seconds(), hidden=True)
@@ -94,6 +97,7 @@ def _settings(given: dict[str, Any]) -> Any:
         keys=_keys(given),
         hosts=given["hosts"],
         origins=given["origins"],
+        telemetry={"metadata": False, "contents": True}.get(given["telemetry"]),
         timeout=given["timeout"],
         model=given["model"] or os.environ.get("TAILRACE_MODEL", "").strip(),
         host=given["host"],

@@ -16,6 +16,7 @@ from tailrace.backends.resolve import Resolver
 from tailrace.client.requests import model_of, without_none
 from tailrace.errors import ProtocolError, RequestError, TimedOutError
 from tailrace.run.log import MemoryLog
+from tailrace.run.observer import Observer
 from tailrace.run.run import Exchange, Opener, Report, Run
 from tailrace.run.timeouts import Timeouts
 from tailrace.types import (
@@ -44,6 +45,9 @@ class _Unset:
 
 
 UNSET = _Unset()
+
+Observe = Callable[[ChatRequest | GenerateRequest, Callable[[], Backend | None]], Observer]
+"""Returns who watches the run of a request; the second argument tells where it goes, once that is known."""
 
 
 class BaseClient:
@@ -77,6 +81,7 @@ class BaseClient:
             host, headers=headers, api_key=api_key, verify=verify, follow_redirects=follow_redirects
         )
         self.timeouts = Timeouts() if timeout is UNSET else Timeouts.of(timeout)
+        self.observe: Observe | None = None
         self.new_log: Callable[[], MemoryLog] = MemoryLog  # a gateway keeps its runs' logs within bounds
 
     @property
@@ -84,6 +89,10 @@ class BaseClient:
         """The upstream, so far as it is known without asking anybody; ``auto`` before the first call."""
         backend = self._resolver.known
         return backend.url if backend is not None else "auto"
+
+    def known_backend(self) -> Backend | None:
+        """Returns the backend, if it is known without asking anybody."""
+        return self._resolver.known
 
     async def _backend(self) -> Backend:
         return await self._resolver.get()
@@ -107,11 +116,17 @@ class BaseClient:
 
         return open
 
+    def _request_run(self, request: ChatRequest | GenerateRequest) -> Run:
+        run = self._run(self.opener(request), request.model)
+        if self.observe is not None:
+            run.observer = self.observe(request, self.known_backend)
+        return run
+
     def _chat_run(self, request: ChatRequest) -> Run:
-        return self._run(self.opener(request), request.model)
+        return self._request_run(request)
 
     def _generate_run(self, request: GenerateRequest) -> Run:
-        return self._run(self.opener(request), request.model)
+        return self._request_run(request)
 
     def progress_run(self, operation: str, body: dict[str, Any], log: MemoryLog | None = None) -> Run:
         """Returns a run of ``pull``, ``push`` or ``create``, for who keeps runs of their own."""

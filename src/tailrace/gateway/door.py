@@ -27,6 +27,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+_TRACE = (b"traceparent", b"tracestate")
 _OPEN = ("/healthz", "/", "/favicon.ico")
 _OPEN_BELOW = ("/static/", "/words/", "/c/")
 _LOCAL = (".localhost", ".local", ".internal")
@@ -41,10 +42,12 @@ class Caller(msgspec.Struct, frozen=True):
     Attributes:
         owner: the name of the key; empty where there are no keys. Runs and conversations belong to it.
         address: where it comes from.
+        trace: the headers of its trace (W3C), if it is part of one.
     """
 
     owner: str = ""
     address: str = ""
+    trace: dict[str, str] = {}
 
     @property
     def key(self) -> str:
@@ -90,7 +93,8 @@ class Door:
             more = [(name.lower().encode(), value.encode()) for name, value in error.headers.items()]
             await _answer(send, status, body, kind, [*more, *_cross(allowed)])
             return
-        scope["tailrace.caller"] = Caller(owner, (scope.get("client") or ("",))[0])
+        trace = {name.decode(): headers[name].decode("latin-1") for name in _TRACE if name in headers}
+        scope["tailrace.caller"] = Caller(owner, (scope.get("client") or ("",))[0], trace)
         await self._app(scope, receive, _sending(send, allowed) if allowed else send)
 
     def _check_host(self, host: str) -> None:

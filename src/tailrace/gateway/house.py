@@ -22,6 +22,7 @@ from tailrace.gateway.replies import problem_of
 from tailrace.gateway.settings import Settings
 from tailrace.gateway.upstreams import Upstream, Upstreams
 from tailrace.run.run import Run
+from tailrace.telemetry import Telemetry
 from tailrace.types import ChatRequest, GenerateRequest
 from tailrace.web.asking import Asked, DefaultModel, request_of
 from tailrace.web.manners import linger_of
@@ -48,6 +49,7 @@ class House:
         self.runs = Registry(settings.bounds)
         self.default = DefaultModel()
         self.counters = Counters()
+        self.telemetry = None if settings.telemetry is None else Telemetry(contents=settings.telemetry)
         self.linger = linger_of(settings.on_leave)
         self.started = time.time()
         self.incoming = 0  # bytes of bodies that are being read
@@ -147,6 +149,8 @@ class House:
         request = request_of(asked) if isinstance(asked, Asked) else asked
         opener = self.upstreams.opener(request, caller.key, priority)
         run = Run(opener, model=named, timeouts=self.client.timeouts, log=self.runs.new_log())
+        if self.telemetry is not None:
+            run.observer = self.telemetry.server(request, best.client.known_backend, caller.trace)
         own = asked.linger if isinstance(asked, Asked) else msgspec.UNSET
         run.set_linger(linger if own is msgspec.UNSET else own)
         return run

@@ -38,6 +38,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         keys: the API keys that open the gateway; none: it is open to whoever reaches it.
         hosts: further names that this server goes by.
         origins: sites whose pages may ask; ``*`` for all.
+        telemetry: make OpenTelemetry's spans and metrics; None: do not. True tells contents as well.
     """
 
     upstreams: tuple[str, ...] = ()
@@ -61,3 +62,4 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     keys: Keys = msgspec.field(default_factory=Keys)
     hosts: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
+    telemetry: bool | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from array import array
+from collections.abc import Sequence
 
 import msgspec
 
@@ -81,6 +82,11 @@ class Stopwatch:
             self._gaps.frombytes(bytes(self._gaps.itemsize * pieces_after))
         self.count += pieces
         self.last = now
+
+    @property
+    def gaps(self) -> Sequence[float]:
+        """Seconds between one piece of content and the next."""
+        return self._gaps
 
     def metrics(self, usage: Usage | None) -> Metrics:
         """Returns the figures, of a finished run or so far."""

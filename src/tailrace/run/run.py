@@ -16,13 +16,14 @@ import contextlib
 import secrets
 import time
 import weakref
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from tailrace import errors
 from tailrace.events import Ended, Event, Fault, Outcome, Progress, TextDelta, ThinkingDelta, ToolCall, ToolCallDelta
 from tailrace.run.log import MemoryLog
 from tailrace.run.metrics import Metrics, Stopwatch
+from tailrace.run.observer import Observer, passed_on, watching
 from tailrace.run.reply import Reply, fold
 from tailrace.run.signals import Waiters
 from tailrace.run.state import SIGNALS, Signal, State, advance
@@ -112,6 +113,7 @@ class Run:
         self.watch = Stopwatch()
         self.cause: BaseException | None = None  # the exception behind a failure, for `raise … from`
         self.released = Waiters()
+        self.observer: Observer | None = None
         self._released = False
         self._confirmed = False
         self._open = open
@@ -149,15 +151,21 @@ class Run:
             self._release()
             return
         _live.add(self)
-        self._task = loop.create_task(self._own(), name=f"tailrace {self.id}")
+        headers: Mapping[str, str] = {}
+        if self.observer is not None:
+            with watching():
+                headers = self.observer.started(self)
+        self._task = loop.create_task(self._own(headers), name=f"tailrace {self.id}")
         self._task.add_done_callback(self._never_began)
         self._arm()
         self._watch_readers()
 
     # -- the owner -----------------------------------------------------------------------------------------------
 
-    async def _own(self) -> None:
+    async def _own(self, headers: Mapping[str, str]) -> None:
         exchange: Exchange | None = None
+        if headers:
+            passed_on.set(headers)  # in this task alone
         try:
             exchange = self._exchange = await self._open(self._report)
             self._report(Signal.SENT)
@@ -288,6 +296,10 @@ class Run:
     def _release(self) -> None:
         if self._cancelled_at is not None:
             self.watch.cancel = time.monotonic() - self._cancelled_at
+        observer, self.observer = self.observer, None  # told once
+        if observer is not None:
+            with watching():
+                observer.ended(self)
         self._released = True
         _live.discard(self)
         self.released.wake()
