@@ -53,6 +53,7 @@ class House:
         self.linger = linger_of(settings.on_leave)
         self.started = time.time()
         self.incoming = 0  # bytes of bodies that are being read
+        self.rendering = asyncio.Lock()  # of finished texts
         self._starting = 0  # how many runs are about to begin
         self._keyed: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
         self._over = False  # the server has stopped

@@ -35,6 +35,7 @@ from tailrace.wire.encoding import fault_of
 __all__ = ["Change", "Conversations", "Listed", "Turn", "Turned", "routes"]
 
 _FIRST_LOOK = 2.0  # seconds that the database gets to show that it is there
+_SETTLING = 1.0  # seconds that it gets to take the end of an answer before somebody asks for it
 _LAST_WORDS = 3.0  # seconds that it gets to take the ends of the answers when the gateway stops
 
 
@@ -91,7 +92,7 @@ class Conversations:
         self._house = house
         self.store = Store(house.settings.database)
         self.keeper = Keeper(self.store)
-        self._writers: set[asyncio.Task[None]] = set()
+        self._writers: dict[asyncio.Task[None], Run] = {}
         self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
         self._turned: weakref.WeakKeyDictionary[Run, tuple[Message | None, Message]] = weakref.WeakKeyDictionary()
 
@@ -122,6 +123,7 @@ class Conversations:
     async def turn(self, id: str, turn: Turn, caller: Caller, key: str, body: bytes) -> tuple[Turned, bool]:
         """Starts an answer, and has it written down; returns it, and False if the key had started it already."""
         async with self._lock(id):  # so that a repeated request finds what the first one started
+            await self.settle()  # who has just stopped an answer may go on with it at once
             conversation = await self.store.get(id)
             asked, begin = self._meaning(conversation, turn)
             begun: list[tuple[Message | None, Message]] = []
@@ -212,8 +214,13 @@ class Conversations:
 
     def _write_down(self, run: Run, answer: Message) -> None:
         task = asyncio.get_running_loop().create_task(self._follow(run, answer), name=f"tailrace keeps {run.id}")
-        self._writers.add(task)
-        task.add_done_callback(self._writers.discard)
+        self._writers[task] = run
+        task.add_done_callback(self._writers.pop)
+
+    async def settle(self) -> None:
+        """Waits until what has ended is written down, for a moment if the database does not work."""
+        if ended := [task for task, run in self._writers.items() if run.ended is not None]:
+            await asyncio.wait(ended, timeout=_SETTLING)
 
     async def _follow(self, run: Run, answer: Message) -> None:
         reader = Reader(run)
@@ -289,6 +296,7 @@ async def create(request: Request) -> Response:
 async def show(request: Request) -> Response:
     """``GET /conversations/{id}``."""
     _, kept, id = await _here(request)
+    await kept.settle()
     await kept.keeper.flush()  # of an answer under way all that has come
     return json(await kept.store.get(id))
 
