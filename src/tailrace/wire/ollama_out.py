@@ -200,7 +200,7 @@ class OllamaWire:
 
     def _ending(self, ended: Ended) -> bytes:
         if not ended.outcome.finished:
-            return error_json(ending_text(ended)) + b"\n"
+            return _failed(ended)
         reason = _reason(ended.outcome, ended.reason)
         return _line(self._lines.last(reason, self._timed(ended.usage), calls=self._calls, context=ended.context))
 
@@ -274,12 +274,16 @@ class ProgressWire:
             sizes = _filled(digest=event.digest, total=event.total, completed=event.completed)
             return _line({"status": event.status or "", **sizes})
         if isinstance(event, Ended) and not event.outcome.finished:
-            return error_json(ending_text(event)) + b"\n"
+            return _failed(event)
         return b""
 
 
 def _line(record: dict[str, Any]) -> bytes:
     return json_bytes(record) + b"\n"
+
+
+def _failed(ended: Ended) -> bytes:
+    return error_json(ending_text(ended) or ended.outcome.value) + b"\n"  # an empty error is none to clients
 
 
 _LAGGED = error_json("this reader was too slow and is let go") + b"\n"
