@@ -147,7 +147,7 @@ def test_the_official_client_reads_it() -> None:
     completions = [ollama.GenerateResponse.model_validate_json(line) for line in GENERATE.splitlines()]
 
     assert "".join(chunk.message.content or "" for chunk in chats) == "Hello"
-    assert "".join(chunk.response for chunk in completions) == "Hello"
+    assert "".join(chunk.response or "" for chunk in completions) == "Hello"
     assert (chats[0].message.thinking, completions[0].thinking) == ("Hm.", "Hm.")
     assert chats[3].message.tool_calls is not None
     assert dict(chats[3].message.tool_calls[0].function.arguments) == {"a": 1}
