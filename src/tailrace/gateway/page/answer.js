@@ -94,7 +94,7 @@ export class AnswerView {
 
   /** Whether the server has to make HTML of the message before it can be shown. */
   get lacksHtml() {
-    return this.#kept && this.#shown !== this.message.content;
+    return this.#kept && this.message.content !== "" && this.#shown !== this.message.content;
   }
 
   /** Whether the text comes from the message: there is no run, or the server no longer keeps what it said. */
@@ -122,15 +122,14 @@ export class AnswerView {
     this.#clock = setInterval(() => document.hidden || nextFrame(this.#paint), TICK);
   }
 
-  /** The message has all that the run brought. */
+  /** The message has all that the run brought; what is still on its way here, or being painted, comes first. */
   #settle() {
-    const ended = this.#one.state.ended !== null;
-    if (ended && !this.#finished) return; // it is still being painted, and comes here again
+    if (!this.#finished && !this.#kept) return;
     this.close();
     this.#run = null;
     this.#one = null;
     this.#queue = [];
-    this.#shown = ended ? this.message.content : undefined; // else it may be any part of it
+    this.#shown = this.#finished ? this.message.content : undefined; // else it may be any part of it
   }
 
   #restart() {
@@ -145,7 +144,7 @@ export class AnswerView {
     if (!this.element.isConnected) return;
     if (this.#kept) this.#paintKept();
     else if (!this.#finished) this.#paintStream();
-    const going = this.message.state === "running" && !this.#one?.state.ended;
+    const going = this.#kept ? this.message.state === "running" : !this.#one.state.ended;
     this.element.classList.toggle("going", going);
     show(this.#foot, !this.message.pending);
     show(this.#foot.querySelector("[data-does=regenerate]"), !going);
