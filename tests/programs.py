@@ -9,6 +9,8 @@ import pytest
 
 _INSTALL = {
     "chromium": "apt-get install chromium",
+    "node": "apt-get install nodejs npm",
+    "npm": "apt-get install nodejs npm",
     "nginx": "apt-get install nginx-light",
     "tmux": "apt-get install tmux",
     "xclip": "apt-get install xclip",

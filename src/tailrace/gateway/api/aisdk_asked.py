@@ -54,10 +54,12 @@ class ChatBody(msgspec.Struct, kw_only=True):
     Attributes:
         id: the chat's id.
         messages: the whole conversation.
+        message_id: the message that the request is about.
     """
 
     id: str
     messages: list[UIMessage]
+    message_id: str | None = msgspec.field(default=None, name="messageId")
     model: str = ""
     system: str | None = None
     options: dict[str, Any] | None = None
@@ -68,9 +70,10 @@ class ChatBody(msgspec.Struct, kw_only=True):
 
     @property
     def goes_on(self) -> str:
-        """The id of the message that the answer goes on with; empty if it is one of its own."""
+        """The id of the assistant's message that the answer goes on with; empty if it is one of its own."""
         last = self.messages[-1]
-        return last.id if last.role == "assistant" else ""
+        about = next((message for message in self.messages if message.id == self.message_id), last)
+        return about.id if about.role == "assistant" else ""
 
 
 def asked_chat(data: bytes) -> tuple[ChatBody, Asked]:
