@@ -19,7 +19,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import msgspec
-from flask import Blueprint, Response, request, url_for
 
 from tailrace.client.default import default_client
 from tailrace.client.streams import SyncStream
@@ -32,7 +31,13 @@ from tailrace.web.problems import MEDIA_TYPE, ProblemError, problem_of
 from tailrace.web.reading import cursors_of, reading
 from tailrace.web.registry import Bounds, Registry
 from tailrace.web.source import Source, plain_feed
+from tailrace.web.stopping import Stopped, stop_sync
 from tailrace.web.wsgi import WSGI_MANNERS, EventStream, Place, frames
+
+try:
+    from flask import Blueprint, Response, request, url_for
+except ImportError as error:
+    raise ImportError("tailrace.web.flask needs Flask: pip install 'tailrace[flask]'", name=error.name) from error
 
 __all__ = ["StreamResponse", "chat_blueprint"]
 
@@ -119,6 +124,9 @@ def chat_blueprint(
     that ``Last-Event-ID`` or ``?after=`` names; ``DELETE PATH/RUN`` stops the model and answers when it has let go. The
     run's path is the ``Location`` of the first answer. Runs live in the process that started them.
 
+    A reader that knows nothing of reading on cannot come back, so that its leaving stops the model. One that can, asks
+    for time to do so: ``"linger": 30`` in its request, or ``on_leave=30`` here, for all.
+
     Args:
         client: talks to the model server; default: the one behind `tailrace.chat`.
         model: the model when a request names none; empty: the upstream's default.
@@ -167,7 +175,7 @@ def chat_blueprint(
 
     @blueprint.delete(one)
     def stop(run_id: str) -> Response:
-        return _json(_stopped(chat.runs.get(run_id)))
+        return _json(stop_sync(chat.runs.get(run_id)))
 
     @blueprint.errorhandler(ProblemError)
     @blueprint.errorhandler(TailraceError)
@@ -184,12 +192,7 @@ def _asked(max_body: int, model: str, system: str | None) -> Asked:
     Raises:
         ProblemError: it is too large, or is no request.
     """
-    if (request.content_length or 0) > max_body:
-        raise ProblemError(413, f"the body is larger than {max_body:,} bytes")
-    body = request.stream.read(max_body + 1)
-    if len(body) > max_body:
-        raise ProblemError(413, f"the body is larger than {max_body:,} bytes")
-    asked = parse(body, request.args)
+    asked = parse(_body(max_body), request.args)
     if asked.prompt is not None:
         raise ProblemError(400, "this route takes a message or messages")
     asked.model = asked.model or model
@@ -197,21 +200,17 @@ def _asked(max_body: int, model: str, system: str | None) -> Asked:
     return asked
 
 
-def _stopped(run: Run) -> dict[str, Any]:
-    """Stops a run; returns how long that took once the backend has let go."""
-    run.cancel(confirm=True)
-    while not run.is_released:
-        run.released.wait(lambda: run.is_released, 1.0)
-        run.settle()
-    receipt, ended = run.receipt(), run.ended
-    assert ended is not None
-    return {
-        "id": run.id,
-        "outcome": ended.outcome.value,
-        "seconds": round(receipt.seconds, 6),
-        "confirmed": receipt.confirmed,
-    }
+def _body(limit: int) -> bytes:
+    if (request.content_length or 0) > limit:
+        raise ProblemError(413, f"the body is larger than {limit:,} bytes")
+    body = request.stream.read(limit + 1)
+    if len(body) > limit:
+        raise ProblemError(413, f"the body is larger than {limit:,} bytes")
+    kind = request.mimetype or "application/json"
+    if body and not (kind == "application/json" or kind.endswith("+json")):
+        raise ProblemError(415, f"the body is {kind}", hint="send JSON, with Content-Type: application/json")
+    return body
 
 
-def _json(value: Any) -> Response:
+def _json(value: Stopped) -> Response:
     return Response(msgspec.json.encode(value), headers={"Cache-Control": "no-store"}, content_type="application/json")

@@ -6,7 +6,7 @@ import msgspec
 
 from tailrace.run.run import Run
 
-__all__ = ["Stopped", "stop", "until_released"]
+__all__ = ["Stopped", "stop", "stop_sync", "until_released"]
 
 _LOOK = 1.0  # seconds between looks at whether the owner still lives
 
@@ -30,6 +30,19 @@ async def stop(run: Run) -> Stopped:
     """Stops a run, and waits until the backend has let go; of an ended run it returns how that ended."""
     run.cancel(confirm=True)
     await until_released(run)
+    return _stopped(run)
+
+
+def stop_sync(run: Run) -> Stopped:
+    """Does what `stop` does, on a thread."""
+    run.cancel(confirm=True)
+    while not run.is_released:
+        run.released.wait(lambda: run.is_released, _LOOK)
+        run.settle()
+    return _stopped(run)
+
+
+def _stopped(run: Run) -> Stopped:
     receipt, ended = run.receipt(), run.ended
     assert ended is not None
     return Stopped(
