@@ -27,7 +27,7 @@ MEMBERS = {  # of each part, as the strict schemas of 5.0 have them
     "tool-input-start": {"toolCallId", "toolName"},
     "tool-input-delta": {"toolCallId", "inputTextDelta"},
     "tool-input-available": {"toolCallId", "toolName", "input"},
-    "tool-input-error": {"toolCallId", "toolName", "input", "errorText"},
+    "tool-output-error": {"toolCallId", "errorText"},
     "data-status": {"data", "transient"},
     "finish-step": set(),
     "finish": {"messageMetadata"},

@@ -31,6 +31,7 @@ HEADERS = (("x-vercel-ai-ui-message-stream", "v1"),)
 """What a response has besides the headers of server-sent events."""
 
 _DONE = b"data: [DONE]\n\n"
+_INVALID = "the model wrote arguments that are not the JSON of an object"
 _STOPPED = (Outcome.CANCELLED, Outcome.ABANDONED)
 
 
@@ -119,25 +120,31 @@ class UIWire:
     # -- tools -------------------------------------------------------------------------------------------------------
 
     def _piece(self, delta: ToolCallDelta) -> bytes:
-        out = b""
-        if delta.index not in self._pieces:
-            if not delta.name:
-                return b""  # its first piece did not say what is called: it comes when it is whole
-            id = self._pieces[delta.index] = self._called(delta.id)
-            out = self._begin() + self._close() + _part("tool-input-start", toolCallId=id, toolName=delta.name)
-        if delta.text:
-            out += _part("tool-input-delta", toolCallId=self._pieces[delta.index], inputTextDelta=delta.text)
-        return out
+        if delta.index in self._pieces:
+            return self._input(self._pieces[delta.index], delta.text)
+        if not delta.name:
+            return b""  # its first piece did not say what is called: it comes when it is whole
+        id = self._pieces[delta.index] = self._called(delta.id)
+        return self._start(id, delta.name) + self._input(id, delta.text)
 
     def _call(self, call: ToolCall) -> bytes:
-        id = self._pieces.pop(call.index, "") or self._called(call.id)
-        told: dict[str, Any] = {"toolCallId": id, "toolName": call.name}
-        if call.invalid is not None:
-            why = "the arguments are not the JSON of an object"
-            part = _part("tool-input-error", **told, input=call.invalid, errorText=why)
-        else:
-            part = _part("tool-input-available", **told, input=call.arguments)
-        return self._begin() + self._close() + part
+        id = self._pieces.pop(call.index, "")
+        if call.invalid is None:
+            told = {"toolCallId": id or self._called(call.id), "toolName": call.name, "input": call.arguments}
+            return self._begin() + self._close() + _part("tool-input-available", **told)
+        out = b""
+        if not id:
+            id = self._called(call.id)
+            out = self._start(id, call.name) + self._input(id, call.invalid)
+        # 5.0 does not know `tool-input-error`; and no client is to run a tool with this input.
+        return out + _part("tool-output-error", toolCallId=id, errorText=_INVALID)
+
+    def _start(self, id: str, name: str) -> bytes:
+        return self._begin() + self._close() + _part("tool-input-start", toolCallId=id, toolName=name)
+
+    @staticmethod
+    def _input(id: str, text: str) -> bytes:
+        return _part("tool-input-delta", toolCallId=id, inputTextDelta=text) if text else b""
 
     def _called(self, id: str | None) -> str:
         self._calls += 1
