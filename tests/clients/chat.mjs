@@ -87,10 +87,13 @@ obey({
   stop: async () => {
     await chat.stop();
   },
-  // Answered as soon as the last message says this.
+  // Answered as soon as the assistant says this in the last message.
   until: async ({ text }) => {
     const asking = chat;
-    await asking.until(() => asking.messages.length > 0 && spoken(asking.messages.at(-1)).includes(text));
+    await asking.until(() => {
+      const last = asking.messages.at(-1);
+      return last?.role === "assistant" && spoken(last).includes(text);
+    });
     return shown(asking);
   },
   // Reads a recorded stream as the transport does; answers with its parts, the message that they come to, and errors.

@@ -19,9 +19,3 @@ export function obey(commands) {
     }
   });
 }
-
-/** What an error is to the code that catches it. */
-export function described(error) {
-  const { name, message, status, code, type } = error;
-  return { class: error.constructor.name, name, message, status, code, type };
-}
