@@ -104,6 +104,23 @@ def test_coming_back(fake: FakeOllama, chat: Script, request: pytest.FixtureRequ
     assert not fake.requests[-1].client_left
 
 
+def test_coming_back_with_a_part_of_it(fake: FakeOllama, chat: Script, request: pytest.FixtureRequest) -> None:
+    """A page that has a part of the answer already has it written anew; but 5.0 puts it behind that part."""
+    fake.script(say("Hel"), hold(), say("lo"))
+    chat.tell("send", text="hi")
+    chat.ask("until", text="Hel")
+    chat.tell("stop")
+    assert shown(chat.hear()["messages"][1])[-1] == ("text", "Hel")
+
+    chat.tell("resume")
+    fake.release()
+    told = chat.hear()
+
+    part, whole = [("step-start", None), ("text", "Hel")], [("step-start", None), ("text", "Hello")]
+    assert [message["role"] for message in told["messages"]] == ["user", "assistant"]
+    assert shown(told["messages"][1]) == ([*part, *whole] if "ai50" in request.node.name else whole)
+
+
 def test_nothing_to_come_back_to(fake: FakeOllama, chat: Script) -> None:
     """Where nothing is under way, coming back changes nothing."""
     fake.script(say("Hello"))
