@@ -13,7 +13,8 @@ from tests.web.reader import PATIENCE, Reader
 
 from tailrace.testing import FakeOllama, say, stall
 
-EXAMPLES = ("web_django.py", "web_fastapi.py")
+EXAMPLES = ("web_django.py", "web_fastapi.py", "web_flask.py")
+RUNS = ("web_fastapi.py", "web_flask.py")  # with our router or blueprint, and an endpoint of their own
 
 
 @pytest.fixture
@@ -68,7 +69,7 @@ def test_a_browser_that_leaves(example: Running, upstream: FakeOllama) -> None:
     assert record.wait_until_left(PATIENCE)
 
 
-@pytest.mark.parametrize("example", ["web_fastapi.py"], indirect=True)
+@pytest.mark.parametrize("example", RUNS, indirect=True)
 def test_the_tutorials_other_request(example: Running, upstream: FakeOllama) -> None:
     """The request of the tutorial's Flask code, JSON with a message, is answered by the same route."""
     upstream.script(say("Hel", "lo"))
@@ -76,7 +77,7 @@ def test_the_tutorials_other_request(example: Running, upstream: FakeOllama) -> 
     assert tutorial(f"{example.url}/chat/stream", b'{"message": "hi"}') == "Hello"
 
 
-@pytest.mark.parametrize("example", ["web_fastapi.py"], indirect=True)
+@pytest.mark.parametrize("example", RUNS, indirect=True)
 def test_an_endpoint_of_ones_own(example: Running, upstream: FakeOllama) -> None:
     """The example's own endpoint streams its answer."""
     upstream.script(say("Elbe, ", "Rhine, ", "Danube."))
