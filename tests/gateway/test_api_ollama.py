@@ -127,7 +127,7 @@ def test_thinking_and_calls_in_a_stream(front: Front) -> None:
 def test_all_of_a_chat_reaches_the_model(front: Front) -> None:
     """Everything but what no server heeds, also members of messages that this version does not know."""
     tool = {"type": "function", "function": {"name": "f", "description": "d", "parameters": {"type": "object"}}}
-    messages = [
+    messages: list[dict[str, Any]] = [
         {"role": "SYSTEM", "content": "s"},
         {"role": "user", "content": "see", "images": [PNG], "new": 1},
         {"role": "assistant", "content": None, "thinking": "Hm.", "tool_calls": [{"function": {"name": "f"}}]},

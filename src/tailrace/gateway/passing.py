@@ -59,18 +59,18 @@ async def first_of(upstreams: Sequence[Upstream], work: Callable[[Upstream, Back
     """Does work with the first upstream that can do it.
 
     Raises:
-        TailraceError: what the last one said.
+        TailraceError: what the first one said.
     """
-    last: errors.TailraceError | None = None
+    first: errors.TailraceError | None = None
     for upstream in upstreams:
         try:
             return await work(upstream, await upstream.client.backend())
         except _ELSEWHERE as error:
             if isinstance(error, errors.ConnectionError):
                 upstream.failed()
-            last = error
-    assert last is not None
-    raise last
+            first = first or error
+    assert first is not None
+    raise first
 
 
 async def manager(house: House, model: str = "") -> tuple[Upstream, Backend]:
