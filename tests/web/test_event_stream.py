@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 import time
 from collections.abc import MutableMapping
 from typing import Any
@@ -251,6 +252,18 @@ async def test_pings() -> None:
     await task
 
     assert [event.type for event in server.events] == ["message", "message", "ended", "message"]
+
+
+async def test_neither_pings_nor_limits() -> None:
+    """Without a time for pings and sends there are none, and the stream is whole."""
+    run, model = spoken()
+    server = Server()
+    task = started(stream_of(run, ping=math.inf, send_timeout=math.inf), server)
+    await server.until(b": tailrace\n\n")
+    model.say("Hello", COMPLETE)
+    await task
+
+    assert text(server.events) == "Hello"
 
 
 def test_an_owner_on_a_loop_that_dies() -> None:
