@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -47,16 +48,11 @@ class Gateway:
 
     def __exit__(self, *_: object) -> None:
         if self.process.poll() is None:
-            self.process.send_signal(signal.SIGCONT)
+            self.thaw()
             self.process.terminate()
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(PATIENCE)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-        self.process.wait(PATIENCE)
-        assert self.process.stderr is not None
-        self._reader.join(PATIENCE)
-        self.process.stderr.close()
+        self.kill()
 
     def start(self) -> None:
         """Starts it, on the port it had before; returns when it takes requests."""
@@ -66,8 +62,9 @@ class Gateway:
         self._process = subprocess.Popen(command, cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True)
         self._reader = threading.Thread(target=self._read, args=(ready,), daemon=True)
         self._reader.start()
-        assert ready.wait(PATIENCE), self.output
-        assert self.port, self.output
+        if not ready.wait(PATIENCE) or self._process.poll() is not None:
+            self.kill()
+            raise AssertionError("".join(self.output))
 
     def kill(self) -> None:
         """Ends it as a crash would."""

@@ -22,6 +22,7 @@ const ENDINGS = {
   owner_lost: "ended_owner_lost",
   failed: "ended_failed",
 };
+const STOPPING = "server stopping"; // the reason of an ending that the gateway made
 const TICK = 500; // milliseconds between two looks at the clock
 
 export class AnswerView {
@@ -71,6 +72,7 @@ export class AnswerView {
 
   #run = null; // the run whose events are shown
   #finished = false; // all of them, to its end
+  #read = false; // the server no longer keeps the run, and the message was read since
   #one = null; // what is known of it
   #leave = null;
   #clock = null;
@@ -87,19 +89,24 @@ export class AnswerView {
     this.message = message;
     this.element.dataset.id = message.id;
     this.branches.update(message, siblings);
-    if (message.run && message.run !== this.#run) this.#begin(message.run);
-    else if (!message.run && this.#run !== null) this.#settle();
+    if (message.run && message.run !== this.#run) {
+      this.#begin(message.run);
+    } else if (this.#run !== null) {
+      this.#read = this.#one.connection === "gone";
+      if (!message.run) this.#settle();
+    }
     nextFrame(this.#paint);
   }
 
   /** Whether the server has to make HTML of the message before it can be shown. */
   get lacksHtml() {
-    return this.#kept && this.message.content !== "" && this.#shown !== this.message.content;
+    const { content, htmlOf } = this.message;
+    return this.#kept && content !== "" && content !== this.#shown && content !== htmlOf;
   }
 
   /** Whether the text comes from the message: there is no run, or the server no longer keeps what it said. */
   get #kept() {
-    return this.#run === null || this.#one.connection === "gone";
+    return this.#run === null || this.#read;
   }
 
   /** Nobody looks at it any more. */
@@ -113,6 +120,7 @@ export class AnswerView {
     this.close();
     this.#run = run;
     this.#finished = false;
+    this.#read = false;
     this.#restart();
     this.#teller = new Teller();
     this.#leave = follow(run, (one) => {
@@ -269,7 +277,9 @@ export class AnswerView {
 
   /** The key of how it ended. */
   get #ending() {
-    const outcome = this.#one?.state.ended?.outcome ?? this.message.outcome;
+    const ended = this.#one?.state.ended;
+    if (ended?.reason === STOPPING) return "ended_owner_lost"; // as it will be kept
+    const outcome = ended?.outcome ?? this.message.outcome;
     return ENDINGS[outcome] ?? (this.message.state === "failed" ? "ended_failed" : "ended_complete");
   }
 }

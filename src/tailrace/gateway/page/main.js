@@ -101,10 +101,14 @@ function leave(next) {
 function present() {
   thread.show(current.tree);
   fillIn();
-  const answer = current.running;
-  composer.update({ running: answer !== null, stopping: answer?.stopping ?? false });
+  presentState();
   presentTitle();
   fillModels(byId("model"), models, current.settings.model);
+}
+
+function presentState() {
+  const answer = current.running;
+  composer.update({ running: answer !== null, stopping: answer?.stopping ?? false });
   document.body.classList.toggle("running", answer !== null);
 }
 
@@ -116,12 +120,12 @@ function presentTitle() {
 
 let filling = false;
 
-/** Gets the HTML that is lacking. */
+/** Gets the HTML that is lacking; meanwhile more may be. */
 async function fillIn() {
-  if (filling || thread.lacking.length === 0) return;
+  if (filling) return;
   filling = true;
   try {
-    await render(thread.lacking, () => thread.show(current.tree));
+    while (thread.lacking.length > 0) await render(thread.lacking, () => shown && thread.show(current.tree));
   } catch (error) {
     trouble(error);
   }
@@ -236,7 +240,7 @@ function listenToAll() {
   document.addEventListener("visibilitychange", () => document.hidden || reread());
   others?.addEventListener("message", ({ data }) => reread(data));
   onRuns((conversation) => {
-    if (conversation === current.id && shown) present();
+    if (conversation === current.id && shown) presentState();
     reread(conversation);
   });
   copyCode(byId("log"));
