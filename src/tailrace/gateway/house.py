@@ -25,6 +25,7 @@ from tailrace.run.run import Run
 from tailrace.telemetry import Telemetry
 from tailrace.types import ChatRequest, GenerateRequest
 from tailrace.web.asking import Asked, DefaultModel, request_of
+from tailrace.web.asgi import streams
 from tailrace.web.manners import linger_of
 from tailrace.web.registry import Registry
 from tailrace.web.stopping import until_released
@@ -166,7 +167,7 @@ class House:
     @property
     def readers(self) -> int:
         """How many readers all runs have."""
-        return self.runs.readers
+        return streams()
 
     async def drain(self, rest: Callable[[], Awaitable[object]]) -> None:
         """Takes no more runs, and gives the running ones their time; then ends them.

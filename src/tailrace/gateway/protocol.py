@@ -20,6 +20,7 @@ __all__ = ["BoundedProtocol", "bounded"]
 
 _HEAD_BYTES = 64 * 1024
 _HEADERS = 200
+_FRAMING = (b"content-length", b"transfer-encoding")
 _LAST_WORDS = 2.0  # seconds that a peer gets to read why it was refused, while what it still sends is dropped
 
 
@@ -62,9 +63,8 @@ class BoundedProtocol(HttpToolsProtocol):
         before = self._timer
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:  # to nothing that is spoken here: it was taken as an ordinary request
-            self._deaf = True
-            self.cycle.keep_alive = False
+        except httptools.HttpParserUpgrade as upgrade:
+            self._stay(data[upgrade.args[0] :])
         except httptools.HttpParserCallbackError:
             self._refuse(400, "this is no HTTP request")
         except httptools.HttpParserError as error:
@@ -75,6 +75,23 @@ class BoundedProtocol(HttpToolsProtocol):
                 self._check_head(self._head)
             elif self._timer is None and not self._answering:
                 self._await_head()  # what came was empty lines; uvicorn waits no more for anything
+
+    def _stay(self, rest: bytes) -> None:
+        """Goes on with a request that offers to go over to HTTP/2, as Java's clients do: that is not spoken here.
+
+        The parser takes what comes after the head for the other protocol's; but it is the body.
+        """
+        cycle = self.cycle
+        cycle.keep_alive = False
+        framing = [(name, value) for name, value in self.headers if name in _FRAMING]
+        if not framing:
+            self._deaf = True
+            return
+        self.parser = httptools.HttpRequestParser(_Body(self))
+        self.parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n" % b"".join(b"%b: %b\r\n" % field for field in framing))
+        cycle.more_body = True
+        cycle.message_event.clear()
+        self.data_received(rest)
 
     def on_message_begin(self) -> None:
         """A head begins."""
@@ -90,9 +107,16 @@ class BoundedProtocol(HttpToolsProtocol):
         self._check_head(len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers))
         if len(self.headers) > _HEADERS:
             self._refuse(431, f"the request has more than {_HEADERS} headers")
+        if not self.url.startswith((b"/", b"*")) and not self._is_for_host():
+            self._refuse(400, "the request's target is another host than its Host header")
         if self._deaf:
             raise ValueError("refused")  # the parser stops there
         super().on_headers_complete()
+
+    def _is_for_host(self) -> bool:
+        """A target may name the host as well, as to a proxy; what is checked later is the header."""
+        host = self.url.partition(b"://")[2].partition(b"/")[0]
+        return [host.lower()] == [value.lower() for name, value in self.headers if name == b"host"]
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         super()._start_asgi_task(cycle, _undivided(app, cycle) if cycle.scope["http_version"] == "1.0" else app)
@@ -129,15 +153,26 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         self._deaf = True
         self._calm()
-        if self._answering:  # in the middle of one answer there is no place for another
-            self.transport.abort()
-            return
+        if self._answering:
+            if self.cycle.response_started or self.pipeline:  # in the middle of one answer is no place for another
+                self.transport.abort()
+                return
+            self.cycle.disconnected = True  # whatever the application makes of the half of a request
+            self.cycle.message_event.set()
         body = ProblemError(status, why).body
         fields = f"content-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
         self.transport.write(STATUS_LINE[status] + fields.encode() + body)
         # Not closed yet: the system would answer what still comes with a reset, which overtakes what was written.
         self.transport.write_eof()
         self._timer = self.loop.call_later(_LAST_WORDS, self.transport.abort)
+
+
+class _Body:
+    """What a parser tells a connection that waits for a body and nothing else."""
+
+    def __init__(self, connection: BoundedProtocol) -> None:
+        self.on_body = connection.on_body
+        self.on_message_complete = connection.on_message_complete
 
 
 def bounded(*, head_time: float, most: int) -> type[BoundedProtocol]:

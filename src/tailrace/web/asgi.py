@@ -22,7 +22,7 @@ from tailrace.run.signals import Bell
 from tailrace.web.manners import EVENTS, Manners, Medium, OnLeave, linger_of, opening
 from tailrace.web.source import Source, plain_feed
 
-__all__ = ["EventStream", "RawHeaders", "Receive", "Scope", "Send", "frames", "sse"]
+__all__ = ["EventStream", "RawHeaders", "Receive", "Scope", "Send", "frames", "sse", "streams"]
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -43,7 +43,6 @@ class EventStream:
         source: where the reader is in it.
         manners: pings and limits.
         headers: further response headers.
-        readers: how many readers there are besides.
         medium: how the wire is carried; if not given, server-sent events for readers that come back.
     """
 
@@ -54,19 +53,18 @@ class EventStream:
         *,
         manners: Manners | None = None,
         headers: Iterable[tuple[str, str]] = (),
-        readers: int = 1,
         medium: Medium = EVENTS,
     ) -> None:
         self.headers = [*medium.headers, *headers]
         self._run = run
         self._source = source
         self._manners = manners or Manners()
-        self._readers = readers
         self._medium = medium
         run.attach()
         # An endpoint may raise between making a response and returning it: then nobody ever calls it.
-        self._leave = weakref.finalize(self, run.detach)
+        self._leave = weakref.finalize(self, _left, run, mark := object())
         self._leave.atexit = False
+        _open.add(mark)
 
     def leave(self) -> None:
         """The reader has gone before it was sent anything; idempotent."""
@@ -99,7 +97,7 @@ class EventStream:
         listener = asyncio.ensure_future(_listen(receive, tap))
         try:
             async with _Sender(send, self._manners.send_timeout) as sender:
-                first = opening(self._readers) if medium.opening is None else medium.opening
+                first = opening(streams()) if medium.opening is None else medium.opening
                 if first:
                     await sender.body(first)
                 while data := await tap.next():
@@ -111,6 +109,19 @@ class EventStream:
             listener.cancel()
         if listener.done():
             listener.result()  # a middleware that cannot receive raises there
+
+
+_open: set[object] = set()
+
+
+def streams() -> int:
+    """Returns how many streams this process has now."""
+    return len(_open)
+
+
+def _left(run: Run, mark: object) -> None:
+    _open.discard(mark)
+    run.detach()
 
 
 async def _listen(receive: Receive, tap: _Tap) -> None:

@@ -145,7 +145,6 @@ class _Chat:
             Source(plain_feed(run)),
             manners=self.manners,
             headers=[("Location", f"{path.rstrip('/')}/{run.id}")],
-            readers=self.runs.readers,
         )
         run.set_linger(self.linger if asked.linger is msgspec.UNSET else asked.linger)  # after its reader is there
         self.runs.add(run)
@@ -157,7 +156,7 @@ class _Chat:
         source = reading(run, list(cursors), wire="plain")
         if source is None:
             return Response(status_code=204)
-        return StreamResponse.of(EventStream(run, source, manners=self.manners, readers=self.runs.readers))
+        return StreamResponse.of(EventStream(run, source, manners=self.manners))
 
 
 def chat_router(

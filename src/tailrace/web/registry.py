@@ -17,7 +17,7 @@ from tailrace.web.problems import ProblemError
 
 __all__ = ["Bounds", "Registry"]
 
-_FRESH = 0.25  # seconds that a sum over all that runs is good for; a start or a reader costs the same among many
+_FRESH = 0.25  # seconds that a sum over all that runs is good for: a start costs the same among many
 _RUN = 8 * 1024  # bytes that a run takes beside the events of its log
 
 
@@ -66,7 +66,7 @@ class Registry:
         self._ended_size = 0
         self._let_go: deque[_Entry] = deque()  # of those that run, who have ended; filled on any thread, without a lock
         self._keys: dict[tuple[str, str], tuple[str, bytes]] = {}  # by owner and idempotency key
-        self._sums = (-math.inf, 0, 0)  # when they were made, of the memory and the readers of all that runs
+        self._sum = (-math.inf, 0)  # when it was made, of the memory of all that runs
 
     def new_log(self) -> BoundedLog:
         """Returns a log for the next run; give it to the client as its ``new_log``."""
@@ -165,28 +165,22 @@ class Registry:
             return len(self._running)
 
     @property
-    def readers(self) -> int:
-        """How many readers the running ones have, or had a moment ago."""
-        return self._summed()[1]
-
-    @property
     def size(self) -> int:
         """Memory of all runs that are kept, in bytes, as estimated, now or a moment ago."""
-        return self._ended_size + self._summed()[0]
+        return self._ended_size + self._growing()
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def _summed(self) -> tuple[int, int]:
-        made, size, readers = self._sums
+    def _growing(self) -> int:
+        made, size = self._sum
         now = time.monotonic()
         if now >= made + _FRESH:
             with self.lock:
                 self._tidy()
-                runs = [entry.run for entry in self._running.values()]
-            size, readers = sum(map(_size, runs)), sum(run.readers for run in runs)
-            self._sums = (now, size, readers)
-        return size, readers
+                size = sum(_size(entry.run) for entry in self._running.values())
+            self._sum = (now, size)
+        return size
 
     # -- forgetting ----------------------------------------------------------------------------------------------
 
@@ -209,8 +203,8 @@ class Registry:
         """Forgets ended runs, those that ended first, until there is room for one more; False if there is none."""
         if self.size < self.bounds.log_bytes:
             return True
-        self._sums = (-math.inf, 0, 0)
-        size = self._summed()[0]
+        self._sum = (-math.inf, 0)
+        size = self._growing()
         with self.lock:
             while self._ended and self._ended_size + size >= self.bounds.log_bytes:
                 self._forget(next(iter(self._ended.values())))

@@ -34,7 +34,6 @@ async def chat_stream(request: Request) -> Answer:
         Source(plain_feed(run)),
         manners=house.settings.manners,
         headers=[("Location", f"/runs/{run.id}")],
-        readers=house.readers,
     )
 
 

@@ -206,7 +206,7 @@ async def events(request: Request) -> Answer:
         raise ProblemError(400, "follow is true or false")
     if request.method == "HEAD" or follow == "false":
         return Response(b"" if request.method == "HEAD" else _whats_there(source), headers=dict(HEADERS))
-    return EventStream(run, source, manners=house.settings.manners, readers=house.readers)
+    return EventStream(run, source, manners=house.settings.manners)
 
 
 def _whats_there(source: Source) -> bytes:
