@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,12 @@ from typing import NoReturn
 import pytest
 
 from tailrace.backends.embedded import fetch, models
+
+
+# In the background of a shell that is not interactive Ctrl-C is ignored, here and in all that we start; it is among what
+# the tests are about.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def give_up(reason: str) -> NoReturn:
