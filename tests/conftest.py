@@ -13,9 +13,8 @@ import pytest
 
 from tailrace.backends.embedded import fetch, models
 
-
-# In the background of a shell that is not interactive Ctrl-C is ignored, here and in all that we start; it is among what
-# the tests are about.
+# In the background of a shell that is not interactive Ctrl-C is ignored, here and in all that we start; the tests are
+# about Ctrl-C too.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
