@@ -11,6 +11,7 @@ _INSTALL = {
     "chromium": "apt-get install chromium",
     "node": "apt-get install nodejs npm",
     "npm": "apt-get install nodejs npm",
+    "npm": "apt-get install npm",
     "nginx": "apt-get install nginx-light",
     "tmux": "apt-get install tmux",
     "xclip": "apt-get install xclip",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import http.server
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -16,8 +17,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 from tests.browser import Browser, Seen, browser
+from tests.conftest import give_up
 from tests.page.gateway import Gateway
 from tests.page.line import Line
+from tests.programs import need
 from tests.web.process import running
 from tests.web.reader import PATIENCE
 
@@ -37,13 +40,13 @@ def upstream() -> Iterator[FakeOllama]:
 
 
 @contextlib.contextmanager
-def example(name: str, upstream: FakeOllama) -> Iterator[int]:
-    """Runs an example server; gives its port."""
+def example(name: str, upstream: FakeOllama, **env: str) -> Iterator[int]:
+    """Runs an example server; gives its port. `env` is what the environment has besides."""
 
     def command(port: int) -> list[str]:
         return ["env", f"PORT={port}", sys.executable, "-W", "error", f"examples/{name}"]
 
-    with running(command, {"TAILRACE_UPSTREAM": upstream.url, "TAILRACE_MODEL": "demo"}) as server:
+    with running(command, {"TAILRACE_UPSTREAM": upstream.url, "TAILRACE_MODEL": "demo", **env}) as server:
         yield server.port
         assert "Traceback" not in server.output
 
@@ -277,3 +280,55 @@ def test_a_page_of_an_address_that_is_allowed(
         seen.page.click("text=Stop")
         expect(seen.page.locator("#state")).to_have_text("cancelled")
         assert seen.elsewhere(files, line.url) == []
+
+
+# -- htmx --------------------------------------------------------------------------------------------------------------
+
+MARKDOWN = ["Three **rivers**:\n\n", "1. Elbe\n2. <script>x()</script>\n\n", "```python\npri", "nt(1)\n```\n\nB", "ye"]
+BLOCKS = ["Three rivers:", "Elbe<script>x()</script>", "print(1)"]
+
+
+@pytest.fixture(scope="module", params=[("htmx.org@4",), ("htmx.org@2", "htmx-ext-sse@2")], ids=["4", "2"])
+def htmx(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What npm makes of htmx: the example says how, and takes nothing from elsewhere."""
+    folder = tmp_path_factory.mktemp("htmx")
+    command = [need("npm"), "install", "--prefix", str(folder), "--ignore-scripts", "--no-audit", "--no-fund"]
+    done = subprocess.run([*command, *request.param], capture_output=True, text=True, timeout=100, check=False)
+    if done.returncode:
+        give_up(f"htmx cannot be fetched here: {done.stderr.strip().splitlines()[-1:]}; see npm config list")
+    return folder / "node_modules"
+
+
+def test_htmx_shows_blocks_once_and_the_tail_as_it_grows(browser: Browser, upstream: FakeOllama, htmx: Path) -> None:
+    """The answer grows as HTML, over lost connections too; what the model says is text; no other host is asked."""
+    upstream.script(*[step for piece in MARKDOWN for step in (hold(), say(piece))])
+    with example("web_htmx.py", upstream, HTMX=str(htmx)) as port, Line(port) as line, browser.page() as seen:
+        seen.page.goto(line.url)
+        seen.page.fill("[name=message]", "Rivers <b>?")
+        seen.page.click("text=Send")
+        article = seen.page.locator("article")
+        for shown in ("Three rivers:", "<script>x()</script>", "pri", "print(1)", "Bye"):
+            upstream.release()
+            expect(article).to_contain_text(shown)
+            seen.page.evaluate("window.first ??= document.querySelector('.blocks > p')")
+            line.drop()
+        expect(seen.page.locator(".blocks > *")).to_have_text(BLOCKS)
+        expect(seen.page.locator(".tail")).to_have_text("Bye")
+        expect(seen.page.locator("h2")).to_have_text("Rivers <b>?")
+        assert seen.page.evaluate("window.first === document.querySelector('.blocks > p')")  # it was never made again
+        assert seen.page.locator("article strong").count() == 1
+        assert seen.page.locator("article script").count() == 0
+        assert seen.elsewhere(line.url) == []
+
+
+def test_htmx_stops_the_model(browser: Browser, upstream: FakeOllama, htmx: Path) -> None:
+    """Its button ends the run, and what was said stays."""
+    upstream.script(say("half"), stall())
+    with example("web_htmx.py", upstream, HTMX=str(htmx)) as port, browser.page() as seen:
+        seen.page.goto(f"http://127.0.0.1:{port}")
+        seen.page.click("text=Send")
+        expect(seen.page.locator(".tail")).to_have_text("half")
+        seen.page.click("text=Stop")
+        assert last_record(upstream).wait_until_left(PATIENCE)
+        expect(seen.page.locator(".tail")).to_have_text("half")
+        assert seen.complaints == []
