@@ -26,7 +26,7 @@ class Front:
 
     def __init__(self, server: Running, behind: FakeOllama | FakeOpenAI | None = None) -> None:
         self.server = server
-        self._behind = behind
+        self.behind = behind
 
     @property
     def url(self) -> str:
@@ -35,14 +35,14 @@ class Front:
     @property
     def ollama(self) -> FakeOllama:
         """The Ollama server behind it."""
-        assert isinstance(self._behind, FakeOllama)
-        return self._behind
+        assert isinstance(self.behind, FakeOllama)
+        return self.behind
 
     @property
     def openai(self) -> FakeOpenAI:
         """The server of OpenAI's protocol behind it."""
-        assert isinstance(self._behind, FakeOpenAI)
-        return self._behind
+        assert isinstance(self.behind, FakeOpenAI)
+        return self.behind
 
     def open(self, path: str, body: Any = None, method: str = "POST", **headers: str) -> Reader:
         """Sends a request; its answer is read as it comes."""
@@ -60,13 +60,13 @@ class Front:
 
     def seen(self, path: str) -> int:
         """How many requests of a path the model server has had."""
-        assert self._behind is not None
-        return sum(record.path == path for record in self._behind.requests)
+        assert self.behind is not None
+        return sum(record.path == path for record in self.behind.requests)
 
     def next(self, path: str, before: int) -> Record:
         """Waits for the model server's next request of a path, after so many before."""
-        assert self._behind is not None
-        return self._behind.wait_for_request(before + 1, PATIENCE, path=path)
+        assert self.behind is not None
+        return self.behind.wait_for_request(before + 1, PATIENCE, path=path)
 
     def ended(self, run: str) -> Any:
         """Waits for a run's end without reading it, which would keep it going; returns the run."""

@@ -25,7 +25,7 @@ from tailrace.gateway.answering import Held, unless_left, whole
 from tailrace.gateway.api.ollama import LINES, asked_of, check_name, json
 from tailrace.gateway.door import caller_of
 from tailrace.gateway.house import House, house_of
-from tailrace.gateway.passing import first_of, manager, target, telling
+from tailrace.gateway.passing import first_of, manager, object_of, target, telling
 from tailrace.gateway.replies import Answer
 from tailrace.gateway.upstreams import Upstream
 from tailrace.types import ListedModel, ModelDetails, RunningModel
@@ -169,6 +169,22 @@ async def show(request: Request) -> Response:
         return await first_of(await house.upstreams.choose(name), ask)
 
     return json(await unless_left(request, first(), telling(called)))
+
+
+async def systemone(request: Request) -> Response:
+    """``POST /v1/systemone``, which Ollama's clients know and OpenAI's do not."""
+    house = house_of(request)
+    body, given = await asked_of(request, NamedBody)
+    called = await _called(house, body)
+    name = target(house, called)
+
+    async def ask(upstream: Upstream, backend: Backend) -> bytes:
+        return await backend.call("POST", "/v1/systemone", {**given, "model": name})
+
+    async def first() -> dict[str, Any]:
+        return object_of(await first_of(await house.upstreams.choose(name), ask))
+
+    return json({**await unless_left(request, first(), telling(called)), "model": called})
 
 
 def _shown(model: ListedModel) -> dict[str, Any]:
@@ -340,6 +356,7 @@ def routes() -> list[BaseRoute]:
         Route("/api/tags", tags),
         Route("/api/ps", ps),
         Route("/api/show", show, methods=["POST"]),
+        Route("/v1/systemone", systemone, methods=["POST"]),
         Route("/api/pull", pull, methods=["POST"]),
         Route("/api/push", push, methods=["POST"]),
         Route("/api/create", create, methods=["POST"]),
