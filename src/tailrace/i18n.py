@@ -303,6 +303,26 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     ),
     "help.serve_max_queued": ("How many more may wait; default 512.", "可排队等待的数量；默认 512。"),
     "help.serve_max_per_key": ("How many one client may have at once.", "每个客户端同时进行的数量上限。"),
+    "help.serve_max_messages": (
+        "How many messages a conversation may have; default 10000.",
+        "单个对话的消息数量上限；默认 10000。",
+    ),
+    "help.serve_max_context": (
+        "The longest context that a request may ask for, in tokens; default 131072, 0 for any.",
+        "请求可指定的最大上下文（token 数）；默认 131072，0 表示不限。",
+    ),
+    "help.serve_max_tokens": (
+        "The longest answer, in tokens; default 0, as long as the model likes.",
+        "单个回答的最大 token 数；默认 0，表示由模型决定。",
+    ),
+    "help.serve_admin": (
+        "The name of a key that may pull, create, copy and delete models; repeatable, '*' for all.",
+        "允许拉取、创建、复制和删除模型的密钥名称；可重复，'*' 表示全部。",
+    ),
+    "help.serve_proxy": (
+        "The address of a proxy that is believed when it says who its client is; repeatable.",
+        "可信代理的地址：采信其提供的客户端信息；可重复。",
+    ),
     "help.serve_api_key": (
         "A key that opens the server; repeatable. Also TAILRACE_SERVE_KEYS.",
         "访问服务所需的密钥；可重复。也可用 TAILRACE_SERVE_KEYS。",

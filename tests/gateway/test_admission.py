@@ -188,13 +188,18 @@ async def test_a_full_queue_refuses() -> None:
         run.leave()
 
 
-async def test_one_client_has_a_limit_of_its_own() -> None:
-    """429 for the one, while others are let in."""
-    queue = Queue(5, per_key=2)
-    [Run(queue, "a") for _ in range(2)]
-    await settled()
+async def test_a_place_is_taken_at_once() -> None:
+    """Who has taken a place has it before it waits for its turn: others see it, and it may leave unheard."""
+    queue = Queue(1, 1)
+    tickets = [Ticket("a", "interactive") for _ in range(2)]
+    for ticket in tickets:
+        queue.take(ticket)
+    assert (queue.running, queue.waiting) == (1, 1)
+    with pytest.raises(BusyError):
+        queue.take(Ticket("b", "interactive"))
 
-    with pytest.raises(BusyError) as caught:
-        queue.check("a")
-    assert caught.value.status_code == 429
-    queue.check("b")
+    queue.leave(tickets[0])
+    await queue.enter(tickets[1])
+    assert tickets[1].inside
+    queue.leave(tickets[1])
+    assert queue.busy == 0

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 import pytest
 
 from tailrace.client.aio import AsyncClient
+from tailrace.errors import BusyError
 from tailrace.events import Outcome, Queued, TextDelta
 from tailrace.gateway.admission import Queue
 from tailrace.gateway.upstreams import Upstream, Upstreams
@@ -28,10 +29,12 @@ def pool(*urls: str, running: int | None = None) -> Upstreams:
     return Upstreams([Upstream(AsyncClient(url), Queue(running)) for url in urls])
 
 
-def start(upstreams: Upstreams, model: str = "m", key: str = "") -> Run:
+async def begin(upstreams: Upstreams, model: str = "m", key: str = "") -> Run:
     request = ChatRequest(model=model, messages=[{"role": "user", "content": "hi"}])
-    run = Run(upstreams.opener(request, key, "interactive"), model=model)
+    admitted = await upstreams.admit(request, key, "interactive")
+    run = Run(admitted.open, model=model)
     run.start(asyncio.get_running_loop())
+    run.released.add(admitted.leave)
     return run
 
 
@@ -44,6 +47,11 @@ async def ended(run: Run) -> tuple[str, Outcome]:
     return reply.text, reply.outcome
 
 
+async def stopped(run: Run) -> None:
+    run.cancel()
+    await run.released.wait_async(lambda: run.is_released)
+
+
 def chats(server: FakeOllama) -> int:
     return sum(record.path == "/api/chat" for record in server.requests)
 
@@ -54,7 +62,7 @@ async def test_a_model_goes_where_it_is_loaded(servers: list[FakeOllama]) -> Non
     upstreams = pool(servers[0].url, servers[1].url)
     servers[1].script(say("here"))
 
-    assert await ended(start(upstreams)) == ("here", Outcome.COMPLETE)
+    assert await ended(await begin(upstreams)) == ("here", Outcome.COMPLETE)
     assert chats(servers[0]) == 0
 
 
@@ -62,7 +70,7 @@ async def test_else_where_it_is() -> None:
     """Of two, the one that has the model at all."""
     with FakeOllama(models=["other"]) as first, FakeOllama(models=["m"]) as second:
         second.script(say("here"))
-        assert await ended(start(pool(first.url, second.url))) == ("here", Outcome.COMPLETE)
+        assert await ended(await begin(pool(first.url, second.url))) == ("here", Outcome.COMPLETE)
         assert chats(first) == 0
 
 
@@ -73,7 +81,7 @@ async def test_else_to_the_least_busy(servers: list[FakeOllama]) -> None:
     upstreams = pool(servers[0].url, servers[1].url)
     runs = []
     for number in range(len(servers)):
-        runs.append(start(upstreams))
+        runs.append(await begin(upstreams))
         await servers[number].await_for_request(path="/api/chat")
     for server in servers:
         server.release()
@@ -91,7 +99,7 @@ async def test_one_that_fails_before_the_first_token_is_left_out(trouble: str) -
             bad.always(script[trouble], path="/api/chat")
         good.always(say("whole"), done())
         upstreams = pool(url, good.url)
-        results = [await ended(start(upstreams)) for _ in range(2)]
+        results = [await ended(await begin(upstreams)) for _ in range(2)]
 
         assert results == [("whole", Outcome.COMPLETE)] * 2
         assert upstreams.all[0].out
@@ -103,7 +111,7 @@ async def test_after_the_first_token_nothing_is_tried_again(servers: list[FakeOl
     for server in servers:
         server.always(say("half"), rst(), path="/api/chat")
 
-    text, outcome = await ended(start(pool(servers[0].url, servers[1].url)))
+    text, outcome = await ended(await begin(pool(servers[0].url, servers[1].url)))
     assert (text, outcome) == ("half", Outcome.TRUNCATED)
     assert chats(servers[0]) + chats(servers[1]) == 1
 
@@ -114,7 +122,7 @@ async def test_a_wrong_request_is_not_tried_elsewhere(servers: list[FakeOllama])
         server.always(status(400, {"error": "does not support thinking"}), path="/api/chat")
     upstreams = pool(servers[0].url, servers[1].url)
 
-    assert (await ended(start(upstreams)))[1] is Outcome.FAILED
+    assert (await ended(await begin(upstreams)))[1] is Outcome.FAILED
     assert chats(servers[0]) + chats(servers[1]) == 1
     assert not any(each.out for each in upstreams.all)
 
@@ -126,14 +134,14 @@ async def test_a_model_that_only_the_second_has_after_all() -> None:
         second.always(say("here"), done())
         upstreams = pool(first.url, second.url)
 
-        assert await ended(start(upstreams)) == ("here", Outcome.COMPLETE)
+        assert await ended(await begin(upstreams)) == ("here", Outcome.COMPLETE)
         assert not upstreams.all[0].out
 
 
 async def test_all_fail() -> None:
     """The last one's word is the ending's."""
     upstreams = pool(f"http://127.0.0.1:{closed_port()}", f"http://127.0.0.1:{closed_port()}")
-    run = start(upstreams)
+    run = await begin(upstreams)
 
     assert await ended(run) == ("", Outcome.FAILED)
     assert run.ended is not None
@@ -146,9 +154,9 @@ async def test_the_queue_is_told_and_given_free(servers: list[FakeOllama]) -> No
     server = servers[0]
     server.script(say("one"), hold()).script(say("two")).script(say("three"))
     upstreams = pool(server.url, running=1)
-    first = start(upstreams)
+    first = await begin(upstreams)
     record = await server.await_for_request(path="/api/chat")
-    second, third = start(upstreams), start(upstreams)
+    second, third = await begin(upstreams), await begin(upstreams)
     await Reader(third).read_async()
 
     assert list(third.log.read(0)) == [Queued(position=2)]
@@ -166,9 +174,9 @@ async def test_cancelled_in_the_queue(servers: list[FakeOllama]) -> None:
     server = servers[0]
     server.script(say("one"), hold()).script(say("three"))
     upstreams = pool(server.url, running=1)
-    first = start(upstreams)
+    first = await begin(upstreams)
     await server.await_for_request(path="/api/chat")
-    second, third = start(upstreams), start(upstreams)
+    second, third = await begin(upstreams), await begin(upstreams)
     await Reader(third).read_async()
     second.cancel()
 
@@ -178,3 +186,50 @@ async def test_cancelled_in_the_queue(servers: list[FakeOllama]) -> None:
     assert (await ended(third))[0] == "three"
     assert chats(server) == 2
     assert upstreams.all[0].queue.busy == 0
+
+
+async def test_one_client_has_a_limit_of_its_own(servers: list[FakeOllama]) -> None:
+    """Counted over all upstreams: 429 for the one, while others are let in; what has ended counts no more."""
+    for server in servers:
+        server.always(say("x"), hold(), path="/api/chat")
+    upstreams = Upstreams([Upstream(AsyncClient(server.url), Queue()) for server in servers], per_key=2)
+    runs = [await begin(upstreams, key="a") for _ in range(2)]
+
+    with pytest.raises(BusyError) as caught:
+        await begin(upstreams, key="a")
+    assert caught.value.status_code == 429
+    assert caught.value.retry_after is not None
+    other = await begin(upstreams, key="b")
+    await stopped(runs[0])
+    runs.append(await begin(upstreams, key="a"))
+    for run in [*runs, other]:
+        await stopped(run)
+    assert not upstreams._shares
+
+
+async def test_a_full_queue_leads_elsewhere(servers: list[FakeOllama]) -> None:
+    """Where the model is too; when all are full it is refused, and nothing of the refused one stays."""
+    upstreams = Upstreams([Upstream(AsyncClient(server.url), Queue(1, 0)) for server in servers])
+    for server in servers:
+        server.always(say("x"), hold(), path="/api/chat")
+    runs = [await begin(upstreams) for _ in range(2)]
+
+    assert [each.queue.busy for each in upstreams.all] == [1, 1]
+    with pytest.raises(BusyError) as caught:
+        await begin(upstreams)
+    assert caught.value.status_code == 503
+    for run in runs:
+        await stopped(run)
+    assert [each.queue.busy for each in upstreams.all] == [0, 0]
+
+
+async def test_a_place_that_is_not_used_is_given_free(servers: list[FakeOllama]) -> None:
+    """A run that is not to start after all has left, and so has one that is stopped before its first step."""
+    upstreams = Upstreams([Upstream(AsyncClient(servers[0].url), Queue(1, 0))])
+    request = ChatRequest(model="m", messages=[])
+    (await upstreams.admit(request, "", "interactive")).leave()
+    run = await begin(upstreams)
+    await stopped(run)
+
+    assert upstreams.all[0].queue.busy == 0
+    assert chats(servers[0]) == 0

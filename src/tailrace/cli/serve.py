@@ -33,6 +33,9 @@ __all__ = ["command"]
 @click.option("--max-running", type=Count(1, 1_000_000), metavar="COUNT", help=say("help.serve_max_running"))
 @click.option("--max-queued", type=Count(0, 1_000_000), metavar="COUNT", help=say("help.serve_max_queued"))
 @click.option("--max-per-key", type=Count(1, 1_000_000), metavar="COUNT", help=say("help.serve_max_per_key"))
+@click.option("--max-messages", type=Count(1, 1_000_000), metavar="COUNT", help=say("help.serve_max_messages"))
+@click.option("--max-context", type=Count(0, 1 << 31), metavar="TOKENS", help=say("help.serve_max_context"))
+@click.option("--max-tokens", type=Count(0, 1 << 31), metavar="TOKENS", help=say("help.serve_max_tokens"))
 @click.option("--max-body", type=Bytes(), metavar="SIZE", help=say("help.serve_max_body"))
 @click.option("--run-bytes", type=Bytes(), metavar="SIZE", help=say("help.serve_run_bytes"))
 @click.option("--log-bytes", type=Bytes(), metavar="SIZE", help=say("help.serve_log_bytes"))
@@ -43,8 +46,10 @@ __all__ = ["command"]
 @click.option("--api-key", "api_keys", multiple=True, metavar="[NAME:]KEY", help=say("help.serve_api_key"))
 @click.option("--api-key-file", metavar="FILE", help=say("help.serve_api_key_file"))
 @click.option("--insecure", is_flag=True, help=say("help.serve_insecure"))
+@click.option("--admin", "admins", multiple=True, metavar="NAME", help=say("help.serve_admin"))
 @click.option("--allow-host", "hosts", multiple=True, metavar="NAME", help=say("help.serve_allow_host"))
 @click.option("--allow-origin", "origins", multiple=True, metavar="ORIGIN", help=say("help.serve_allow_origin"))
+@click.option("--proxy", "proxies", multiple=True, metavar="ADDRESS", help=say("help.serve_proxy"))
 @click.option(
     "--telemetry", type=OneOf(("metadata", "contents")), metavar="metadata|contents", help=say("help.serve_telemetry")
 )
@@ -55,13 +60,14 @@ __all__ = ["command"]
 def command(session: Session, /, **given: Any) -> int:
     """Serves until a signal comes."""
     try:
+        from tailrace.gateway.addresses import is_local
         from tailrace.gateway.app import create_app
         from tailrace.gateway.server import listen, serve
     except ModuleNotFoundError as error:
         raise TailraceError(say("error.no_serve", name=error.name or ""), hint=say("hint.no_serve")) from error
 
     settings = _settings(given)
-    if not (settings.keys or given["insecure"] or _is_local(settings.host)):
+    if not (settings.keys or given["insecure"] or is_local(settings.host)):
         raise RequestError(say("error.public", host=settings.host), hint=say("hint.public"))
     app = create_app(settings)
     listener = listen(settings.host, settings.port)
@@ -84,6 +90,8 @@ def _settings(given: dict[str, Any]) -> Any:
     replace = msgspec.structs.replace
     named = {"run_bytes": "run_bytes", "log_bytes": "log_bytes", "keep": "keep", "max_runs": "runs"}
     bounds = {field: given[name] for name, field in named.items() if given[name] is not None}
+    limited = {"max_messages": "messages", "max_context": "context", "max_tokens": "tokens"}
+    limited = {name: field for name, field in limited.items() if given[name] is not None}
     # 0 is no limit, and no ping.
     manners = {name: given[name] or math.inf for name in ("send_timeout", "ping") if given[name] is not None}
     times = {name: given[name] for name in ("head_time", "body_time") if given[name] is not None}
@@ -94,9 +102,12 @@ def _settings(given: dict[str, Any]) -> Any:
         max_running=given["max_running"],
         max_queued=default.max_queued if given["max_queued"] is None else given["max_queued"],
         max_per_key=given["max_per_key"],
+        limits=replace(default.limits, **{field: given[name] or None for name, field in limited.items()}),
         keys=_keys(given),
         hosts=given["hosts"],
         origins=given["origins"],
+        admins=given["admins"] or None,
+        proxies=given["proxies"],
         telemetry={"metadata": False, "contents": True}.get(given["telemetry"]),
         timeout=given["timeout"],
         model=given["model"] or os.environ.get("TAILRACE_MODEL", "").strip(),
@@ -126,12 +137,3 @@ def _keys(given: dict[str, Any]) -> Any:
 
     keys = [*given["api_keys"], *filter(None, os.environ.get("TAILRACE_SERVE_KEYS", "").split())]
     return Keys.read(Path(given["api_key_file"]), keys) if given["api_key_file"] else Keys(keys)
-
-
-def _is_local(host: str) -> bool:
-    from ipaddress import ip_address
-
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -9,7 +9,6 @@ two completions at most. (Start-time fair queueing, with every run taken for equ
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable
 from typing import Literal
 
@@ -28,12 +27,12 @@ class Ticket:
     Args:
         key: the client that it belongs to.
         priority: interactive or batch.
-        moved: called with the ticket's place, 1 is next, whenever it changes.
+        moved: called with the ticket's place, 1 is next, whenever it changes; it may be set later.
     """
 
     __slots__ = ("entered", "inside", "key", "moved", "number", "place", "priority", "round")
 
-    def __init__(self, key: str, priority: Priority, moved: Callable[[int], object]) -> None:
+    def __init__(self, key: str, priority: Priority, moved: Callable[[int], object] | None = None) -> None:
         self.key = key
         self.priority = priority
         self.moved = moved
@@ -50,14 +49,12 @@ class Queue:
     Args:
         running: how many may be in at once; None: no limit, and so no queue.
         waiting: how many may wait; more are refused.
-        per_key: how many one client may have, in and waiting; None: no limit.
     """
 
-    def __init__(self, running: int | None = None, waiting: int = 512, per_key: int | None = None) -> None:
+    def __init__(self, running: int | None = None, waiting: int = 512) -> None:
         self._most = running
         self._most_waiting = waiting
-        self._per_key = per_key
-        self._inside: Counter[str] = Counter()
+        self._inside = 0
         self._waiting: list[Ticket] = []
         self._count = 0
         self._round = 0  # of who was let in last
@@ -66,7 +63,7 @@ class Queue:
     @property
     def running(self) -> int:
         """How many are in."""
-        return self._inside.total()
+        return self._inside
 
     @property
     def waiting(self) -> int:
@@ -78,40 +75,37 @@ class Queue:
         """How many are in or wait."""
         return self.running + self.waiting
 
-    def check(self, key: str) -> None:
-        """Makes sure that one more of this client's may come.
+    def take(self, ticket: Ticket) -> None:
+        """Gives a ticket its place, inside or in the queue.
 
         Raises:
-            BusyError: 429 if the client has too many, 503 if too many wait.
+            BusyError: 503: too many wait.
         """
-        if self._per_key is not None and self._of(key) >= self._per_key:
-            error = BusyError(f"this client has {self._per_key} runs already", 429, hint="wait until one has ended")
-            error.retry_after = 1.0
-            raise error
-        if self._most is not None and self.running >= self._most and self.waiting >= self._most_waiting:
+        full = self._most is not None and self.running >= self._most
+        if full and self.waiting >= self._most_waiting:
             error = BusyError(f"{self.waiting} runs wait already", 503, hint="try again later")
-            error.retry_after = max(1.0, self.waiting / max(1, self._most))
+            error.retry_after = max(1.0, self.waiting / max(1, self._most or 1))
             raise error
-
-    def _of(self, key: str) -> int:
-        return self._inside[key] + sum(ticket.key == key for ticket in self._waiting)
+        self._count += 1
+        ticket.number = self._count
+        ticket.round = self._last[ticket.key] = max(self._round, self._last.get(ticket.key, 0)) + 1
+        if full or self._waiting:
+            self._waiting.append(ticket)
+            self._order()
+        else:
+            self._let_in(ticket)
 
     async def enter(self, ticket: Ticket) -> None:
         """Waits until it is the ticket's turn. Who is cancelled meanwhile has left.
 
         Raises:
-            BusyError: there is no room to wait.
+            BusyError: it has no place yet, and there is none.
         """
-        self.check(ticket.key)
-        self._count += 1
-        ticket.number = self._count
-        ticket.round = self._last[ticket.key] = max(self._round, self._last.get(ticket.key, 0)) + 1
-        if self._most is None or (self.running < self._most and not self._waiting):
-            self._let_in(ticket)
+        if not ticket.number:
+            self.take(ticket)
+        if ticket.inside:
             return
         ticket.entered = asyncio.get_running_loop().create_future()
-        self._waiting.append(ticket)
-        self._order()
         try:
             await ticket.entered
         except BaseException:
@@ -122,9 +116,7 @@ class Queue:
         """Gives the place free, in the queue or inside; may be called again."""
         if ticket.inside:
             ticket.inside = False
-            self._inside[ticket.key] -= 1
-            if not self._inside[ticket.key]:
-                del self._inside[ticket.key]
+            self._inside -= 1
         elif ticket in self._waiting:
             self._waiting.remove(ticket)
             self._move_up(ticket)
@@ -140,7 +132,7 @@ class Queue:
 
     def _let_in(self, ticket: Ticket) -> None:
         ticket.inside = True
-        self._inside[ticket.key] += 1
+        self._inside += 1
         self._round = max(self._round, ticket.round)
         if len(self._last) > 2 * (self.busy + 16):  # clients of long ago
             self._last = {key: last for key, last in self._last.items() if last > self._round}
@@ -159,4 +151,5 @@ class Queue:
         for place, ticket in enumerate(self._waiting, 1):
             if ticket.place != place:
                 ticket.place = place
-                ticket.moved(place)
+                if ticket.moved is not None:
+                    ticket.moved(place)

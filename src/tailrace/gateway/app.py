@@ -15,6 +15,7 @@ from starlette.routing import Match
 from tailrace.client.aio import AsyncClient
 from tailrace.client.base import UNSET
 from tailrace.errors import TailraceError
+from tailrace.gateway.addresses import is_local
 from tailrace.gateway.admission import Queue
 from tailrace.gateway.api import (
     aisdk,
@@ -26,6 +27,7 @@ from tailrace.gateway.api import (
     ollama_models,
     openai,
     page,
+    queue,
     render,
     runs,
 )
@@ -58,7 +60,8 @@ def create_app(settings: Settings | None = None, client: AsyncClient | None = No
     """
     settings = settings or Settings()
     clients = [client] if client is not None else [_client(settings, each) for each in settings.upstreams or (None,)]
-    house = House(settings, Upstreams([Upstream(each, _queue(settings)) for each in clients]))
+    upstreams = [Upstream(each, Queue(settings.max_running, settings.max_queued)) for each in clients]
+    house = House(settings, Upstreams(upstreams, settings.max_per_key))
     kept = conversations.Conversations(house) if settings.page else None
     house.conversations = kept
 
@@ -70,7 +73,7 @@ def create_app(settings: Settings | None = None, client: AsyncClient | None = No
             yield
             await house.end()
 
-    routes = [*runs.routes(), *chat.routes(), *models.routes(), *render.routes(), *health.routes()]
+    routes = [*runs.routes(), *chat.routes(), *models.routes(), *render.routes(), *health.routes(), *queue.routes()]
     routes += [*openai.routes(), *aisdk.routes(), *ollama.routes(), *ollama_models.routes()]
     if kept is not None:
         routes += [*conversations.routes(), *page.routes()]
@@ -89,13 +92,17 @@ def create_app(settings: Settings | None = None, client: AsyncClient | None = No
     )
     app.router.redirect_slashes = False
     app.state.house = house
-    app.add_middleware(Door, keys=settings.keys, hosts=settings.hosts, origins=settings.origins)
+    app.add_middleware(
+        Door, keys=settings.keys, hosts=settings.hosts, origins=settings.origins, admins=_admins(settings)
+    )
     app.add_middleware(_Headers)
     return app
 
 
-def _queue(settings: Settings) -> Queue:
-    return Queue(settings.max_running, settings.max_queued, settings.max_per_key)
+def _admins(settings: Settings) -> tuple[str, ...]:
+    if settings.admins is not None:
+        return settings.admins
+    return ("*",) if is_local(settings.host) and not settings.keys else ()
 
 
 def _client(settings: Settings, upstream: str | None) -> AsyncClient:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from tailrace.events import Outcome
 from tailrace.run.run import Run
@@ -15,8 +15,8 @@ __all__ = ["Counters", "Gauge", "text"]
 _FIRST = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 _WHOLE = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 
-Gauge = tuple[str, str, float]
-"""Name, meaning, value."""
+Gauge = tuple[str, str, float | Mapping[str, float]]
+"""Name, meaning, value; or a value for each upstream."""
 
 
 class _Histogram:
@@ -81,8 +81,16 @@ def text(counters: Counters, gauges: Iterable[Gauge]) -> bytes:
     """Returns all figures in the text format."""
     lines = list(counters.lines())
     for name, meaning, value in gauges:
-        lines += [*_head(name, "gauge", meaning), f"{name} {value}"]
+        lines += _head(name, "gauge", meaning)
+        if isinstance(value, Mapping):
+            lines += [f'{name}{{upstream="{_label(upstream)}"}} {each}' for upstream, each in value.items()]
+        else:
+            lines.append(f"{name} {value}")
     return ("\n".join(lines) + "\n").encode()
+
+
+def _label(text: str) -> str:
+    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
 
 
 def _head(name: str, kind: str, meaning: str) -> tuple[str, str]:

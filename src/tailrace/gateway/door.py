@@ -4,36 +4,43 @@
   refused. More names by ``--allow-host``.
 - Origin: a browser says whose page a request is from; another site's is refused, ``null`` included. More by
   ``--allow-origin``, which also answers the browser's preflights.
-- Key: if there are keys, everything but the page's own files and ``/healthz`` wants one, in ``Authorization: Bearer``.
+- Key: if there are keys, everything but the page's own files and ``/healthz`` wants one, in ``Authorization: Bearer``,
+  and nowhere else: an address is written down by many.
+- Who may keep models (pull, create, copy, delete): where there are keys, only those that ``--admin`` names.
 """
 
 from __future__ import annotations
 
-import ipaddress
-import socket
+import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
 import msgspec
 
+from tailrace.gateway.addresses import Names, Origins, client_of
+from tailrace.gateway.admission import Priority
 from tailrace.gateway.keys import Keys
-from tailrace.gateway.shapes import refusal
+from tailrace.gateway.replies import problem
 from tailrace.web.problems import ProblemError
 
-__all__ = ["Caller", "Door", "caller_of", "refusal"]
+__all__ = ["Caller", "Door", "caller_of"]
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Headers = dict[bytes, bytes]
 
+_ONCE = (b"host", b"origin", b"authorization", b"sec-fetch-site", b"x-priority")
 _TRACE = (b"traceparent", b"tracestate")
+_SAFE = ("GET", "HEAD", "OPTIONS")
 _OPEN = ("/healthz", "/", "/favicon.ico")
 _OPEN_BELOW = ("/static/", "/words/", "/c/")
-_LOCAL = (".localhost", ".local", ".internal")
+_KEEPING = ("/api/pull", "/api/push", "/api/create", "/api/copy", "/api/delete", "/api/blobs/")
+_FORMS = ("application/x-www-form-urlencoded", "multipart/form-data", "text/plain")
 _EXPOSED = b"Location, Retry-After, X-Run-Id"
 _METHODS = b"GET, HEAD, POST, PATCH, DELETE, OPTIONS"
-_ASKED_HEADERS = b"Authorization, Content-Type, Idempotency-Key, Last-Event-ID, X-Priority, X-Requested-With"
+_NAMES = re.compile(rb"[\w!#$%&'*+.^`|~, \t-]*", re.ASCII)
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -43,16 +50,18 @@ class Caller(msgspec.Struct, frozen=True):
         owner: the name of the key; empty where there are no keys. Runs and conversations belong to it.
         address: where it comes from.
         trace: the headers of its trace (W3C), if it is part of one.
+        priority: whether somebody waits for the answer (``X-Priority``).
     """
 
     owner: str = ""
     address: str = ""
     trace: dict[str, str] = {}
+    priority: Priority = "interactive"
 
     @property
     def key(self) -> str:
         """Who shares a place in the queue: the key's holder, else the address."""
-        return self.owner or self.address
+        return self.owner or client_of(self.address)
 
 
 class Door:
@@ -63,61 +72,65 @@ class Door:
         keys: what opens it.
         hosts: further names of this server.
         origins: further sites whose pages may ask; ``*`` for all.
+        admins: the keys that may keep models; ``*`` for everybody.
     """
 
-    def __init__(self, app: App, keys: Keys, hosts: Iterable[str] = (), origins: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        app: App,
+        keys: Keys,
+        hosts: Iterable[str] = (),
+        origins: Iterable[str] = (),
+        admins: Iterable[str] = ("*",),
+    ) -> None:
         self._app = app
         self._keys = keys
-        self._hosts = {"", "localhost", socket.gethostname().lower(), *(host.lower() for host in hosts)}
-        self._origins = {origin.rstrip("/").lower() for origin in origins}
+        self._names = Names(hosts)
+        self._origins = Origins(origins)
+        self._admins = frozenset(admins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Lets a request in, or answers it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = dict(scope["headers"])
-        origin = headers.get(b"origin", b"").decode("latin-1")
+        headers: Headers = dict(scope["headers"])
         allowed = b""
         try:
-            host = headers.get(b"host", b"").decode("latin-1")
-            self._check_host(host)
-            if origin:
-                allowed = self._check_origin(origin, host, scope["scheme"])
+            _check_once(scope)
+            self._check_host(scope, headers)
+            allowed = self._check_origin(scope, headers).encode("latin-1")
             if scope["method"] == "OPTIONS" and allowed and b"access-control-request-method" in headers:
-                await _answer(send, 204, b"", "", _preflight(allowed))
+                await _admit_browser(send, allowed, headers.get(b"access-control-request-headers", b""))
                 return
-            owner = self._check_key(scope["path"], headers.get(b"authorization", b"").decode("latin-1"))
+            owner = self._check_key(scope["path"], _text(headers, b"authorization"))
+            self._check_keeping(scope["method"], scope["path"], owner)
+            scope["tailrace.caller"] = Caller(owner, _address(scope), _trace(headers), _priority(headers))
         except ProblemError as error:
-            status, body, kind = refusal(scope["path"], error)
-            more = [(name.lower().encode(), value.encode()) for name, value in error.headers.items()]
-            await _answer(send, status, body, kind, [*more, *_cross(allowed)])
+            if _brings(headers):  # what nobody reads is not taken either
+                error.headers["Connection"] = "close"
+            await problem(error, scope["path"])(scope, receive, _sending(send, allowed))
             return
-        trace = {name.decode(): headers[name].decode("latin-1") for name in _TRACE if name in headers}
-        scope["tailrace.caller"] = Caller(owner, (scope.get("client") or ("",))[0], trace)
-        await self._app(scope, receive, _sending(send, allowed) if allowed else send)
+        await self._app(scope, receive, _sending(send, allowed))
 
-    def _check_host(self, host: str) -> None:
-        name = _name_of(host).lower().rstrip(".")
-        if name in self._hosts or name.endswith(_LOCAL):
-            return
-        try:
-            address = ipaddress.ip_address(name)
-        except ValueError:
-            pass
-        else:
-            if address.is_loopback or address.is_private or address.is_unspecified or address.is_link_local:
-                return
-        raise ProblemError(403, "this server does not go by that name", hint="name it with --allow-host")
+    def _check_host(self, scope: Scope, headers: Headers) -> None:
+        if b"host" not in headers and scope.get("http_version") == "1.1":
+            raise ProblemError(400, "the request has no Host header")
+        self._names.check(_text(headers, b"host"), (scope.get("server") or ("",))[0])
 
-    def _check_origin(self, origin: str, host: str, scheme: str) -> bytes:
+    def _check_origin(self, scope: Scope, headers: Headers) -> str:
         """Returns the origin that the browser is to be told is allowed; empty for the server's own pages."""
-        text = origin.rstrip("/").lower()
-        if text == f"{scheme}://{host}".lower():
-            return b""
-        if text in self._origins or "*" in self._origins:
-            return origin.encode("latin-1")
-        raise ProblemError(403, "pages of this origin may not ask here", hint="allow it with --allow-origin")
+        origin = _text(headers, b"origin")
+        safe = scope["method"] in _SAFE
+        if not (origin or safe or b"sec-fetch-site" in headers) and _is_old_form(headers):
+            raise ProblemError(415, "a page sends application/json here")
+        return self._origins.check(
+            origin,
+            f"{scope['scheme']}://{_text(headers, b'host')}",
+            _text(headers, b"sec-fetch-site"),
+            safe=safe,
+            going=headers.get(b"sec-fetch-mode") == b"navigate",
+        )
 
     def _check_key(self, path: str, authorization: str) -> str:
         if not self._keys:
@@ -132,6 +145,11 @@ class Door:
             raise ProblemError(401, text, hint=hint, headers={"WWW-Authenticate": "Bearer"})
         return owner
 
+    def _check_keeping(self, method: str, path: str, owner: str) -> None:
+        if path.startswith(_KEEPING) and method not in _SAFE and not self._admins & {"*", owner}:
+            text = "models may not be changed from here" if not owner else "this key may not change models"
+            raise ProblemError(403, text, hint="name the key with --admin")
+
 
 def caller_of(scope: Scope) -> Caller:
     """Returns who a request comes from."""
@@ -139,16 +157,47 @@ def caller_of(scope: Scope) -> Caller:
     return caller if isinstance(caller, Caller) else Caller()
 
 
-def _name_of(host: str) -> str:
-    """Returns the name in a Host header, without its port."""
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host if host.count(":") > 1 else host.partition(":")[0]
+def _check_once(scope: Scope) -> None:
+    """Of two headers nobody knows which one counts, and the next server may take the other."""
+    names = [name for name, _ in scope["headers"] if name in _ONCE]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ProblemError(400, f"the request has more than one {twice.decode().title()} header")
+
+
+def _text(headers: Headers, name: bytes) -> str:
+    return headers.get(name, b"").decode("latin-1")
+
+
+def _address(scope: Scope) -> str:
+    return str((scope.get("client") or ("",))[0])
+
+
+def _trace(headers: Headers) -> dict[str, str]:
+    return {name.decode(): headers[name].decode("latin-1") for name in _TRACE if name in headers}
+
+
+def _priority(headers: Headers) -> Priority:
+    said = _text(headers, b"x-priority").strip().lower()
+    if said in ("", "interactive"):
+        return "interactive"
+    if said == "batch":
+        return "batch"
+    raise ProblemError(400, "X-Priority is interactive or batch")
+
+
+def _brings(headers: Headers) -> bool:
+    """Returns whether the request has a body."""
+    return b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
+
+
+def _is_old_form(headers: Headers) -> bool:
+    """A browser that does not tell where a request is from, and a body such as any page can have it send."""
+    kind = _text(headers, b"content-type").partition(";")[0].strip().lower()
+    return kind in _FORMS and headers.get(b"user-agent", b"").startswith(b"Mozilla/")
 
 
 def _cross(origin: bytes) -> list[tuple[bytes, bytes]]:
-    if not origin:
-        return []
     return [
         (b"access-control-allow-origin", origin),
         (b"access-control-expose-headers", _EXPOSED),
@@ -156,27 +205,22 @@ def _cross(origin: bytes) -> list[tuple[bytes, bytes]]:
     ]
 
 
-def _preflight(origin: bytes) -> list[tuple[bytes, bytes]]:
-    return [
-        *_cross(origin),
-        (b"access-control-allow-methods", _METHODS),
-        (b"access-control-allow-headers", _ASKED_HEADERS),
-        (b"access-control-max-age", b"600"),
-    ]
+async def _admit_browser(send: Send, origin: bytes, wanted: bytes) -> None:
+    """Answers a preflight. Whom we trust may send what headers it likes; its clients have some of their own."""
+    fields = [*_cross(origin), (b"access-control-allow-methods", _METHODS), (b"access-control-max-age", b"600")]
+    if wanted and _NAMES.fullmatch(wanted):
+        fields.append((b"access-control-allow-headers", wanted))
+    await send({"type": "http.response.start", "status": 204, "headers": fields})
+    await send({"type": "http.response.body", "body": b""})
 
 
 def _sending(send: Send, origin: bytes) -> Send:
+    if not origin:
+        return send
+
     async def sending(message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
             message["headers"] = [*message.get("headers", ()), *_cross(origin)]
         await send(message)
 
     return sending
-
-
-async def _answer(send: Send, status: int, body: bytes, kind: str, headers: list[tuple[bytes, bytes]]) -> None:
-    fields = [*headers, (b"content-length", str(len(body)).encode())]
-    if kind:
-        fields.append((b"content-type", kind.encode()))
-    await send({"type": "http.response.start", "status": status, "headers": fields})
-    await send({"type": "http.response.body", "body": body})

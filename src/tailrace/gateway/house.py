@@ -12,10 +12,11 @@ from weakref import WeakValueDictionary
 import msgspec
 from starlette.requests import Request
 
+from tailrace.backends.embedded.models import is_path
 from tailrace.client.aio import AsyncClient
-from tailrace.errors import TailraceError
+from tailrace.errors import ModelNotFoundError, TailraceError
 from tailrace.events import Ended, Fault, Outcome
-from tailrace.gateway.admission import Priority
+from tailrace.gateway import limits
 from tailrace.gateway.counters import Counters
 from tailrace.gateway.door import Caller
 from tailrace.gateway.replies import problem_of
@@ -27,6 +28,7 @@ from tailrace.types import ChatRequest, GenerateRequest
 from tailrace.web.asking import Asked, DefaultModel, request_of
 from tailrace.web.asgi import streams
 from tailrace.web.manners import linger_of
+from tailrace.web.problems import ProblemError
 from tailrace.web.registry import Registry
 from tailrace.web.stopping import until_released
 
@@ -71,7 +73,6 @@ class House:
         caller: Caller,
         *,
         linger: float | None,
-        priority: Priority = "interactive",
         key: str = "",
         body: bytes = b"",
         begin: Callable[[str], Awaitable[object]] | None = None,
@@ -82,7 +83,6 @@ class House:
             asked: what is asked for; a request that is checked already, as it is to be sent.
             caller: who asks.
             linger: seconds it goes on without readers, where the request does not say; None: to its end.
-            priority: who comes first in the queue.
             key: the idempotency key; empty: none.
             body: the request, to tell whether a key is used for another one.
             begin: is given the run's id before it starts, and may wait.
@@ -100,9 +100,7 @@ class House:
             self.runs.check_room(self._starting)
             self._starting += 1
             try:
-                run = await self._prepared(asked, caller, linger, priority)
-                if begin is not None:
-                    await begin(run.id)
+                run = await self._prepared(asked, caller, linger, begin)
             except TailraceError as error:
                 raise problem_of(error) from error
             finally:
@@ -141,21 +139,48 @@ class House:
         asked: Asked | ChatRequest | GenerateRequest,
         caller: Caller,
         linger: float | None,
-        priority: Priority,
+        begin: Callable[[str], Awaitable[object]] | None,
     ) -> Run:
-        """Returns the run of a request, before its start."""
+        """Returns the run of a request, before its start; it has its place in the queue."""
         named = asked.model or self.settings.model or await self._default()
-        asked.model = self.settings.aliases.get(named, named)
-        best = (await self.upstreams.choose(asked.model))[0]
-        best.queue.check(caller.key)  # a full queue is a status, as long as there is one to give
-        request = request_of(asked) if isinstance(asked, Asked) else asked
-        opener = self.upstreams.opener(request, caller.key, priority)
-        run = Run(opener, model=named, timeouts=self.client.timeouts, log=self.runs.new_log())
-        if self.telemetry is not None:
-            run.observer = self.telemetry.server(request, best.client.known_backend, caller.trace)
-        own = asked.linger if isinstance(asked, Asked) else msgspec.UNSET
-        run.set_linger(linger if own is msgspec.UNSET else own)
+        asked.model = await self.meant(named) if asked.model else self.settings.aliases.get(named, named)
+        request = self._checked(asked)
+        admitted = await self.upstreams.admit(request, caller.key, caller.priority)
+        try:
+            run = Run(admitted.open, model=named, timeouts=self.client.timeouts, log=self.runs.new_log())
+            if self.telemetry is not None:
+                run.observer = self.telemetry.server(request, admitted.first.client.known_backend, caller.trace)
+            own = asked.linger if isinstance(asked, Asked) else msgspec.UNSET
+            run.set_linger(linger if own is msgspec.UNSET else own)
+            if begin is not None:
+                await begin(run.id)
+        except BaseException:
+            admitted.leave()
+            raise
+        run.released.add(admitted.leave)
         return run
+
+    def _checked(self, asked: Asked | ChatRequest | GenerateRequest) -> ChatRequest | GenerateRequest:
+        try:
+            limits.check(asked, self.settings.limits)
+            return request_of(asked) if isinstance(asked, Asked) else asked
+        except RecursionError as error:
+            raise ProblemError(400, "the request is nested too deeply") from error
+
+    async def meant(self, name: str) -> str:
+        """Returns the model that a request means by a name: an alias stands for another one.
+
+        The engine in this program opens whatever file it is told to; a request tells it none.
+
+        Raises:
+            ModelNotFoundError: it names a file.
+        """
+        target = self.settings.aliases.get(name, name)
+        if target == name and is_path(name) and name != self.settings.model:
+            for upstream in self.upstreams.all:
+                if (await upstream.client.backend()).url == "embedded:":
+                    raise ModelNotFoundError(f"model {name[:200]!r} not found", 404, hint="no file is opened by name")
+        return target
 
     async def _default(self) -> str:
         return self.default.known or self.default.remember(await self.client.default_model())

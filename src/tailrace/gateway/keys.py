@@ -12,7 +12,8 @@ from tailrace.errors import RequestError
 
 __all__ = ["Keys"]
 
-_NAMED = re.compile(r"([A-Za-z0-9][\w.@-]{0,63})[:=](.+)", re.ASCII)
+_NAMED = re.compile(r"([A-Za-z0-9][\w.@-]{0,63}):(.+)", re.ASCII)
+_KEY = re.compile(r"[!-~]+")  # what a header can carry, whatever a client makes of other letters
 _SHORTEST = 8
 
 
@@ -21,19 +22,25 @@ class Keys:
 
     Args:
         given: keys, each alone or as ``name:key``. Several may have one name: a key and the one that replaces it.
+            One without a name has one that is made from it, so that what belongs to it stays its own when others come
+            and go.
 
     Raises:
-        RequestError: one is too short to be a secret.
+        RequestError: one is too short to be a secret, or holds what no header can carry.
     """
 
     def __init__(self, given: Iterable[str] = ()) -> None:
         self._known: list[tuple[bytes, str]] = []
         for number, text in enumerate(given, 1):
             named = _NAMED.fullmatch(text.strip())
-            name, key = (named[1], named[2]) if named else (f"key{number}", text.strip())
+            name, key = (named[1], named[2].strip()) if named else ("", text.strip())
+            shown = name or f"number {number}"
+            if _KEY.fullmatch(key) is None:
+                raise RequestError(f"the API key {shown} holds other characters than visible ASCII")
             if len(key) < _SHORTEST:
-                raise RequestError(f"the API key {name} is shorter than {_SHORTEST} characters")
-            self._known.append((_digest(key), name))
+                raise RequestError(f"the API key {shown} is shorter than {_SHORTEST} characters")
+            digest = _digest(key)
+            self._known.append((digest, name or f"key-{digest.hex()[:8]}"))
 
     @classmethod
     def read(cls, path: Path, given: Iterable[str] = ()) -> Keys:
@@ -56,7 +63,12 @@ class Keys:
         return bool(self._known)
 
     def __repr__(self) -> str:
-        return f"<Keys of {', '.join(name for _, name in self._known)}>"
+        return f"<Keys of {', '.join(sorted(self.names)) or 'nobody'}>"
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of all keys."""
+        return frozenset(name for _, name in self._known)
 
     def name_of(self, key: str) -> str | None:
         """Returns whose key this is; None if nobody's. Takes as long for a wrong one as for a right one."""
@@ -69,4 +81,4 @@ class Keys:
 
 
 def _digest(key: str) -> bytes:
-    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+    return hashlib.sha256(key.encode()).digest()

@@ -13,6 +13,7 @@ from starlette.routing import Route
 from tailrace._version import __version__
 from tailrace.gateway.api.conversations import Change, Listed, Turn, Turned
 from tailrace.gateway.api.models import Models
+from tailrace.gateway.api.queue import Queues
 from tailrace.gateway.api.render import Rendered, Texts
 from tailrace.gateway.api.runs import Described, RunList
 from tailrace.gateway.store.values import Conversation
@@ -182,6 +183,7 @@ _OPERATIONS = (
         gives=Rendered,
         problems=(400, 413),
     ),
+    _Operation(method="get", path="/queue", does="Show what waits, for each upstream.", gives=Queues),
     _Operation(method="get", path="/healthz", does="Does the process live?", gives=Health),
     _Operation(method="get", path="/readyz", does="Are new runs taken?", gives=Health, problems=(503,)),
     _Operation(method="get", path="/metrics", does="Figures for Prometheus.", gives="text/plain"),

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from starlette.responses import Response
 
-from tailrace.gateway.door import refusal
+from tailrace.gateway.shapes import refusal
 from tailrace.gateway.store.values import ConflictError, MissingError
 from tailrace.web import problems
 from tailrace.web.problems import ProblemError

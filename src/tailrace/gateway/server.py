@@ -88,6 +88,9 @@ def serve(app: Starlette, listener: socket.socket, *, ready: Callable[[], object
         server_header=False,
         timeout_keep_alive=_IDLE,
         backlog=_BACKLOG,
+        # By default uvicorn believes whoever is on this machine, who then is as many clients as he likes.
+        proxy_headers=bool(house.settings.proxies),
+        forwarded_allow_ips=list(house.settings.proxies),
     )
     server = _Server(config, house, ready)
     with _collector():

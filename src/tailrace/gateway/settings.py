@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from tailrace.gateway.keys import Keys
+from tailrace.gateway.limits import Limits
 from tailrace.web.manners import Manners, OnLeave
 from tailrace.web.registry import Bounds
 
@@ -24,6 +25,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         max_running: how many runs each upstream is given at once; None: as many as come.
         max_queued: how many more may wait for it.
         max_per_key: how many one client may have, running and waiting; None: no limit.
+        limits: what one request may ask for.
         host: the address to listen on.
         port: the port; 0 lets the system choose.
         on_leave: what becomes of a run of ``/runs`` when its last reader leaves: ``cancel``, ``continue`` or seconds.
@@ -38,6 +40,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         keys: the API keys that open the gateway; none: it is open to whoever reaches it.
         hosts: further names that this server goes by.
         origins: sites whose pages may ask; ``*`` for all.
+        admins: the keys that may pull, create, copy and delete models, ``*`` for all; None: everybody on a server of
+            this machine without keys, else nobody.
+        proxies: addresses and networks of proxies, which are believed when they say who their client is.
         telemetry: make OpenTelemetry's spans and metrics; None: do not. True tells contents as well.
     """
 
@@ -48,6 +53,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_running: int | None = None
     max_queued: int = 512
     max_per_key: int | None = None
+    limits: Limits = Limits()
     host: str = "127.0.0.1"
     port: int = 8080
     on_leave: OnLeave = 30.0
@@ -62,4 +68,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     keys: Keys = msgspec.field(default_factory=Keys)
     hosts: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
+    admins: tuple[str, ...] | None = None
+    proxies: tuple[str, ...] = ()
     telemetry: bool | None = None

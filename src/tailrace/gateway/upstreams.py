@@ -9,21 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Sequence
 
 from tailrace import errors
 from tailrace.client.aio import AsyncClient
 from tailrace.events import Ended, Event, Outcome, Progress, Queued, TextDelta, ThinkingDelta, ToolCall, ToolCallDelta
 from tailrace.gateway.admission import Priority, Queue, Ticket
-from tailrace.run.run import Exchange, Opener, Report, error_of
+from tailrace.run.run import Exchange, Report, error_of
 from tailrace.types import ChatRequest, GenerateRequest
 
-__all__ = ["Upstream", "Upstreams"]
+__all__ = ["Admitted", "Upstream", "Upstreams"]
 
 _FRESH = 5.0  # seconds that what an upstream has is not asked for again
 _PATIENCE = 2.0  # seconds that an upstream has to tell it
 _OUT = 10.0  # seconds that one which failed is left out; twice as long each time, up to
 _LONGEST_OUT = 300.0
+_ONE_ENDS = "wait until one has ended"
 _CONTENT = (TextDelta, ThinkingDelta, ToolCall, ToolCallDelta, Progress)
 
 
@@ -93,10 +95,13 @@ class Upstreams:
 
     Args:
         all: the upstreams.
+        per_key: how many runs one client may have with all of them, running and waiting; None: no limit.
     """
 
-    def __init__(self, all: Sequence[Upstream]) -> None:
+    def __init__(self, all: Sequence[Upstream], per_key: int | None = None) -> None:
         self.all = all
+        self._per_key = per_key
+        self._shares: Counter[str] = Counter()  # how many runs each client has
 
     @property
     def first(self) -> Upstream:
@@ -114,20 +119,107 @@ class Upstreams:
 
         return sorted(self.all, key=rank)
 
-    def opener(self, request: ChatRequest | GenerateRequest, key: str, priority: Priority) -> Opener:
-        """Returns what opens a run: it waits for its turn, and tries one upstream after the other.
+    async def admit(self, request: ChatRequest | GenerateRequest, key: str, priority: Priority) -> Admitted:
+        """Gives a run its place: in the queue of the upstream that it goes to first, and in its client's share.
 
         Args:
             request: what is asked for.
             key: the client that it belongs to.
             priority: interactive or batch.
+
+        Raises:
+            BusyError: 429: the client has too many runs; 503: too many wait.
         """
+        order = await self.choose(request.model)
+        if self._per_key is not None and self._shares[key] >= self._per_key:
+            error = errors.BusyError(f"this client has {self._per_key} runs already", 429, hint=_ONE_ENDS)
+            error.retry_after = 1.0
+            raise error
+        place = _Place(self._shares, key, priority)
+        # One that does not have the model is no way round a full queue.
+        able = [each for each in order if request.model in each.models] or order
+        for each in able:
+            try:
+                place.take(each)
+            except errors.BusyError:
+                if each is able[-1]:
+                    place.leave()
+                    raise
+            else:
+                order.remove(each)
+                return Admitted(place, order, request)
+        raise AssertionError("there is an upstream")
 
-        async def open(report: Report) -> Exchange:
-            trying = _Trying(await self.choose(request.model), request, key, priority, report)
-            return await trying.open()
 
-        return open
+class _Place:
+    """A run's place in one queue after the other, and in its client's share until it has left for good."""
+
+    def __init__(self, shares: Counter[str], key: str, priority: Priority) -> None:
+        self._shares = shares
+        self._key = key
+        self._priority: Priority = priority
+        self._left = False
+        self.ticket = Ticket(key, priority)
+        self.at: Upstream | None = None
+        shares[key] += 1
+
+    def take(self, at: Upstream) -> None:
+        """Takes a place in an upstream's queue.
+
+        Raises:
+            BusyError: there is none.
+        """
+        at.queue.take(self.ticket)
+        self.at = at
+
+    async def enter(self, report: Report) -> Upstream:
+        """Waits until it is our turn; tells the place until then."""
+        assert self.at is not None
+        self.ticket.moved = lambda place: report(Queued(position=place))
+        if not self.ticket.inside:
+            self.ticket.moved(self.ticket.place)
+        await self.at.queue.enter(self.ticket)
+        return self.at
+
+    def give_up(self) -> None:
+        """Leaves the queue, maybe for another one."""
+        if self.at is not None:
+            self.at.queue.leave(self.ticket)
+            self.at = None
+        self.ticket = Ticket(self._key, self._priority)
+
+    def leave(self) -> None:
+        """Leaves; may be called again."""
+        self.give_up()
+        if not self._left:
+            self._left = True
+            self._shares[self._key] -= 1
+            if not self._shares[self._key]:
+                del self._shares[self._key]
+
+
+class Admitted:
+    """A run that has its place with the upstreams, from before its start.
+
+    Args:
+        place: its place.
+        others: the upstreams to try if the first one fails.
+        request: what is asked for.
+
+    Attributes:
+        first: the upstream that it goes to first.
+        leave: gives the place free; to be called when the run has ended, or is not to be.
+    """
+
+    def __init__(self, place: _Place, others: list[Upstream], request: ChatRequest | GenerateRequest) -> None:
+        assert place.at is not None
+        self.first = place.at
+        self.leave = place.leave
+        self._trying = _Trying(place, others, request)
+
+    async def open(self, report: Report) -> Exchange:
+        """Waits for its turn and opens the run, with one upstream after the other. See `tailrace.run.run.Opener`."""
+        return await self._trying.open(report)
 
 
 class _Trying:
@@ -135,39 +227,33 @@ class _Trying:
 
     confirms = 0.1
 
-    def __init__(
-        self,
-        upstreams: list[Upstream],
-        request: ChatRequest | GenerateRequest,
-        key: str,
-        priority: Priority,
-        report: Report,
-    ) -> None:
-        self._left = upstreams
+    def __init__(self, place: _Place, others: list[Upstream], request: ChatRequest | GenerateRequest) -> None:
+        self._place = place
+        self._others = others
         self._request = request
-        self._report = report
-        self._ticket = Ticket(key, priority, lambda place: report(Queued(position=place)))
-        self._at: Upstream | None = None
         self._exchange: Exchange | None = None
         self._began = False
 
-    async def open(self) -> Exchange:
+    async def open(self, report: Report) -> Exchange:
         """Opens an exchange with the first upstream that takes the request.
 
         Raises:
             TailraceError: what the last one said.
         """
+        self._report = report
         while True:
-            at = self._at = self._left.pop(0)
             try:
-                await at.queue.enter(self._ticket)
-                self._exchange = await at.client.opener(self._request)(self._report)
+                if self._place.at is None:
+                    self._place.take(self._others.pop(0))
+                at = await self._place.enter(report)
+                self._exchange = await at.client.opener(self._request)(report)
             except errors.TailraceError as error:
-                self._leave()
-                if not self._elsewhere(error):
+                elsewhere = self._elsewhere(error)
+                self._place.give_up()
+                if not elsewhere:
                     raise
             except BaseException:
-                self._leave()
+                self._place.leave()
                 raise
             else:
                 self.confirms = self._exchange.confirms
@@ -175,45 +261,41 @@ class _Trying:
 
     def _elsewhere(self, error: errors.TailraceError) -> bool:
         """Returns whether another upstream may do better; notes that this one failed, if it did."""
-        assert self._at is not None
         if isinstance(error, (errors.ModelNotFoundError, errors.BusyError, errors.UnsupportedError)):
-            return bool(self._left)  # this one cannot, and nothing is wrong with it
+            return bool(self._others)  # this one cannot, and nothing is wrong with it
         if isinstance(error, errors.RequestError):
             return False
         answered = isinstance(error, errors.ResponseError) and not isinstance(error, errors.NotModelServerError)
         if answered and 400 <= getattr(error, "status_code", 0) < 500:
             return False  # the request is wrong, wherever it goes
-        self._at.failed()
-        return bool(self._left)
+        if self._place.at is not None:
+            self._place.at.failed()
+        return bool(self._others)
 
     async def receive(self) -> Sequence[Event]:
         """Returns the next events; before the first word a failure means another upstream."""
         assert self._exchange is not None
-        assert self._at is not None
+        at = self._place.at
         events = await self._exchange.receive()
         if self._began or not events:
             return events
         if any(isinstance(event, _CONTENT) for event in events):
             self._began = True
             self.receive = self._exchange.receive  # type: ignore[method-assign]  # no step more than needed a token
-            self._at.works()
+            if at is not None:
+                at.works()
             return events
         last = events[-1]
         if isinstance(last, Ended) and not last.outcome.finished:
             error = error_of(last)
             if error is not None and last.outcome is not Outcome.TIMED_OUT and self._elsewhere(error):
                 self._exchange.abort()
-                self._leave()
-                await self.open()
+                self._place.give_up()
+                await self.open(self._report)
                 return events[:-1]
-        elif isinstance(last, Ended):
-            self._at.works()
+        elif isinstance(last, Ended) and at is not None:
+            at.works()
         return events
-
-    def _leave(self) -> None:
-        assert self._at is not None
-        self._at.queue.leave(self._ticket)
-        self._ticket = Ticket(self._ticket.key, self._ticket.priority, self._ticket.moved)
 
     def half_close(self) -> bool:
         """Ends our side only."""
@@ -223,7 +305,7 @@ class _Trying:
         """Closes the connection at once, and leaves the queue."""
         if self._exchange is not None:
             self._exchange.abort()
-        self._leave()
+        self._place.leave()
 
     async def finish(self) -> None:
         """Closes the connection after the ending, and leaves the queue."""
@@ -231,4 +313,4 @@ class _Trying:
             if self._exchange is not None:
                 await self._exchange.finish()
         finally:
-            self._leave()
+            self._place.leave()

@@ -107,7 +107,7 @@ def problem_of(error: Exception) -> ProblemError:
         return ProblemError(501, text, hint=hint)
     if isinstance(error, errors.BusyError):
         after = str(max(1, round(error.retry_after or 1)))
-        return ProblemError(503, text, hint=hint, headers={"Retry-After": after})
+        return ProblemError(429 if error.status_code == 429 else 503, text, hint=hint, headers={"Retry-After": after})
     if isinstance(error, errors.ResponseError) and error.status_code in (400, 413, 422):
         return ProblemError(error.status_code, text, hint=hint)
     if isinstance(error, errors.StoreError):

@@ -9,7 +9,8 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from tailrace.errors import TailraceError
-from tailrace.gateway.counters import text
+from tailrace.gateway.api.queue import queue_of
+from tailrace.gateway.counters import Gauge, text
 from tailrace.gateway.house import house_of
 from tailrace.gateway.replies import json
 from tailrace.web.problems import ProblemError
@@ -43,12 +44,15 @@ async def readyz(request: Request) -> Response:
 async def metrics(request: Request) -> Response:
     """Figures for Prometheus."""
     house = house_of(request)
-    runs = house.runs
-    gauges = [
+    runs, queue = house.runs, queue_of(house)
+    gauges: list[Gauge] = [
         ("tailrace_runs_running", "Runs that go on.", float(runs.running)),
         ("tailrace_runs_kept", "Runs that can be read.", float(len(runs))),
         ("tailrace_readers", "Readers of all runs.", float(house.readers)),
         ("tailrace_log_bytes", "Memory of all logs, as estimated.", float(runs.size)),
+        ("tailrace_queue_running", "Runs that an upstream works on.", {each.url: each.running for each in queue}),
+        ("tailrace_queue_waiting", "Runs that wait for it.", {each.url: each.waiting for each in queue}),
+        ("tailrace_upstream_out", "1 while it is left out.", {each.url: int(each.out) for each in queue}),
         ("process_start_time_seconds", "When the gateway was started.", house.started),
     ]
     return Response(text(house.counters, gauges), media_type=_TEXT_FORMAT)
