@@ -6,7 +6,7 @@ import contextlib
 import json
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +90,11 @@ class Gateway:
 
 @contextlib.contextmanager
 def serving(
-    *options: str, upstream: FakeOllama | None = None, data: Path | None = None, **environment: str
+    *options: str,
+    upstream: FakeOllama | None = None,
+    data: Path | None = None,
+    prefix: Sequence[str] = (),
+    **environment: str,
 ) -> Iterator[Gateway]:
     """Runs ``tailrace serve``; at the end it must have told of nothing that it did not expect.
 
@@ -98,6 +102,7 @@ def serving(
         options: of the command.
         upstream: the model server; one of its own if None.
         data: the folder of the conversations; one of its own if None.
+        prefix: what runs the command.
         environment: variables.
     """
     with contextlib.ExitStack() as stack:
@@ -105,7 +110,7 @@ def serving(
         behind = upstream or stack.enter_context(FakeOllama(models=["m"]))
 
         def command(port: int) -> list[str]:
-            return [*serve(port, behind.url), "--data", str(folder), *options]
+            return [*prefix, *serve(port, behind.url), "--data", str(folder), *options]
 
         server = stack.enter_context(running(command, {"TAILRACE_HOME": str(folder), **environment}))
         yield Gateway(server, behind)
