@@ -8,9 +8,10 @@ tried again: a reader would see the beginning of two answers.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 from tailrace import errors
 from tailrace.client.aio import AsyncClient
@@ -131,11 +132,7 @@ class Upstreams:
             BusyError: 429: the client has too many runs; 503: too many wait.
         """
         order = await self.choose(request.model)
-        if self._per_key is not None and self._shares[key] >= self._per_key:
-            error = errors.BusyError(f"this client has {self._per_key} runs already", 429, hint=_ONE_ENDS)
-            error.retry_after = 1.0
-            raise error
-        place = _Place(self._shares, key, priority)
+        place = self._place(key, priority)
         # One that does not have the model is no way round a full queue.
         able = [each for each in order if request.model in each.models] or order
         for each in able:
@@ -149,6 +146,28 @@ class Upstreams:
                 order.remove(each)
                 return Admitted(place, order, request)
         raise AssertionError("there is an upstream")
+
+    @contextlib.asynccontextmanager
+    async def turn(self, at: Upstream, key: str, priority: Priority) -> AsyncIterator[None]:
+        """Waits for a client's turn with an upstream, for work that is no run; it ends with the block.
+
+        Raises:
+            BusyError: as for `admit`.
+        """
+        place = self._place(key, priority)
+        try:
+            place.take(at)
+            await at.queue.enter(place.ticket)
+            yield
+        finally:
+            place.leave()
+
+    def _place(self, key: str, priority: Priority) -> _Place:
+        if self._per_key is not None and self._shares[key] >= self._per_key:
+            error = errors.BusyError(f"this client has {self._per_key} runs already", 429, hint=_ONE_ENDS)
+            error.retry_after = 1.0
+            raise error
+        return _Place(self._shares, key, priority)
 
 
 class _Place:

@@ -18,7 +18,7 @@ from tailrace import errors
 from tailrace.backends.base import Backend
 from tailrace.backends.embedded.models import is_name
 from tailrace.events import Usage
-from tailrace.gateway import listing
+from tailrace.gateway import limits, listing
 from tailrace.gateway.answering import Held, unless_left, whole
 from tailrace.gateway.body import read_body
 from tailrace.gateway.door import caller_of
@@ -239,7 +239,8 @@ def _nanoseconds(seconds: float) -> int:
 async def _load(request: Request, body: RunBody, *, chat: bool) -> Response:
     """A request that says nothing loads the model, or unloads it; nothing of it is a run."""
     house = house_of(request)
-    name = target(house, body.model)
+    name, caller = target(house, body.model), caller_of(request.scope)
+    limits.check_options(body.options, house.settings.limits)
     unload = asked.keep_alive(body.keep_alive, 1.0) == 0.0
     sent = {"model": name, "stream": False, **_filled(keep_alive=body.keep_alive, options=body.options)}
 
@@ -247,7 +248,8 @@ async def _load(request: Request, body: RunBody, *, chat: bool) -> Response:
         if backend.kind == "openai":
             return await _stays(upstream, name, unload=unload)
         path = "/api/chat" if chat else "/api/generate"
-        return str(object_of(await backend.call("POST", path, sent)).get("done_reason") or "load")
+        async with house.upstreams.turn(upstream, caller.key, caller.priority):
+            return str(object_of(await backend.call("POST", path, sent)).get("done_reason") or "load")
 
     async def all() -> str:
         upstreams = await house.upstreams.choose(name)
@@ -301,10 +303,15 @@ async def _embedded(request: Request, body: EmbedBody, given: dict[str, Any], te
     _checked(lambda: (asked.options(body.options), asked.keep_alive(body.keep_alive, 0.0)))
     if not body.model:
         raise ProblemError(404, _MISSING.format(""))
+    limits.check_options(body.options, house.settings.limits)
     await check_name(house, body.model)
-    name = target(house, body.model)
+    name, caller = target(house, body.model), caller_of(request.scope)
 
     async def ask(upstream: Upstream, backend: Backend) -> dict[str, Any]:
+        async with house.upstreams.turn(upstream, caller.key, caller.priority):
+            return await embed_at(upstream, backend)
+
+    async def embed_at(upstream: Upstream, backend: Backend) -> dict[str, Any]:
         if backend.kind != "openai":
             return object_of(await backend.call("POST", path, {**given, "model": name}))
         if not any(texts):  # which that protocol refuses

@@ -118,11 +118,13 @@ async def embeddings(request: Request) -> Response:
     body: EmbeddingsBody = parse(await _body(request), EmbeddingsBody)
     assert body.model is not None
     texts = texts_of(body)
-    name = house.settings.aliases.get(body.model, body.model)
+    model, caller = body.model, caller_of(request.scope)
 
     async def embed() -> Any:
+        name = await house.meant(model)
         upstream = (await house.upstreams.choose(name))[0]
-        return await upstream.client.embed(name, texts, dimensions=body.dimensions)
+        async with house.upstreams.turn(upstream, caller.key, caller.priority):
+            return await upstream.client.embed(name, texts, dimensions=body.dimensions)
 
     told = await unless_left(request, embed())
     shown: Callable[[Sequence[float]], Any] = _packed if body.encoding_format == "base64" else list
