@@ -22,6 +22,7 @@ _HEAD_BYTES = 64 * 1024
 _HEADERS = 200
 _FRAMING = (b"content-length", b"transfer-encoding")
 _LAST_WORDS = 2.0  # seconds that a peer gets to read why it was refused, while what it still sends is dropped
+_DROPPED = 16 * 1024 * 1024  # bytes of that
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -58,6 +59,9 @@ class BoundedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Takes bytes; a head that is not complete may not grow for ever."""
         if self._deaf:
+            self._head += len(data)
+            if self._head > _DROPPED:
+                self.transport.abort()
             return
         self._unset_keepalive_if_required()
         before = self._timer

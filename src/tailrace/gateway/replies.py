@@ -17,7 +17,8 @@ from tailrace.web.problems import ProblemError
 
 __all__ = ["Answer", "json", "problem", "problem_of"]
 
-_PATIENCE = 2.0  # seconds
+_PATIENCE = 2.0  # seconds that a client gets to read why it was refused
+_MOST = 16 * 1024 * 1024  # bytes of what it sends meanwhile
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -60,8 +61,9 @@ class _LastWords(Response):
         """Sends it."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         await send({"type": "http.response.body", "body": self.body, "more_body": True})
+        dropped = 0
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_PATIENCE):
-                while (await receive()).get("more_body"):
-                    pass
+                while dropped < _MOST and (message := await receive()).get("more_body"):
+                    dropped += len(message["body"])
         await send({"type": "http.response.body", "body": b"", "more_body": False})
