@@ -261,7 +261,9 @@ def test_models(front: Front, face: type[Client]) -> None:
     names = {model.model.removesuffix(":latest") for model in client.call("list").models}
     assert names >= {"m", "llama3.2"}
     assert "completion" in client.call("show", "llama3.2").capabilities
-    assert client.call("ps").models == []
+    assert client.call("chat", "m").done_reason == "load"
+    loaded = [model.model for model in client.call("ps").models]
+    assert loaded == (["m:latest"] if isinstance(front.behind, FakeOllama) else [])
 
 
 def test_systemone(over_ollama: Front, face: type[Client]) -> None:
