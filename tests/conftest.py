@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tailrace.backends.embedded import fetch, models
 
@@ -17,6 +18,12 @@ from tailrace.backends.embedded import fetch, models
 # about Ctrl-C too.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# The same examples in every run, however slow the machine: what fails once fails always. Others are looked for with
+# `pytest --hypothesis-profile=default`.
+slow = [HealthCheck.too_slow, HealthCheck.data_too_large]
+settings.register_profile("house", deadline=None, derandomize=True, database=None, suppress_health_check=slow)
+settings.load_profile("house")
 
 
 def give_up(reason: str) -> NoReturn:
