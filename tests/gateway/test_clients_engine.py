@@ -130,7 +130,7 @@ def test_npm_openai(served: Running, test_home: Path, model: str) -> None:
     assert (said, chunks[-1]["usage"]) == (whole["choices"][0]["message"]["content"], whole["usage"])
 
 
-@pytest.mark.parametrize("version", ["ai50", "ai5", "ai7"])
+@pytest.mark.parametrize("version", ["ai50", "ai5", "ai6", "ai7"])
 def test_npm_ai(served: Running, test_home: Path, model: str, version: str) -> None:
     """A chat of the AI SDK's that is left in the middle, and loaded anew, has all of its answer in the end."""
     body = {"model": model, "options": {"temperature": 0, "seed": 1, "num_predict": 150}}

@@ -1,4 +1,4 @@
-"""The AI SDK's own chat and transport against the gateway, in the strictest version, a later one and the newest."""
+"""The AI SDK's own chat and transport against the gateway, in its strictest version, the last 5 and 6, and the newest."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tailrace.run.reply import Reply, fold
 from tailrace.testing import FakeOllama, error, fin, hold, say, slow_load, stall, think, tool_call
 from tailrace.wire.encoding import ending_text
 
-VERSIONS = ["ai50", "ai5", "ai7"]  # 5.0 refuses a part with a member that it does not know
+VERSIONS = ["ai50", "ai5", "ai6", "ai7"]  # 5.0 refuses a part with a member that it does not know
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ _HEAD_BYTES = 64 * 1024
 _HEADERS = 200
 _FRAMING = (b"content-length", b"transfer-encoding")
 _LAST_WORDS = 2.0  # seconds that a peer gets to read why it was refused, while what it still sends is dropped
-_DROPPED = 16 * 1024 * 1024  # bytes of that
+_DROPPED = 64 * 1024 * 1024  # bytes of that
 
 
 class BoundedProtocol(HttpToolsProtocol):

@@ -18,7 +18,7 @@ from tailrace.web.problems import ProblemError
 __all__ = ["Answer", "json", "problem", "problem_of"]
 
 _PATIENCE = 2.0  # seconds that a client gets to read why it was refused
-_MOST = 16 * 1024 * 1024  # bytes of what it sends meanwhile
+_MOST = 64 * 1024 * 1024  # bytes of what it sends meanwhile
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]

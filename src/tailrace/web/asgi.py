@@ -30,6 +30,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 RawHeaders = Iterable[tuple[bytes, bytes]]
 
 _LOOK = 1.0  # seconds between looks at whether the owner, if it lives on another loop, still does
+_TURNS = 4  # of the loop, before an answer ends: the leaving of who has gone just before is known by then
 _SECOND_LOOK = 1.0  # seconds after a send was too long under way, before it is given up
 
 
@@ -44,6 +45,9 @@ class EventStream:
         manners: pings and limits.
         headers: further response headers.
         medium: how the wire is carried; if not given, server-sent events for readers that come back.
+
+    Attributes:
+        taken: True once all of it was sent to a reader who, as far as can be known, was still there.
     """
 
     def __init__(
@@ -60,6 +64,7 @@ class EventStream:
         self._source = source
         self._manners = manners or Manners()
         self._medium = medium
+        self.taken = False
         run.attach()
         # An endpoint may raise between making a response and returning it: then nobody ever calls it.
         self._leave = weakref.finalize(self, _left, run, mark := object())
@@ -102,8 +107,11 @@ class EventStream:
                     await sender.body(first)
                 while data := await tap.next():
                     await sender.body(data)
+                for _ in range(_TURNS):
+                    await asyncio.sleep(0)
                 if not tap.left:
                     await sender.body(b"", more=False)
+                    self.taken = self._source.at_end
         finally:
             tap.close()
             listener.cancel()

@@ -111,7 +111,7 @@ class _Telling(EventStream):
 
     async def answer(self, scope: Scope, receive: Receive, send: Send, headers: RawHeaders) -> None:
         await super().answer(scope, receive, send, headers)
-        if self._source.at_end:
+        if self.taken:
             self._told.add(self._run)
 
 
