@@ -1,4 +1,4 @@
-"""The AI SDK's own chat and transport against the gateway, in its strictest version, the last 5 and 6, and the newest."""
+"""The AI SDK's own chat and transport against the gateway: the strictest version, the last 5 and 6, and the newest."""
 
 from __future__ import annotations
 
