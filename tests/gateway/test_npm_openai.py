@@ -10,7 +10,7 @@ import pytest
 from tests.clients.node import Script, installed, script
 from tests.gateway.renewed import Renewed, renewed
 
-from tailrace.testing import FakeOllama, done, error, fin, say, stall, status, think, tool_call
+from tailrace.testing import FakeOllama, chunk, done, error, fin, say, stall, status, think, tool_call
 
 HI = [{"role": "user", "content": "hi"}]
 ASKED: dict[str, Any] = {"model": "m", "messages": HI}
@@ -44,12 +44,13 @@ def client(served: Renewed, test_home: Path) -> Iterator[Script]:
 
 
 def test_a_stream(fake: FakeOllama, client: Script) -> None:
-    """Text, reasoning, the reason for the end and the counts."""
-    fake.script(think("Hm."), say("Hel", "lo"), done("length", prompt_eval_count=26, eval_count=3))
+    """Text, reasoning, the reason for the end and the counts; what it waited for is passed over."""
+    waited = chunk({"status": "queued", "position": 3})
+    fake.script(waited, think("Hm."), say("Hel", "lo"), done("length", prompt_eval_count=26, eval_count=3))
 
     chunks = client.ask("stream", **ASKED, stream_options={"include_usage": True})["chunks"]
 
-    deltas = [chunk["choices"][0]["delta"] for chunk in chunks[:-1]]
+    deltas = [each["choices"][0]["delta"] for each in chunks[:-1]]
     assert "".join(delta.get("content", "") for delta in deltas) == "Hello"
     assert "".join(delta.get("reasoning_content", "") for delta in deltas) == "Hm."
     assert chunks[-2]["choices"][0]["finish_reason"] == "length"
@@ -138,7 +139,7 @@ def test_what_it_throws_in_a_stream(
 
     told = client.ask("stream", **ASKED)
 
-    assert "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in told["chunks"]) == "Hel"
+    assert "".join(each["choices"][0]["delta"].get("content", "") for each in told["chunks"]) == "Hel"
     assert (told["error"]["class"], told["error"]["code"]) == ("APIError", code)
     assert message in told["error"]["message"]
 

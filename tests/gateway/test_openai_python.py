@@ -100,6 +100,19 @@ def test_a_stream(fake: FakeOllama, client: openai.OpenAI) -> None:
     assert (chunks[0].model, chunks[0].object) == ("m", "chat.completion.chunk")
 
 
+def test_what_it_waited_for_is_passed_over(fake: FakeOllama, client: openai.OpenAI) -> None:
+    """What the run waited for comes as comments, which the client skips."""
+    fake.script(chunk({"status": "queued", "position": 3}), chunk({"status": "loading"}), say("Yes"), done())
+
+    with client.chat.completions.with_streaming_response.create(model="m", messages=HI, stream=True) as response:
+        lines = list(response.iter_lines())
+    fake.script(chunk({"status": "queued", "position": 3}), say("Yes"), done())
+    chunks = list(client.chat.completions.create(model="m", messages=HI, stream=True))
+
+    assert lines[:3] == [": queued 3", "", ": loading"]
+    assert text(chunks) == "Yes"
+
+
 def test_a_whole_answer(fake: FakeOllama, client: openai.OpenAI) -> None:
     """Without stream the same comes as one object."""
     fake.script(think("Hm."), say("Hel", "lo"), done("length", prompt_eval_count=26, eval_count=3))
@@ -465,6 +478,21 @@ def test_a_full_upstream(fake: FakeOllama, client: openai.OpenAI) -> None:
 
     assert (caught.value.status_code, caught.value.type) == (503, "api_error")
     assert int(caught.value.response.headers["retry-after"]) >= 1
+
+
+def test_a_full_gateway() -> None:
+    """A gateway that runs as many as it may refuses the next one in the same way."""
+    with renewed("--max-runs", "1") as full, full.upstream() as server:
+        server.script(say("Hel"), stall())
+        with openai.OpenAI(base_url=f"{full.url}/v1", api_key="any", max_retries=0) as client:
+            stream = client.chat.completions.create(model="m", messages=HI, stream=True)
+            next(stream)
+
+            with pytest.raises(openai.InternalServerError, match="too many runs at once") as caught:
+                client.chat.completions.create(model="m", messages=HI)
+            stream.close()
+
+    assert (caught.value.status_code, caught.value.response.headers["retry-after"]) == (503, "1")
 
 
 def test_an_upstream_that_fails_at_once(fake: FakeOllama, client: openai.OpenAI) -> None:
