@@ -216,6 +216,21 @@ def test_every_form_of_nothing_unloads(front: Front, forever: Any) -> None:
     assert front.call("/api/generate", {"model": "m", "keep_alive": forever}).json["done_reason"] == "unload"
 
 
+def test_unloading_waits_for_no_turn() -> None:
+    """While the model speaks to one, another's unload is passed on at once, and its load waits."""
+    with FakeOllama(models=["m"]) as server, fronting(server, options=("--max-running", "1")) as front:
+        server.script(say("one"), hold(), done(), path="/api/chat")
+        with front.open("/api/chat", CHAT) as first:
+            first.until(b"one")
+            with front.open("/api/generate", {"model": "m"}) as loading:
+                assert front.call("/api/generate", {"model": "m", "keep_alive": 0}).json["done_reason"] == "unload"
+                server.release()
+                assert loading.json["done_reason"] == "load"
+            first.body()
+        bodies = [record.json for record in server.requests if record.path == "/api/generate"]
+        assert [body.get("keep_alive") for body in bodies] == [0, None]
+
+
 # -- a run like any other ----------------------------------------------------------------------------------------------
 
 

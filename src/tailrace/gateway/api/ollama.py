@@ -247,9 +247,14 @@ async def _load(request: Request, body: RunBody, *, chat: bool) -> Response:
     async def ask(upstream: Upstream, backend: Backend) -> str:
         if backend.kind == "openai":
             return await _stays(upstream, name, unload=unload)
-        path = "/api/chat" if chat else "/api/generate"
+        if unload:  # which the server does when it can, and answers at once
+            return await say(backend)
         async with house.upstreams.turn(upstream, caller.key, caller.priority):
-            return str(object_of(await backend.call("POST", path, sent)).get("done_reason") or "load")
+            return await say(backend)
+
+    async def say(backend: Backend) -> str:
+        path = "/api/chat" if chat else "/api/generate"
+        return str(object_of(await backend.call("POST", path, sent)).get("done_reason") or "load")
 
     async def all() -> str:
         upstreams = await house.upstreams.choose(name)
