@@ -54,7 +54,7 @@ class Reader:
         self.sock.sendall(head.encode("latin-1") + data)
         self.method = method
         self.decoder = SSEDecoder()
-        self.raw = b""  # of the body, as it came
+        self.raw = bytearray()  # of the body, as it came
         self.events: list[ServerSentEvent] = []  # what was decoded and not taken
         self.ended = False
         self._seen = b""
@@ -146,14 +146,14 @@ class Reader:
     def until(self, mark: bytes) -> bytes:
         """Waits until the body has these bytes, and returns all of the body until now."""
         while mark not in self.raw:
-            assert self.more(), f"the answer ended before {mark!r}: {self.raw!r}"
-        return self.raw
+            assert self.more(), f"the answer ended before {mark!r}: {self.raw[-1000:]!r}"
+        return bytes(self.raw)
 
     def body(self) -> bytes:
         """Reads to the end, and returns all of the body."""
         while self.more():
             pass
-        return self.raw
+        return bytes(self.raw)
 
     @property
     def json(self) -> Any:
@@ -164,7 +164,7 @@ class Reader:
     def next(self) -> ServerSentEvent:
         """Waits for the next event."""
         while not self.events:
-            assert self.more(), f"the answer ended: {self.raw!r}"
+            assert self.more(), f"the answer ended: {self.raw[-1000:]!r}"
         return self.events.pop(0)
 
     def all(self) -> list[ServerSentEvent]:

@@ -76,6 +76,7 @@ def test_c2_comes_back(served: Served, path: str) -> None:
         rest = again.all()
 
     assert (text(seen), text(rest)) == ("Hello", ", world")
+    assert record.wait_until_ended(PATIENCE)
     assert (record.completed, len(served.upstream.requests)) == (True, asked)
 
 
@@ -136,6 +137,7 @@ def test_one_of_two_leaves(served: Served) -> None:
             assert text(third.all()) == "two"
         assert text(other.all()) == "onetwo"
 
+    assert record.wait_until_ended(PATIENCE)
     assert record.completed
 
 
@@ -146,7 +148,7 @@ def test_stop(served: Served) -> None:
         reader.until(b"one")
         with Reader(served.server.url, reader.run, method="DELETE") as stop:
             told = stop.json
-        assert record.client_left
+        assert record.wait_until_left(PATIENCE)
         events = reader.all()
     with Reader(served.server.url, reader.run, method="DELETE") as stop:
         again = stop.json

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 
 import pytest
@@ -17,8 +18,8 @@ PIECE, PIECES = "x" * 4000, 3000
 
 @pytest.fixture(scope="module", params=SERVERS)
 def served(request: pytest.FixtureRequest) -> Iterator[Served]:
-    """An application that waits one second for who takes nothing, under each server."""
-    with serving(request.param, SEND_TIMEOUT="1") as served:
+    """An application that waits two seconds for who takes nothing, under each server."""
+    with serving(request.param, SEND_TIMEOUT="2") as served:
         yield served
 
 
@@ -39,8 +40,7 @@ def test_c4_a_reader_that_never_reads(served: Served) -> None:
 def test_c4_the_other_reader_is_unaffected(served: Served) -> None:
     """Beside one that takes nothing, another gets everything; and the slow one gets it all when it comes back."""
     reader, record = served.ask(hold(), say(*[PIECE] * PIECES), hold(), say("end"), path="/linger", body=_asking(None))
-    with reader:
-        slow = served.read(reader.run, rcvbuf=4096)
+    with reader, served.read(reader.run, rcvbuf=4096) as slow:
         reader.until(b": tailrace\n")
         served.upstream.release()
         before = 0
@@ -48,28 +48,26 @@ def test_c4_the_other_reader_is_unaffected(served: Served) -> None:
             before += len(text([reader.next()]))
         served.upstream.release()
         assert text(reader.all()) == "end"
-
-    assert record.completed
-    with slow:
         assert _resumed(served, slow, reader.run) == PIECE * PIECES + "end"
+
+    assert record.wait_until_ended(PATIENCE)
+    assert record.completed
 
 
 def test_c4_memory_is_bounded() -> None:
     """Readers that take nothing cost what buffers hold, not what the model says: the answer is kept once for all."""
     with serving("uvicorn-httptools", SEND_TIMEOUT="60") as served:
         reader, _ = served.ask(hold(), say(*[PIECE] * PIECES), hold(), path="/linger", body=_asking(None))
-        with reader:
-            idle = [served.read(reader.run, rcvbuf=4096) for _ in range(20)]
-            for one in idle:
-                one.until(b": tailrace\n")
+        with reader, contextlib.ExitStack() as stack:
+            for _ in range(20):
+                idle = stack.enter_context(served.read(reader.run, rcvbuf=4096))
+                idle.until(b": tailrace\n")
             before = served.server.memory()
             served.upstream.release()
             seen = 0
             while seen < len(PIECE) * PIECES:
                 seen += len(text([reader.next()]))
             grown = served.server.memory() - before
-        for one in idle:
-            one.leave("rst")
 
     assert grown < 2 * len(PIECE) * PIECES + 20 * 4 * MEGABYTE
 

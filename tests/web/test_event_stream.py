@@ -193,6 +193,21 @@ async def test_c4_a_reader_that_leaves_while_it_takes_nothing() -> None:
     assert (await until_ended(run)).outcome is Outcome.ABANDONED
 
 
+async def test_c4_a_slow_reader_is_not_one_that_takes_nothing() -> None:
+    """A reader that takes a large piece slowly, but takes it, gets all of it, however long that lasts."""
+    run, model = spoken()
+    server = Server()
+
+    async def slow(message: MutableMapping[str, Any]) -> None:
+        await asyncio.sleep(0.15 if message.get("body") else 0)
+        await Server.send(server, message)
+
+    model.say("x" * (10 * 64 * 1024), COMPLETE)
+    await stream_of(run, send_timeout=0.1)(SCOPE, server.receive, slow)
+
+    assert (server.whole, text(server.events)) == (True, "x" * (10 * 64 * 1024))
+
+
 async def test_p15_a_loop_that_was_blocked_is_no_slow_reader() -> None:
     """When the program itself blocks the loop for longer than a send may take, no reader is let go for that."""
     run, model = spoken()

@@ -31,6 +31,7 @@ RawHeaders = Iterable[tuple[bytes, bytes]]
 
 _LOOK = 1.0  # seconds between looks at whether the owner, if it lives on another loop, still does
 _TURNS = 4  # of the loop, before an answer ends: the leaving of who has gone just before is known by then
+_SLICE = 64 * 1024  # bytes of one send
 _SECOND_LOOK = 1.0  # seconds after a send was too long under way, before it is given up
 
 
