@@ -136,7 +136,7 @@ def test_c6_too_much_at_once(gateway: Gateway) -> None:
         sock.close()
 
     assert status == b"HTTP/1.1 503"
-    assert grown < 400 * MEGABYTE
+    assert grown < 300 * MEGABYTE
 
 
 # -- C7 --------------------------------------------------------------------------------------------------------------

@@ -46,9 +46,11 @@ async def read_body(request: Request, limit: int) -> bytes:
         raise _closing(408, f"the body did not come within {seconds:g} s") from None
     except ClientDisconnect:
         raise ProblemError(400, "the connection closed in the middle of the body") from None
+    else:
+        return b"".join(parts)
     finally:
         house.incoming -= size
-    return b"".join(parts)
+        parts.clear()  # a refusal refers to this frame, and takes a moment
 
 
 def _too_large(limit: int) -> ProblemError:
