@@ -199,7 +199,7 @@ async def test_c4_a_slow_reader_is_not_one_that_takes_nothing() -> None:
     server = Server()
 
     async def slow(message: MutableMapping[str, Any]) -> None:
-        await asyncio.sleep(0.15 if message.get("body") else 0)
+        await asyncio.sleep(len(message.get("body", b"")) / 400_000)
         await Server.send(server, message)
 
     model.say("x" * (10 * 64 * 1024), COMPLETE)
