@@ -162,6 +162,26 @@ def test_asking_again_takes_the_place_of_what_nobody_reads(served: Renewed, fake
     assert fake.requests[0].wait_until_left()
 
 
+def test_chats_of_others() -> None:
+    """A chat belongs to the key that asked: with another one it can be neither read nor stopped, and is its own."""
+    keys = ("--api-key", "alice:secret-of-alice", "--api-key", "bob:secret-of-bob")
+    alice, bob = ("Authorization: Bearer secret-of-alice\r\n", "Authorization: Bearer secret-of-bob\r\n")
+    body = {"id": "same", "messages": [user()], "model": "m"}
+    with renewed(*keys) as closed, closed.upstream() as server:
+        server.script(say("for Alice"), hold(), say("!"))
+        server.script(say("for Bob"))
+        with Reader(closed.url, "/ai/chat", body, headers=alice) as hers:
+            hers.until(b"Alice")
+            with Reader(closed.url, "/ai/chat/same/stream", method="GET", headers=bob) as reader:
+                assert reader.status == 204
+            with Reader(closed.url, "/ai/chat/same/stop", headers=bob) as stopping:
+                assert stopping.status == 404
+            with Reader(closed.url, "/ai/chat", body, headers=bob) as his:
+                assert text(his.body()) == "for Bob"
+            server.release()
+            assert text(hers.body()) == "for Alice!"
+
+
 def test_what_it_waits_for(served: Renewed, fake: FakeOllama) -> None:
     """While a model loads, the message has not begun, but its client is told."""
     fake.script(slow_load(), say("Yes"))

@@ -495,6 +495,23 @@ def test_a_full_gateway() -> None:
     assert (caught.value.status_code, caught.value.response.headers["retry-after"]) == (503, "1")
 
 
+def test_keys_and_aliases() -> None:
+    """A gateway with keys takes them as OpenAI's client sends them; a model answers to its alias, and by that name."""
+    options = ("--api-key", "alice:secret-of-alice", "--alias", "gpt-4o=m")
+    with renewed(*options) as closed, closed.upstream() as server:
+        server.script(say("Hello"))
+        with openai.OpenAI(base_url=f"{closed.url}/v1", api_key="secret-of-alice", max_retries=0) as alice:
+            answer = alice.chat.completions.create(model="gpt-4o", messages=HI)
+            assert "gpt-4o" in [model.id for model in alice.models.list()]
+            assert alice.models.retrieve("gpt-4o").id == "gpt-4o"
+        other = openai.OpenAI(base_url=f"{closed.url}/v1", api_key="somebody-else", max_retries=0)
+        with other, pytest.raises(openai.AuthenticationError) as caught:
+            other.chat.completions.create(model="gpt-4o", messages=HI)
+
+        assert (answer.model, sent(server)["model"]) == ("gpt-4o", "m")
+        assert caught.value.type == "authentication_error"
+
+
 def test_an_upstream_that_fails_at_once(fake: FakeOllama, client: openai.OpenAI) -> None:
     """It is a bad gateway, with the upstream's words."""
     fake.script(status(500, {"error": "llama-server process has terminated"}))
