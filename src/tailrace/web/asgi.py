@@ -107,7 +107,9 @@ class EventStream:
                 if first:
                     await sender.body(first)
                 while data := await tap.next():
-                    await sender.body(data)
+                    # In slices, so that who reads slowly is not taken for one who does not, and little is in buffers.
+                    for start in range(0, len(data), _SLICE):
+                        await sender.body(data[start : start + _SLICE])
                 for _ in range(_TURNS):
                     await asyncio.sleep(0)
                 if not tap.left:
