@@ -163,7 +163,8 @@ def test_show(endpoint: Endpoint) -> None:
     assert status == 200
     assert body["capabilities"] == ["completion"]
     assert "<|im_start|>" in body["template"]
-    assert body["model_info"]["general.context_length"] == 8192
+    assert body["model_info"]["general.architecture"] == "llama"
+    assert body["model_info"]["llama.context_length"] == 8192
     assert body["details"]["quantization_level"] == "Q4_1"
 
 

@@ -148,7 +148,7 @@ def test_show_of_a_server_that_tells_less(other: Front) -> None:
     """What clients look for before they chat is there."""
     answer = other.call("/api/show", {"model": "llama3.2"}).json
     assert "completion" in answer["capabilities"]
-    assert (answer["model_info"], answer["details"]["format"]) == ({}, "")
+    assert (answer["model_info"], answer["details"]["format"]) == ({"general.architecture": "unknown"}, "")
     assert other.call("/api/show", {"model": "none"}).json == {"error": "model 'none' not found"}
     assert other.call("/api/show", {}).json == {"error": "model is required"}
 

@@ -138,6 +138,7 @@ class Routes:
             loaded = await exchange.unless_gone(self._acquire(model, None))
             facts = loaded.engine.facts
             self._pool.release(loaded, self._keep_alive)
+        family = model.details.get("family") or "unknown"  # clients look for the rest under its name
         lines = [f"{name:<30} {value}" for name, values in model.options.items() for value in _each(values)]
         shown: dict[str, Any] = {
             "modelfile": f"# made by tailrace\nFROM {model.path}\n",
@@ -146,11 +147,11 @@ class Routes:
             "system": model.system or "",
             "details": _details(model, facts),
             "model_info": {
-                "general.architecture": model.details.get("family") or "",
+                "general.architecture": family,
                 "general.parameter_count": facts.n_params,
-                "general.context_length": facts.n_ctx_train,
-                "general.embedding_length": facts.n_embd,
-                "general.vocabulary_length": facts.n_vocab,
+                f"{family}.context_length": facts.n_ctx_train,
+                f"{family}.embedding_length": facts.n_embd,
+                f"{family}.vocab_size": facts.n_vocab,
             },
             "capabilities": facts.capabilities(),
             "modified_at": _rfc3339(model.modified),

@@ -191,7 +191,7 @@ def _shown(model: ListedModel) -> dict[str, Any]:
     """What can be said of a model of a server that says little: that it completes, and may be handed tools."""
     return {
         "details": _details(model.details),
-        "model_info": {},
+        "model_info": {"general.architecture": "unknown"},  # `ollama show` cannot do without
         "capabilities": ["completion", "tools"],
         "modified_at": _time(model.modified_at),
     }
