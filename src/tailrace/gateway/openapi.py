@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tailrace._version import __version__
+from tailrace.gateway.api import aisdk_asked, openai_asked
 from tailrace.gateway.api.conversations import Change, Listed, Turn, Turned
 from tailrace.gateway.api.models import Models
 from tailrace.gateway.api.queue import Queues
@@ -32,6 +33,21 @@ class Health(msgspec.Struct, kw_only=True, omit_defaults=True):
     version: str = ""
 
 
+class OpenAIFault(msgspec.Struct, kw_only=True):
+    """What went wrong, as OpenAI's clients have it."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class OpenAIError(msgspec.Struct, kw_only=True):
+    """An error of OpenAI's API."""
+
+    error: OpenAIFault
+
+
 class _Operation(msgspec.Struct, frozen=True, kw_only=True):
     """One method of one path.
 
@@ -41,7 +57,9 @@ class _Operation(msgspec.Struct, frozen=True, kw_only=True):
         query: its query parameters.
         headers: its header parameters.
         problems: the statuses of its problems.
+        refusal: what a problem is there: a type of JSON, or a media type.
         optional: its body may be left out.
+        streams: it may answer with server-sent events as well.
     """
 
     method: str
@@ -53,13 +71,17 @@ class _Operation(msgspec.Struct, frozen=True, kw_only=True):
     query: tuple[str, ...] = ()
     headers: tuple[str, ...] = ()
     problems: tuple[int, ...] = ()
+    refusal: Any = Problem
     also: tuple[int, ...] = ()
     optional: bool = False
+    streams: bool = False
 
 
 _EVENTS = "text/event-stream"
 _UPSTREAM = (400, 404, 413, 501, 502, 503, 504)
 _KEPT = (404, 503)
+_RUNS = (*_UPSTREAM, 429, 499)
+_TEXT = "text/plain"
 
 _OPERATIONS = (
     _Operation(
@@ -117,6 +139,83 @@ _OPERATIONS = (
         does="List the upstream's models.",
         gives=Models,
         problems=(400, 404, 413, 422, 501, 502, 503, 504),
+    ),
+    _Operation(
+        method="post",
+        path="/v1/chat/completions",
+        does="Answer a chat as OpenAI's API does.",
+        takes=openai_asked.ChatBody,
+        gives=dict,
+        streams=True,
+        problems=_RUNS,
+        refusal=OpenAIError,
+    ),
+    _Operation(
+        method="post",
+        path="/v1/completions",
+        does="Complete a text as OpenAI's API does.",
+        takes=openai_asked.CompletionBody,
+        gives=dict,
+        streams=True,
+        problems=_RUNS,
+        refusal=OpenAIError,
+    ),
+    _Operation(
+        method="post",
+        path="/v1/embeddings",
+        does="Embed texts as OpenAI's API does.",
+        takes=openai_asked.EmbeddingsBody,
+        gives=dict,
+        problems=_RUNS,
+        refusal=OpenAIError,
+    ),
+    _Operation(
+        method="get",
+        path="/v1/models",
+        does="List the models as OpenAI's API does.",
+        gives=dict,
+        problems=_RUNS,
+        refusal=OpenAIError,
+    ),
+    _Operation(
+        method="get",
+        path="/v1/models/{id}",
+        does="Show a model as OpenAI's API does.",
+        gives=dict,
+        problems=_RUNS,
+        refusal=OpenAIError,
+    ),
+    _Operation(
+        method="post",
+        path="/ai/chat",
+        does="Answer a chat as the AI SDK's UI message stream.",
+        takes=aisdk_asked.ChatBody,
+        gives=_EVENTS,
+        problems=_RUNS,
+        refusal=_TEXT,
+    ),
+    _Operation(
+        method="get",
+        path="/ai/chat/{id}/stream",
+        does="Read the message under way from its start.",
+        gives=_EVENTS,
+        also=(204,),
+    ),
+    _Operation(
+        method="delete",
+        path="/ai/chat/{id}/stream",
+        does="Stop the message under way; answers when the backend has let go.",
+        gives=Stopped,
+        problems=(404,),
+        refusal=_TEXT,
+    ),
+    _Operation(
+        method="post",
+        path="/ai/chat/{id}/stop",
+        does="Stop the message under way; answers when the backend has let go.",
+        gives=Stopped,
+        problems=(404,),
+        refusal=_TEXT,
     ),
     _Operation(
         method="get",
@@ -193,8 +292,10 @@ _OPERATIONS = (
 @functools.cache
 def document() -> dict[str, Any]:
     """Returns the OpenAPI document, as JSON types."""
-    kinds = {kind for each in _OPERATIONS for kind in (each.gives, each.takes) if isinstance(kind, type)}
-    ordered = [*sorted(kinds, key=lambda kind: kind.__name__), Problem]
+    told = (kind for each in _OPERATIONS for kind in (each.gives, each.takes, each.refusal))
+    ordered = sorted(
+        {kind for kind in told if isinstance(kind, type)}, key=lambda kind: (kind.__name__, kind.__module__)
+    )
     schemas, components = msgspec.json.schema_components(ordered, ref_template="#/components/schemas/{name}")
     by_kind = dict(zip(ordered, schemas, strict=True))
     paths: dict[str, Any] = {}
@@ -222,9 +323,14 @@ def _described(each: _Operation, schemas: dict[Any, Any]) -> dict[str, Any]:
     for status in (each.status, *each.also):
         told["responses"][str(status)] = _response(each, schemas, empty=status == 204)
     for status in each.problems:
-        content = {MEDIA_TYPE: {"schema": schemas[Problem]}}
-        told["responses"][str(status)] = {"description": "A problem.", "content": content}
+        told["responses"][str(status)] = {"description": "A problem.", "content": _refusal(each, schemas)}
     return told
+
+
+def _refusal(each: _Operation, schemas: dict[Any, Any]) -> dict[str, Any]:
+    if isinstance(each.refusal, str):
+        return {each.refusal: {"schema": {"type": "string"}}}
+    return {MEDIA_TYPE if each.refusal is Problem else "application/json": {"schema": schemas[each.refusal]}}
 
 
 def _parameter(where: str, name: str) -> dict[str, Any]:
@@ -236,7 +342,10 @@ def _response(each: _Operation, schemas: dict[Any, Any], *, empty: bool) -> dict
         return {"description": "Done."}
     if isinstance(each.gives, str):
         return {"description": "Done.", "content": {each.gives: {"schema": {"type": "string"}}}}
-    return {"description": "Done.", "content": {"application/json": {"schema": schemas[each.gives]}}}
+    content: dict[str, Any] = {"application/json": {"schema": schemas[each.gives]}}
+    if each.streams:
+        content[_EVENTS] = {"schema": {"type": "string"}}
+    return {"description": "Done.", "content": content}
 
 
 async def _serve(_request: Request) -> Response:
