@@ -212,7 +212,7 @@ class CompletionWire:
         if isinstance(event, TextDelta):
             if not event.text and not event.logprobs:
                 return b""
-            logprobs = json_bytes(_old_logprobs(event.logprobs, self._spoken))
+            logprobs = json_bytes(_old_logprobs(event.logprobs, self._spoken)) if event.logprobs else b"null"
             self._spoken += len(event.text)
             return self._frame.chunk(b'"text":' + text_json(event.text), logprobs)
         return waiting_comment(event)
