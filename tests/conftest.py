@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -24,6 +25,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 slow = [HealthCheck.too_slow, HealthCheck.data_too_large]
 settings.register_profile("house", deadline=None, derandomize=True, database=None, suppress_health_check=slow)
 settings.load_profile("house")
+
+
+def pytest_collection_finish() -> None:
+    """Takes what was imported out of the collector's sight: tests that collect garbage need not look through it all."""
+    gc.collect()
+    gc.freeze()
 
 
 def give_up(reason: str) -> NoReturn:
