@@ -92,6 +92,7 @@ class Gateway:
 def serving(
     *options: str,
     upstream: FakeOllama | None = None,
+    address: str = "",
     data: Path | None = None,
     prefix: Sequence[str] = (),
     **environment: str,
@@ -101,6 +102,7 @@ def serving(
     Args:
         options: of the command.
         upstream: the model server; one of its own if None.
+        address: where the gateway looks for a model server, if that is another one.
         data: the folder of the conversations; one of its own if None.
         prefix: what runs the command.
         environment: variables.
@@ -110,7 +112,7 @@ def serving(
         behind = upstream or stack.enter_context(FakeOllama(models=["m"]))
 
         def command(port: int) -> list[str]:
-            return [*prefix, *serve(port, behind.url), "--data", str(folder), *options]
+            return [*prefix, *serve(port, address or behind.url), "--data", str(folder), *options]
 
         server = stack.enter_context(running(command, {"TAILRACE_HOME": str(folder), **environment}))
         yield Gateway(server, behind)

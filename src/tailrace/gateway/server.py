@@ -76,7 +76,9 @@ def serve(app: Starlette, listener: socket.socket, *, ready: Callable[[], object
     house: House = app.state.house
     # Half of the files are for the other end of the answers, and for all else.
     most = min(_CONNECTIONS, _files() // 2)
-    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # what strangers send is no news
+    logger = logging.getLogger("uvicorn.error")
+    logger.setLevel(logging.ERROR)  # what strangers send is no news
+    logger.addFilter(_is_news)
     config = uvicorn.Config(
         app,
         http=bounded(head_time=house.settings.head_time, most=most),
@@ -174,6 +176,11 @@ class _Server(uvicorn.Server):
         """Waits until no request is being answered any more."""
         while self.server_state.tasks:
             await asyncio.wait(self.server_state.tasks)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """False of a reader that was let go: its answer is left without an end, so that it knows."""
+    return "without completing response" not in record.getMessage()
 
 
 def _files() -> int:
