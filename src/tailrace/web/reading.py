@@ -12,7 +12,7 @@ from tailrace.web.source import Source, plain_feed, runs_feed
 from tailrace.wire.encoding import fields_of
 from tailrace.wire.numbering import BadCursorError, event_id, parse_cursor, tag_of
 
-__all__ = ["cursors_of", "evicted", "reading"]
+__all__ = ["WireName", "cursors_of", "evicted", "reading"]
 
 WireName = Literal["plain", "runs", "html"]
 

@@ -17,7 +17,6 @@ from starlette.routing import BaseRoute, Route
 from tailrace import errors
 from tailrace.backends.base import Backend
 from tailrace.backends.embedded.models import is_name
-from tailrace.events import Usage
 from tailrace.gateway import limits, listing
 from tailrace.gateway.answering import Held, unless_left, whole
 from tailrace.gateway.body import read_body
@@ -26,30 +25,20 @@ from tailrace.gateway.house import House, house_of
 from tailrace.gateway.passing import first_of, object_of, target, telling
 from tailrace.gateway.replies import Answer
 from tailrace.gateway.upstreams import Upstream
-from tailrace.run.run import Run
+from tailrace.gateway.wires import LINES, on_ollama, timed
 from tailrace.types import ChatRequest, GenerateRequest
 from tailrace.web.asgi import EventStream
-from tailrace.web.manners import Medium
 from tailrace.web.problems import ProblemError
 from tailrace.web.source import Feed, Source
 from tailrace.wire import ollama_asked as asked
 from tailrace.wire import ollama_out
 from tailrace.wire.ollama_asked import ChatBody, EmbedBody, Fault, GenerateBody, RunBody
-from tailrace.wire.ollama_out import Lines, OllamaWire
+from tailrace.wire.ollama_out import Lines
 
-__all__ = ["LINES", "asked_of", "check_name", "json", "routes"]
+__all__ = ["asked_of", "check_name", "json", "routes"]
 
 T = TypeVar("T")
 
-LINES = Medium(
-    headers=(
-        ("Content-Type", "application/x-ndjson"),
-        ("Cache-Control", "no-cache, no-transform"),
-        ("X-Accel-Buffering", "no"),
-    ),
-    opening=b"",
-    ping=b"",  # this wire has nothing of the kind
-)
 _FOREVER = float("inf")
 # Options that older clients send and Ollama ignores; other servers would refuse them.
 _IGNORED = frozenset(
@@ -207,33 +196,14 @@ async def _answer(request: Request, body: RunBody, wanted: ChatRequest | Generat
         run, _ = await house.start(wanted, caller_of(request.scope), linger=0.0)
     except ProblemError as error:
         raise told(error) from error
-    lines, headers = Lines(name, chat=chat, clock=time.time_ns), {"X-Run-Id": run.id}
+    headers = {"X-Run-Id": run.id}
     if body.stream is False:
         reply = await whole(request, run, told)
-        return json(ollama_out.whole(lines, run.id, reply, _timed(run, reply.usage)), headers)
-    source = Source(Feed(run.log, OllamaWire(lines, run.id, lambda usage: _timed(run, usage))))
+        lines = Lines(name, chat=chat, clock=time.time_ns)
+        return json(ollama_out.whole(lines, run.id, reply, timed(run, reply.usage)), headers)
+    source = Source(Feed(run.log, on_ollama(run, chat=chat)))
     stream = EventStream(run, source, manners=house.settings.manners, headers=headers.items(), medium=LINES)
     return Held(run, stream, patience=_FOREVER, telling=told)
-
-
-def _timed(run: Run, usage: Usage | None) -> Usage:
-    """Returns the server's counts, and times of ours if it told none: clients compute tokens a second of them."""
-    if usage is not None and usage.total_duration:
-        return usage
-    usage = usage or Usage()
-    metrics = run.metrics()
-    waited = (metrics.queued or 0.0) + (metrics.connecting or 0.0)
-    first = metrics.elapsed if metrics.time_to_first_token is None else metrics.time_to_first_token
-    return msgspec.structs.replace(
-        usage,
-        total_duration=usage.total_duration or _nanoseconds(metrics.elapsed),
-        prompt_duration=usage.prompt_duration or _nanoseconds(first - waited),
-        output_duration=usage.output_duration or _nanoseconds(metrics.elapsed - first),
-    )
-
-
-def _nanoseconds(seconds: float) -> int:
-    return max(0, round(seconds * 1e9))
 
 
 async def _load(request: Request, body: RunBody, *, chat: bool) -> Response:

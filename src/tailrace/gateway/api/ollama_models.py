@@ -22,12 +22,13 @@ from tailrace.backends.base import Backend
 from tailrace.events import Progress
 from tailrace.gateway import listing
 from tailrace.gateway.answering import Held, unless_left, whole
-from tailrace.gateway.api.ollama import LINES, asked_of, check_name, json
+from tailrace.gateway.api.ollama import asked_of, check_name, json
 from tailrace.gateway.door import caller_of
 from tailrace.gateway.house import House, house_of
 from tailrace.gateway.passing import first_of, manager, object_of, target, telling
 from tailrace.gateway.replies import Answer
 from tailrace.gateway.upstreams import Upstream
+from tailrace.gateway.wires import LINES
 from tailrace.types import ListedModel, ModelDetails, RunningModel
 from tailrace.web.asgi import EventStream
 from tailrace.web.problems import ProblemError
@@ -108,7 +109,7 @@ def _details(details: ModelDetails | None) -> dict[str, Any]:
         "parent_model": details.parent_model or "",
         "format": details.format or "",
         "family": details.family or "",
-        "families": details.families,
+        "families": list(details.families or ()),
         "parameter_size": details.parameter_size or "",
         "quantization_level": details.quantization_level or "",
     }

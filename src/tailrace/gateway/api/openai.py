@@ -28,17 +28,16 @@ from tailrace.gateway.door import caller_of
 from tailrace.gateway.house import house_of
 from tailrace.gateway.replies import Answer as Reply
 from tailrace.gateway.replies import json
+from tailrace.gateway.wires import CHUNKS
+from tailrace.run.run import Run
 from tailrace.types import ListedModel
 from tailrace.web.asgi import EventStream
 from tailrace.web.asking import Asked
-from tailrace.web.manners import Medium
 from tailrace.web.problems import ProblemError
 from tailrace.web.source import Feed, Source, Wire
 from tailrace.wire.openai_out import Answer, ChatWire, CompletionWire, Said, whole_chat, whole_completion
 
 __all__ = ["routes"]
-
-_MEDIUM = Medium(opening=b"")  # nobody comes back with a cursor, so nobody is told when to
 
 
 async def chat(request: Request) -> Reply:
@@ -75,13 +74,25 @@ async def _answer(
     model = asked.model
     run, _ = await house.start(asked, caller_of(request.scope), linger=0.0)
     answer = Answer(run=run.id, created=int(house.runs.created(run.id)), model=model)
-    headers = {"X-Run-Id": run.id}
     if wire is None:
-        said = make(answer, await whole(request, run))
-        return Response(said, 200, {"Cache-Control": "no-store", **headers}, "application/json")
+        return await _whole(request, run, answer, make)
     source = Source(Feed(run.log, wire(answer)))
-    stream = EventStream(run, source, manners=house.settings.manners, headers=headers.items(), medium=_MEDIUM)
-    return Held(run, stream)
+    headers = [("X-Run-Id", run.id)]
+    return Held(run, EventStream(run, source, manners=house.settings.manners, headers=headers, medium=CHUNKS))
+
+
+async def _whole(request: Request, run: Run, answer: Answer, make: Callable[[Answer, Said], bytes]) -> Response:
+    said = make(answer, await whole(request, run))
+    return Response(said, 200, {"Cache-Control": "no-store", "X-Run-Id": run.id}, "application/json")
+
+
+async def retrieve(request: Request) -> Response:
+    """``GET /v1/chat/completions/{id}``: any run, whichever protocol started it, once it has ended."""
+    house = house_of(request)
+    id = request.path_params["id"].removeprefix("chatcmpl-").removeprefix("run_")
+    run = house.runs.get(f"run_{id}", caller_of(request.scope).owner)
+    answer = Answer(run=run.id, created=int(house.runs.created(run.id)), model=run.model)
+    return await _whole(request, run, answer, whole_chat)
 
 
 # -- models ------------------------------------------------------------------------------------------------------------
@@ -149,6 +160,7 @@ def routes() -> list[BaseRoute]:
     """Returns the routes."""
     return [
         Route("/v1/chat/completions", chat, methods=["POST"]),
+        Route("/v1/chat/completions/{id}", retrieve, methods=["GET"]),
         Route("/v1/completions", completion, methods=["POST"]),
         Route("/v1/embeddings", embeddings, methods=["POST"]),
         Route("/v1/models", models, methods=["GET"]),

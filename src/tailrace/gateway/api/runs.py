@@ -17,15 +17,16 @@ from tailrace.gateway.body import read_body
 from tailrace.gateway.door import caller_of
 from tailrace.gateway.house import House, house_of
 from tailrace.gateway.replies import Answer, json
+from tailrace.gateway.wires import WIRES, source_of
 from tailrace.run.metrics import Metrics
 from tailrace.run.run import Run
 from tailrace.run.state import State
 from tailrace.web import stopping
 from tailrace.web.asgi import EventStream
 from tailrace.web.asking import parse
-from tailrace.web.manners import HEADERS, opening
+from tailrace.web.manners import EVENTS, Medium, opening
 from tailrace.web.problems import ProblemError
-from tailrace.web.reading import cursors_of, reading
+from tailrace.web.reading import WireName, cursors_of, reading
 from tailrace.web.rendered import prepared
 from tailrace.web.source import Source
 from tailrace.wire.encoding import fault_of, fields_of, name_of
@@ -189,28 +190,43 @@ async def stop(request: Request) -> Response:
 
 async def events(request: Request) -> Answer:
     """``GET /runs/{id}/events``."""
-    house = house_of(request)
-    query = request.query_params
-    run = run_of(request)
-    cursors = cursors_of(request.headers.getlist("last-event-id"), query.getlist("after"))
-    render = query.get("render", "")
-    if render not in ("", "html"):
-        raise ProblemError(400, "render is html")
-    before = house.before(run)
-    async with prepared(run, before) if render else contextlib.nullcontext():
-        source = reading(run, cursors, wire="html" if render else "runs", before=before)
-    if source is None:
-        return Response(status_code=204)
-    follow = query.get("follow", "true")
+    house, run = house_of(request), run_of(request)
+    follow = request.query_params.get("follow", "true")
     if follow not in ("true", "false"):
         raise ProblemError(400, "follow is true or false")
+    source, medium = await _read(request, run)
+    if source is None:
+        return Response(status_code=204)
     if request.method == "HEAD" or follow == "false":
-        return Response(b"" if request.method == "HEAD" else _whats_there(source), headers=dict(HEADERS))
-    return EventStream(run, source, manners=house.settings.manners)
+        there = b"" if request.method == "HEAD" else _whats_there(source, medium)
+        return Response(there, headers=dict(medium.headers))
+    return EventStream(run, source, manners=house.settings.manners, medium=medium)
 
 
-def _whats_there(source: Source) -> bytes:
-    parts = [opening()]
+async def _read(request: Request, run: Run) -> tuple[Source | None, Medium]:
+    """Returns a reader where a request's cursor is, and how it is carried; None in its place if nothing will come."""
+    house, query = house_of(request), request.query_params
+    cursors = cursors_of(request.headers.getlist("last-event-id"), query.getlist("after"))
+    wire, render = query.get("wire", "runs"), query.get("render", "")
+    if render not in ("", "html"):
+        raise ProblemError(400, "render is html")
+    if wire not in ("runs", "plain", *WIRES):
+        raise ProblemError(400, f"wire is one of runs, plain, {', '.join(WIRES)}")
+    if wire != "runs" and render:
+        raise ProblemError(400, "HTML comes on the wire of runs only")
+    if wire in WIRES:
+        if any(cursors):
+            raise ProblemError(400, "this wire has no ids; it is read from its start")
+        make, medium = WIRES[wire]
+        return source_of(run, make(run, int(house.runs.created(run.id)))), medium
+    before = house.before(run)
+    named: WireName = "html" if render else "plain" if wire == "plain" else "runs"
+    async with prepared(run, before) if render else contextlib.nullcontext():
+        return reading(run, cursors, wire=named, before=before), EVENTS
+
+
+def _whats_there(source: Source, medium: Medium) -> bytes:
+    parts = [opening() if medium.opening is None else medium.opening]
     while data := source.take():
         parts.append(data)
     return b"".join(parts)
