@@ -40,6 +40,11 @@ class Contestant:
             text=True,
         )
 
+    @property
+    def pid(self) -> int:
+        """The id of its process."""
+        return self._process.pid
+
     def tell(self, **request: Any) -> None:
         """Send a request."""
         assert self._process.stdin is not None
