@@ -167,6 +167,8 @@ def test_a_chat_is_read_on_every_wire(front: Front, path: str) -> None:
     assert dict.fromkeys(READ, expected) == read_all(front, run)
     reply = front.get(f"/runs/{run}").json["reply"]
     assert (reply["text"], reply["thinking"]) == (TEXT, "Let me think.")
+    whole = front.get(f"/v1/chat/completions/{run}").json["choices"][0]["message"]
+    assert (whole["content"], whole["reasoning_content"]) == (TEXT, "Let me think.")
     assert "水车" in front.get(f"/runs/{run}/events?render=html").body.decode()
 
 

@@ -21,6 +21,7 @@ from tailrace.gateway.store.values import Conversation
 from tailrace.web.asking import Asked
 from tailrace.web.problems import MEDIA_TYPE, Problem
 from tailrace.web.stopping import Stopped
+from tailrace.wire import ollama_asked
 
 __all__ = ["document", "openapi_route"]
 
@@ -48,6 +49,12 @@ class OpenAIError(msgspec.Struct, kw_only=True):
     error: OpenAIFault
 
 
+class OllamaError(msgspec.Struct, kw_only=True):
+    """An error of Ollama's API."""
+
+    error: str
+
+
 class _Operation(msgspec.Struct, frozen=True, kw_only=True):
     """One method of one path.
 
@@ -59,7 +66,7 @@ class _Operation(msgspec.Struct, frozen=True, kw_only=True):
         problems: the statuses of its problems.
         refusal: what a problem is there: a type of JSON, or a media type.
         optional: its body may be left out.
-        streams: it may answer with server-sent events as well.
+        streams: the media type of its streamed answer, if it may be streamed.
     """
 
     method: str
@@ -74,7 +81,7 @@ class _Operation(msgspec.Struct, frozen=True, kw_only=True):
     refusal: Any = Problem
     also: tuple[int, ...] = ()
     optional: bool = False
-    streams: bool = False
+    streams: str = ""
 
 
 _EVENTS = "text/event-stream"
@@ -82,8 +89,35 @@ _UPSTREAM = (400, 404, 413, 501, 502, 503, 504)
 _KEPT = (404, 503)
 _RUNS = (*_UPSTREAM, 429, 499)
 _TEXT = "text/plain"
+_LINES = "application/x-ndjson"
+
+
+def _ollama(method: str, path: str, does: str, takes: Any = None, **rest: Any) -> _Operation:
+    """An operation of Ollama's API; a wrong option is a 500 there."""
+    answer = {"gives": dict, **rest}
+    return _Operation(
+        method=method, path=path, does=does, takes=takes, problems=(*_RUNS, 500), refusal=OllamaError, **answer
+    )
+
+
+_OLLAMA = (
+    _ollama("post", "/api/chat", "Answer a chat as Ollama does.", ollama_asked.ChatBody, streams=_LINES),
+    _ollama("post", "/api/generate", "Complete a prompt as Ollama does.", ollama_asked.GenerateBody, streams=_LINES),
+    _ollama("post", "/api/embed", "Embed texts as Ollama does.", ollama_asked.EmbedBody),
+    _ollama("post", "/api/embeddings", "Embed a text as Ollama did.", ollama_asked.EmbedBody),
+    _ollama("get", "/api/tags", "List the models of all upstreams as Ollama does."),
+    _ollama("get", "/api/ps", "List the models that are loaded as Ollama does."),
+    _ollama("get", "/api/version", "Tell the version of Ollama's API."),
+    _ollama("post", "/api/show", "Show a model as Ollama does.", ollama_asked.NamedBody),
+    _ollama("post", "/api/pull", "Have an Ollama upstream pull a model.", ollama_asked.NamedBody, streams=_LINES),
+    _ollama("post", "/api/push", "Have an Ollama upstream push a model.", ollama_asked.NamedBody, streams=_LINES),
+    _ollama("post", "/api/create", "Have an Ollama upstream make a model.", ollama_asked.NamedBody, streams=_LINES),
+    _ollama("post", "/api/copy", "Have an Ollama upstream copy a model.", ollama_asked.CopyBody, gives=None),
+    _ollama("delete", "/api/delete", "Have an Ollama upstream delete a model.", ollama_asked.NamedBody, gives=None),
+)
 
 _OPERATIONS = (
+    *_OLLAMA,
     _Operation(
         method="post",
         path="/chat/stream",
@@ -146,7 +180,7 @@ _OPERATIONS = (
         does="Answer a chat as OpenAI's API does.",
         takes=openai_asked.ChatBody,
         gives=dict,
-        streams=True,
+        streams=_EVENTS,
         problems=_RUNS,
         refusal=OpenAIError,
     ),
@@ -164,7 +198,7 @@ _OPERATIONS = (
         does="Complete a text as OpenAI's API does.",
         takes=openai_asked.CompletionBody,
         gives=dict,
-        streams=True,
+        streams=_EVENTS,
         problems=_RUNS,
         refusal=OpenAIError,
     ),
@@ -352,7 +386,7 @@ def _response(each: _Operation, schemas: dict[Any, Any], *, empty: bool) -> dict
         return {"description": "Done.", "content": {each.gives: {"schema": {"type": "string"}}}}
     content: dict[str, Any] = {"application/json": {"schema": schemas[each.gives]}}
     if each.streams:
-        content[_EVENTS] = {"schema": {"type": "string"}}
+        content[each.streams] = {"schema": {"type": "string"}}
     return {"description": "Done.", "content": content}
 
 

@@ -15,6 +15,7 @@ import msgspec
 __all__ = [
     "Call",
     "ChatBody",
+    "CopyBody",
     "EmbedBody",
     "Fault",
     "Function",
@@ -76,6 +77,13 @@ class NamedBody(msgspec.Struct):
     def called(self) -> str:
         """Returns the model's name."""
         return self.model or self.name
+
+
+class CopyBody(msgspec.Struct):
+    """What copy takes."""
+
+    source: str = ""
+    destination: str = ""
 
 
 class RunBody(msgspec.Struct, kw_only=True):

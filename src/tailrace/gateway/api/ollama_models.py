@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
 
-import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -33,7 +32,7 @@ from tailrace.types import ListedModel, ModelDetails, RunningModel
 from tailrace.web.asgi import EventStream
 from tailrace.web.problems import ProblemError
 from tailrace.web.source import Feed, Source
-from tailrace.wire.ollama_asked import NamedBody
+from tailrace.wire.ollama_asked import CopyBody, NamedBody
 from tailrace.wire.ollama_out import ProgressWire
 
 __all__ = ["greeting", "greeting_route", "routes"]
@@ -259,15 +258,10 @@ async def delete(request: Request) -> Response:
     return Response()
 
 
-class _CopyBody(msgspec.Struct):
-    source: str = ""
-    destination: str = ""
-
-
 async def copy(request: Request) -> Response:
     """``POST /api/copy``."""
     house = house_of(request)
-    body, given = await asked_of(request, _CopyBody)
+    body, given = await asked_of(request, CopyBody)
     for name in (body.source, body.destination):
         await check_name(house, name)
     source = target(house, body.source)
