@@ -126,6 +126,49 @@ def test_an_ending_that_nobody_saw(served: Renewed, fake: FakeOllama) -> None:
         assert again.status == 204
 
 
+@pytest.mark.parametrize("start", ["/runs", "/v1/chat/completions", "/chat/stream"])
+def test_any_run_is_a_message(served: Renewed, fake: FakeOllama, start: str) -> None:
+    """A run that another protocol started is read as a message by its own id, while it goes on and later."""
+    fake.script(say("Hel"), hold(), say("lo"))
+    body = {"messages": [{"role": "user", "content": "hi"}], "model": "m", "stream": True}
+    with Reader(served.url, start, body) as first:
+        headers = first.headers
+        run = headers["location"].rpartition("/")[2] if "location" in headers else headers["x-run-id"]
+        with resume(served, run) as second:
+            second.until(b"Hel")
+            fake.release()
+            whole = second.body()
+        first.body()
+    with resume(served, run) as again:
+        assert again.body() == whole
+
+    assert kinds(whole) == WHOLE
+    assert text(whole) == "Hello"
+
+
+def test_what_is_no_longer_kept_comes_as_one_piece() -> None:
+    """Who comes back to an answer whose beginning is folded away has all of its text, and then what is said."""
+    words = [f"word{number} " for number in range(300)]
+    with renewed("--linger", "60", "--run-bytes", "40000") as small, small.upstream() as server:
+        server.script(say(*words[:150]), hold(), say(*words[150:]), hold(), say("end"))
+        with ask(small, "long") as first:
+            first.until(b"word149")
+            server.release()  # there is room for either half, and not for both
+            path = f"/runs/{first.headers['x-run-id']}"
+        shown: dict[str, Any] = {"first": 1, "reply": {"text": ""}}
+        while not shown["reply"]["text"].endswith(words[-1]):
+            with Reader(small.url, path, method="GET") as showing:
+                shown = showing.json
+        assert shown["first"] > 1
+        with resume(small, "long") as second:
+            second.until(b"word299")
+            server.release()
+            whole = second.body()
+
+    assert text(whole) == "".join(words) + "end"
+    assert kinds(whole).count("text-delta") < 300
+
+
 @pytest.mark.parametrize(("method", "path"), [("POST", "stop"), ("DELETE", "stream")])
 def test_a_stop(served: Renewed, fake: FakeOllama, method: str, path: str) -> None:
     """A stop frees the model, ends the message for its readers, and answers with what it found out."""

@@ -172,6 +172,24 @@ def test_a_running_stream_is_read_elsewhere(served: Renewed, fake: FakeOllama, c
         assert [event.type for event in events] == ["text_delta", "text_delta", "ended"]
 
 
+def test_any_run_is_an_answer(served: Renewed, fake: FakeOllama, client: openai.OpenAI) -> None:
+    """A run that another protocol started is had as a completion, once it has ended."""
+    fake.script(say("Hel"), hold(), say("lo"), done("length", prompt_eval_count=3, eval_count=2))
+    with Reader(served.url, "/runs", {"message": "hi", "model": "m"}) as reader:
+        run = reader.json["id"]
+    with Reader(served.url, f"/v1/chat/completions/{run}", method="GET") as waiting:
+        fake.wait_for_request(path="/api/chat").wait_until_phase("holding")
+        fake.release()
+        whole = waiting.json
+
+    answer = client.chat.completions.retrieve(f"chatcmpl-{run.removeprefix('run_')}")
+
+    assert answer.to_dict() == whole
+    assert (answer.choices[0].message.content, answer.choices[0].finish_reason) == ("Hello", "length")
+    with pytest.raises(openai.NotFoundError):
+        client.chat.completions.retrieve("chatcmpl-0")
+
+
 def test_tools(fake: FakeOllama, client: openai.OpenAI) -> None:
     """Calls are streamed, put together by the client's own helper, and their results go back to the model."""
     fake.script(say("Let me look."), tool_call("weather", {"city": "苏州"}), tool_call("weather", {"city": "Oslo"}))

@@ -6,6 +6,7 @@ its own.
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 
@@ -13,26 +14,23 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from tailrace.errors import EvictedError
-from tailrace.events import Event, Loading, Prefill, Queued, TextDelta, ThinkingDelta
+from tailrace.events import Loading, Prefill, Queued
 from tailrace.gateway.answering import CONTENT, Held
 from tailrace.gateway.api.aisdk_asked import asked_chat
 from tailrace.gateway.body import read_body
 from tailrace.gateway.door import caller_of
 from tailrace.gateway.house import house_of
 from tailrace.gateway.replies import Answer, json
+from tailrace.gateway.wires import PARTS, message_of, source_of
 from tailrace.run.run import Run
 from tailrace.web.asgi import EventStream, RawHeaders, Receive, Scope, Send
-from tailrace.web.manners import HEADERS, Medium
 from tailrace.web.problems import ProblemError
-from tailrace.web.source import Feed, Source
+from tailrace.web.source import Source
 from tailrace.web.stopping import stop
-from tailrace.wire.aisdk import HEADERS as UI_HEADERS
 from tailrace.wire.aisdk import UIWire
 
 __all__ = ["routes"]
 
-_MEDIUM = Medium(headers=(*HEADERS, *UI_HEADERS), opening=b"")
 _SHOWN = (*CONTENT, Queued, Loading, Prefill)  # this wire has a part for what a run waits for
 
 
@@ -57,16 +55,16 @@ class _Chats:
             before.set_linger(0.0)
         run, _ = await house.start(asked, caller, linger=house.linger)
         self._latest[caller.owner, body.id] = run
-        self._messages[run] = body.goes_on or f"msg-{run.id.removeprefix('run_')}"
+        self._messages[run] = body.goes_on or message_of(run)
         return Held(run, self._stream(request, run), _SHOWN)
 
     async def resume(self, request: Request) -> Answer:
         """``GET /ai/chat/{id}/stream``: the message under way, from its start; 204 if there is none.
 
-        One that ended while nobody was there is told once.
+        One that ended while nobody was there is told once. Any run is read by its own id, as often as one likes.
         """
         run = self._find(request)
-        if run is None or (run.log.sealed and run in self._told):
+        if run is None or (run.log.sealed and run in self._told and run.id != request.path_params["id"]):
             return Response(status_code=204)
         return self._stream(request, run)
 
@@ -79,17 +77,23 @@ class _Chats:
         return json(await stop(run))
 
     def _find(self, request: Request) -> Run | None:
-        return self._latest.get((caller_of(request.scope).owner, request.path_params["id"]))
+        """Returns the run that a chat is at, or the one whose id this is, whichever protocol started it."""
+        owner, id = caller_of(request.scope).owner, request.path_params["id"]
+        run = self._latest.get((owner, id))
+        if run is None and id.startswith("run_"):
+            with contextlib.suppress(ProblemError):
+                return house_of(request).runs.get(id, owner)
+        return run
 
     def _stream(self, request: Request, run: Run) -> EventStream:
-        source = _source(run, UIWire(run.id, run.model, self._messages[run]))
+        source = source_of(run, UIWire(run.id, run.model, self._messages.get(run) or message_of(run)))
         return _Telling(
             run,
             source,
             self._told,
             manners=house_of(request).settings.manners,
             headers=[("X-Run-Id", run.id)],
-            medium=_MEDIUM,
+            medium=PARTS,
         )
 
     def routes(self) -> list[BaseRoute]:
@@ -113,19 +117,6 @@ class _Telling(EventStream):
         await super().answer(scope, receive, send, headers)
         if self.taken:
             self._told.add(self._run)
-
-
-def _source(run: Run, wire: UIWire) -> Source:
-    """Returns a reader at the start; what the log no longer keeps one by one comes as one piece."""
-    feed = Feed(run.log, wire)
-    try:
-        return Source(feed)
-    except EvictedError:
-        reply, last = run.log.so_far()
-        said: list[Event] = [ThinkingDelta(reply.thinking), TextDelta(reply.text), *reply.tool_calls]
-        if run.log.sealed and run.ended is not None:
-            said.append(run.ended)
-        return Source(feed, last, wire.encode(said, 0))
 
 
 def routes() -> list[BaseRoute]:
