@@ -9,9 +9,9 @@ import pytest
 
 _INSTALL = {
     "chromium": "apt-get install chromium",
+    "go": "install Go 1.24 or later",
     "node": "apt-get install nodejs npm",
     "npm": "apt-get install nodejs npm",
-    "npm": "apt-get install npm",
     "nginx": "apt-get install nginx-light",
     "tmux": "apt-get install tmux",
     "xclip": "apt-get install xclip",
