@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.page.chat import Chat, asked, request_of
 
-from tailrace.testing import FakeOllama, fin, hold, say
+from tailrace.testing import FakeOllama, fin, hold, say, status
 
 COUNT = ".branches .count"
 
@@ -118,8 +118,6 @@ def test_an_answer_that_broke_off_can_go_on(chat: Chat, upstream: FakeOllama) ->
 
 def test_a_failed_answer_can_be_tried_again(chat: Chat, upstream: FakeOllama) -> None:
     """An error before the first word is shown with what the server said of it, and a way to try again."""
-    from tailrace.testing import status
-
     upstream.script(status(500, {"error": "the model runner has stopped"}))
     chat.ask("Q")
     chat.wait_for_note("the model runner has stopped")

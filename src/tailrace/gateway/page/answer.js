@@ -6,9 +6,9 @@ import { Calls } from "./calls.js";
 import { el, icon, iconButton, show } from "./dom.js";
 import { nextFrame } from "./frames.js";
 import { morph, nodes } from "./html.js";
-import { say, t } from "./i18n.js";
+import { number, say, t } from "./i18n.js";
 import { follow } from "./runs.js";
-import { line, seconds } from "./stats.js";
+import { line } from "./stats.js";
 import { Thinking } from "./thinking.js";
 
 const AT_ONCE = 8_000; // characters of finished text in one frame: an answer read from its start is not laid out at once
@@ -241,7 +241,7 @@ export class AnswerView {
 
   #sayWait(wait, elapsed) {
     const text = this.#wait.lastChild;
-    const so = { seconds: seconds(Math.floor(elapsed)) };
+    const so = { seconds: number(Math.floor(elapsed)) };
     if (this.message.stopping) say(text, "stopping");
     else if (wait?.event === "queued" && wait.position) say(text, "wait_queued_at", { position: wait.position, ...so });
     else if (wait?.event === "queued") say(text, "wait_queued", so);

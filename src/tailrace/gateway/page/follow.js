@@ -10,7 +10,7 @@ export class Follower {
   /**
    * @param {string} run its id
    * @param {{events: (list: object[]) => void, connection: (kind: string) => void}} to `connection` is told "live",
-   *   "lost" (and we try again), "ended" (all has been read) or "gone" (the server does not keep it)
+   *   "lost" (and we try again), "ended" (all has been read) or "gone" (there is no more to be read)
    * @param {boolean} live over a connection of its own; else by asking now and then
    */
   constructor(run, to, live) {
@@ -73,9 +73,8 @@ export class Follower {
     let silence = setTimeout(() => connection.abort(), SILENCE);
     try {
       const response = await fetch(this.#url(live), { signal: connection.signal, cache: "no-store" });
-      if (response.status === 204) return this.#finish("ended");
       if (response.status >= 500 || response.status === 429) throw refused(response);
-      if (response.status !== 200) return this.#finish("gone");
+      if (response.status !== 200) return this.#finish("gone"); // 204 too: an ending that we did not see
       this.#tell("live");
       const parser = new EventParser();
       const decoder = new TextDecoder();

@@ -228,6 +228,10 @@ function listenToAll() {
   const stop = () => current.running !== null && (current.stop(), true);
   listen({ stop, search, create, help, closeDrawer: () => drawer.close() });
   byId("new").addEventListener("click", create);
+  byId("skip").addEventListener("click", (event) => {
+    event.preventDefault(); // another address would be another conversation
+    composer.focus();
+  });
   byId("open-help").addEventListener("click", help);
   byId("open-settings").addEventListener("click", openSettings);
   byId("open-tuning").addEventListener("click", () => tuning.open());

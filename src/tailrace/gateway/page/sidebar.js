@@ -146,7 +146,10 @@ export class Sidebar {
     };
     field.addEventListener("keydown", (event) => {
       if (composing(event)) return;
-      if (event.key === "Enter") end(field.value.trim());
+      if (event.key === "Enter") {
+        event.preventDefault(); // else it would press what gets the focus
+        end(field.value.trim());
+      }
       if (event.key === "Escape") {
         event.stopPropagation();
         end("");
