@@ -23,12 +23,13 @@ class Gateway:
         upstream: the model server.
         folder: where it keeps its conversations.
         options: of the command line, besides.
+        home: where models are; the same folder if None.
     """
 
-    def __init__(self, upstream: str, folder: Path, *options: str) -> None:
+    def __init__(self, upstream: str, folder: Path, *options: str, home: Path | None = None) -> None:
         self._command = [sys.executable, "-m", "tailrace", "--lang", "en", "serve", "--upstream", upstream]
         self._command += ["--database", str(folder / "conversations.db"), *options]
-        self._folder = folder
+        self._home = home or folder
         self._process: subprocess.Popen[str] | None = None
         self.port = 0
         self.output: list[str] = []
@@ -57,7 +58,7 @@ class Gateway:
     def start(self) -> None:
         """Starts it, on the port it had before; returns when it takes requests."""
         ready = threading.Event()
-        env = {**os.environ, "TAILRACE_HOME": str(self._folder), "PYTHONUTF8": "1"}
+        env = {**os.environ, "TAILRACE_HOME": str(self._home), "PYTHONUTF8": "1"}
         command = [*self._command, "--port", str(self.port)]
         self._process = subprocess.Popen(command, cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True)
         self._reader = threading.Thread(target=self._read, args=(ready,), daemon=True)
