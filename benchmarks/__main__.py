@@ -17,6 +17,7 @@ NAMES = {
     "stopping": "from Ctrl-C on a terminal until a 100,000-character answer has stopped",
     "terminal": "live Markdown on a terminal, beside rich.Live",
     "html": "live Markdown on a page, beside markdown-it-py for the whole answer each time",
+    "wires": "what each wire of the gateway costs a token, beside the tutorial's",
     "web": "many streams through one web server, beside ollama-python behind the same one",
 }
 
