@@ -18,6 +18,7 @@ NAMES = {
     "terminal": "live Markdown on a terminal, beside rich.Live",
     "html": "live Markdown on a page, beside markdown-it-py for the whole answer each time",
     "wires": "what each wire of the gateway costs a token, beside the tutorial's",
+    "gateway": "what a token costs `tailrace serve`, by the way it is read",
     "web": "many streams through one web server, beside ollama-python behind the same one",
 }
 
