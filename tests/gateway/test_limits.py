@@ -43,6 +43,26 @@ def test_cursor_of_what_is_no_longer_kept(small: Gateway) -> None:
     assert small.call("GET", f"{path}/events?after={run['events']}").status == 204
 
 
+def test_reader_that_is_slower_than_the_log() -> None:
+    """It has what its connection took, then is told that it lagged; where it was is no longer kept: 410."""
+    with serving("--run-bytes", "2M", "--on-leave", "continue") as gateway:
+        path, _ = gateway.start(hold(), say(*[f"{number:09} " for number in range(60_000)]), hold())
+        with gateway.read(f"{path}/events") as reader, gateway.read(f"{path}/events", rcvbuf=4096) as slow:
+            slow.until(b": tailrace")
+            gateway.upstream.release()
+            while gateway.call("GET", path).json["events"] < 60_000:
+                pass
+            events = slow.all()
+            reader.leave()
+        late = gateway.call("GET", f"{path}/events?after={events[-2].id}")
+        gateway.call("DELETE", path)
+
+    assert events[-1].type == "lagged"
+    assert said(events) == "".join(f"{number:09} " for number in range(len(events) - 1))
+    assert late.status == 410
+    assert late.json["reply"]["text"].startswith(said(events))
+
+
 def test_answer_larger_than_a_run_may_keep(small: Gateway) -> None:
     """It ends as failed, and says why; the model stops, and the reader has what came before."""
     path, record = small.start(hold(), say(*["x" * 1000] * 40, every=0.005), stall())
