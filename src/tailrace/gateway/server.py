@@ -95,9 +95,11 @@ def serve(app: Starlette, listener: socket.socket, *, ready: Callable[[], object
         forwarded_allow_ips=list(house.settings.proxies),
     )
     server = _Server(config, house, ready)
-    with _collector():
-        server.run([listener])
-    server.ended()
+    try:
+        with _collector():
+            server.run([listener])
+    finally:
+        server.ended()
 
 
 class _Server(uvicorn.Server):
