@@ -21,7 +21,7 @@ def run(*, quick: bool) -> None:
     seen: dict[tuple[str, str], list[dict[str, Any]]] = {case: [] for case in cases}
     with FakeOllama() as server, contestants("readers", cases) as readers:
         server.replay(ndjson(words(1)))
-        for number in range(-1, rounds):
+        for number in range(0 if quick else -1, rounds):  # the first round warms up
             for case, reader in in_turns(list(zip(cases, readers, strict=True)), number):
                 result = reader.ask(url=server.url, chats=chats)
                 if number >= 0:

@@ -24,7 +24,7 @@ def test_benchmark_completes(name: str) -> None:
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=280,
     )
 
     assert done.returncode == 0, done.stderr
