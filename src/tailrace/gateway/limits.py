@@ -6,8 +6,10 @@ an answer without end, a grammar that takes minutes to build.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from typing import Any
+from urllib.parse import unquote
 
 import msgspec
 
@@ -23,8 +25,11 @@ _STOPS = 64
 _TOOLS = 256
 _SCHEMA_BYTES = 64 * 1024
 _SCHEMA_DEPTH = 32
+_SCHEMA_VALUES = 5_000
 _REPEATS = 10_000
 _REPEATING = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties")
+_PATTERN = 500  # characters, and as many with all repetitions written out; twice as long takes four times as long
+_AT_ONCE = {"enum": 1000, "properties": 500}
 _REFERRING = ("$ref", "$dynamicRef", "$recursiveRef")
 
 
@@ -100,22 +105,60 @@ def _shortened(options: dict[str, Any] | None, most: int) -> dict[str, Any]:
     return options if options and bounded else {**(options or {}), "num_predict": most}
 
 
+# -- schemas -----------------------------------------------------------------------------------------------------------
+
+
 def _check_schema(schema: dict[str, Any], where: str) -> None:
     """Refuses a schema that takes long to be made a grammar of, or that refers to somewhere else."""
     for value, depth in _values(schema):
         if depth > _SCHEMA_DEPTH:
             raise ProblemError(400, f"{where} is nested deeper than {_SCHEMA_DEPTH} levels")
-        if not isinstance(value, dict):
-            continue
-        for name in _REPEATING:
-            if _number(value.get(name)) > _REPEATS:
-                raise ProblemError(400, f"{name} in {where} is {_REPEATS:,} at most")
-        for name in _REFERRING:
-            target = value.get(name)
-            if isinstance(target, str) and not target.startswith("#"):
-                raise ProblemError(400, f"{where} refers to something outside of it, which is not fetched")
+        if isinstance(value, dict):
+            _check_part(value, where)
     if len(msgspec.json.encode(schema)) > _SCHEMA_BYTES:
         raise ProblemError(400, f"{where} is larger than {_SCHEMA_BYTES:,} bytes")
+    if _unfolded(schema, schema, {}) > _SCHEMA_VALUES:
+        raise ProblemError(400, f"{where} has more than {_SCHEMA_VALUES:,} parts, with what it refers to")
+
+
+def _check_part(part: dict[str, Any], where: str) -> None:
+    for name in _REPEATING:
+        if _number(part.get(name)) > _REPEATS:
+            raise ProblemError(400, f"{name} in {where} is {_REPEATS:,} at most")
+    for name in _REFERRING:
+        target = part.get(name)
+        if isinstance(target, str) and not target.startswith("#"):
+            raise ProblemError(400, f"{where} refers to something outside of it, which is not fetched")
+    for name, most in _AT_ONCE.items():
+        if isinstance(value := part.get(name), (dict, list)) and len(value) > most:
+            raise ProblemError(400, f"{name} in {where} has {most:,} entries at most")
+    pattern = part.get("pattern")
+    if isinstance(pattern, str) and (len(pattern) > _PATTERN or _written_out(pattern) > _PATTERN):
+        raise ProblemError(400, f"a pattern in {where} is longer than {_PATTERN} characters, its repetitions counted")
+
+
+_ATOM = re.compile(r"\\.|\[(?:\\.|[^\]])*\]|\{(\d*)(,?)(\d*)\}|.", re.DOTALL)
+
+
+def _written_out(pattern: str) -> int:
+    """Returns how long a pattern is with its repetitions written out, as a grammar has them."""
+    lengths = [0]  # of the groups that are open
+    last = 0  # of what a repetition would repeat
+    for atom in _ATOM.finditer(pattern):
+        if atom[0] == "(":
+            lengths.append(0)
+            last = 0
+        elif atom[0] == ")" and len(lengths) > 1:
+            last = max(1, lengths.pop())
+            lengths[-1] += last
+        elif atom[2] is not None:
+            times = max(int(f"0{atom[1]}"[:9]), int(f"0{atom[3]}"[:9]), 1)
+            lengths[-1] += last * (times - 1)
+            last *= times
+        elif atom[0] not in "?*+":
+            last = 1
+            lengths[-1] += 1
+    return sum(lengths)
 
 
 def _values(schema: Any) -> Iterator[tuple[Any, int]]:
@@ -125,4 +168,43 @@ def _values(schema: Any) -> Iterator[tuple[Any, int]]:
         value, depth = left.pop()
         if isinstance(value, (dict, list)):
             yield value, depth
-            left += [(each, depth + 1) for each in (value.values() if isinstance(value, dict) else value)]
+            left += [(each, depth + 1) for each in _parts(value)]
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value
+
+
+def _unfolded(value: Any, root: dict[str, Any], known: dict[int, int]) -> int:
+    """Returns how many parts a schema has where each reference counts as what it leads to.
+
+    A few lines that refer to each other may stand for more alternatives than there are atoms, all of which the model
+    server looks at before its first token: llama.cpp does not come back from it, and cannot be stopped there.
+    """
+    if not isinstance(value, (dict, list)):
+        return 0
+    if id(value) in known:
+        return known[id(value)]
+    known[id(value)] = 1  # what refers to itself
+    total = 1 + sum(_unfolded(each, root, known) for each in _parts(value))
+    if isinstance(value, dict):
+        for name in _REFERRING:
+            total += _unfolded(_target(value.get(name), root), root, known)
+    known[id(value)] = total
+    return total
+
+
+def _target(reference: Any, root: dict[str, Any]) -> Any:
+    """Returns what a JSON pointer leads to; None if to nothing."""
+    if not isinstance(reference, str) or not reference.startswith("#"):
+        return None
+    value: Any = root
+    for step in reference.removeprefix("#").split("/")[1:]:
+        name = unquote(step).replace("~1", "/").replace("~0", "~")
+        if isinstance(value, dict):
+            value = value.get(name)
+        elif isinstance(value, list) and name.isascii() and name.isdigit() and int(name[:6]) < len(value):
+            value = value[int(name[:6])]
+        else:
+            return None
+    return value
