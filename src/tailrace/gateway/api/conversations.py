@@ -222,6 +222,11 @@ class Conversations:
         if ended := [task for task, run in self._writers.items() if run.ended is not None]:
             await asyncio.wait(ended, timeout=_SETTLING)
 
+    async def catch_up(self) -> None:
+        """Writes down all that has come until now, also of answers under way."""
+        await self.settle()
+        await self.keeper.flush()
+
     async def _follow(self, run: Run, answer: Message) -> None:
         reader = Reader(run)
         try:
@@ -296,8 +301,7 @@ async def create(request: Request) -> Response:
 async def show(request: Request) -> Response:
     """``GET /conversations/{id}``."""
     _, kept, id = await _here(request)
-    await kept.settle()
-    await kept.keeper.flush()  # of an answer under way all that has come
+    await kept.catch_up()
     return json(await kept.store.get(id))
 
 
@@ -321,6 +325,7 @@ async def export(request: Request) -> Response:
     format = request.query_params.get("format", "md")
     if format not in ("md", "json"):
         raise ProblemError(400, "format is md or json")
+    await kept.catch_up()
     title = (await kept.store.get(id)).title or id
     if format == "md":
         data, kind = (await kept.store.export_markdown(id)).encode(), "text/markdown; charset=utf-8"
