@@ -40,7 +40,7 @@ def forked(child: Callable[[], Any]) -> Any:
     if not pid:
         code = 1
         try:
-            signal.alarm(30)  # a child that hangs ends
+            signal.alarm(120)  # a child that hangs ends
             os.close(read)
             told = json.dumps(child()).encode()
             gc.collect()  # what the child drops must not reach the parent's sockets
@@ -211,7 +211,7 @@ class Program:
 
     def end(self, code: int = 0, stderr: str = "") -> str:
         """Waits for its end and asserts how it ended; returns what it printed."""
-        out, err = self.process.communicate(timeout=60)
+        out, err = self.process.communicate(timeout=120)
         assert (err, self.process.returncode) == (stderr, code)
         return out
 

@@ -27,7 +27,7 @@ _ERROR_BODY = 64 * 1024  # bytes of an error's body that are read
 _ERROR_TIME = 5.0  # seconds that an error's body may take
 _REDIRECTS = 5
 _HARMLESS = ("accept", "content-type", "user-agent")  # headers that hold no secret
-_FINISH = 0.25  # seconds a server gets to end its side after its final record
+_FINISH = 1.0  # seconds a server gets to end its side after its final record
 _INFLATE = 256 * 1024  # bytes inflated at a time, so that a bomb meets the line limit before it fills memory
 _BOMB_RATIO, _BOMB_FLOOR = 1000, 16 * 1024 * 1024
 
