@@ -1,8 +1,9 @@
 """Events: the values in a run's log, and the outcomes a run can have.
 
 A run's log is some `Queued`, `Loading` and `Prefill` (what it waits for), then `TextDelta`, `ThinkingDelta`,
-`ToolCallDelta` and `ToolCall` (what the model says), and exactly one `Ended`, which is last. As JSON each event is an object whose
-``type`` is the event's name in snake_case. A pull, push or create is a run as well: its content is `Progress`.
+`ToolCallDelta` and `ToolCall` (what the model says), and exactly one `Ended`, which is last. As JSON each event is an
+object whose ``type`` is the event's name in snake_case. A pull, push or create is a run as well: its content is
+`Progress`.
 """
 
 from __future__ import annotations

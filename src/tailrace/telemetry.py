@@ -6,10 +6,10 @@
     client = tailrace.Client()
     client.observe = Telemetry().client
 
-The names are those of OpenTelemetry's conventions for generative models (repository ``semantic-conventions-genai``,
-every item "Development" as of 2026-10). This is their API only (``pip install 'tailrace[otel]'``): the SDK, and where it
-sends to, are the application's to set up, for example by ``opentelemetry-instrument``. A run's ``traceparent`` is passed
-on to the model server.
+The names are those of OpenTelemetry's conventions for generative models (``semantic-conventions-genai``, every item
+"Development" as of 2026-10). This is their API only (``pip install 'tailrace[otel]'``): the SDK, and where it sends to,
+are the application's to set up, for example by ``opentelemetry-instrument``. A run's ``traceparent`` is passed on to
+the model server.
 """
 
 from __future__ import annotations

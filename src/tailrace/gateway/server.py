@@ -13,7 +13,8 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
@@ -21,6 +22,7 @@ from starlette.applications import Starlette
 from tailrace.errors import TailraceError
 from tailrace.gateway.house import House
 from tailrace.gateway.protocol import bounded
+from tailrace.web.pushing import RAW_SEND
 
 __all__ = ["listen", "serve"]
 
@@ -80,7 +82,7 @@ def serve(app: Starlette, listener: socket.socket, *, ready: Callable[[], object
     logger.setLevel(logging.ERROR)  # what strangers send is no news
     logger.addFilter(_is_news)
     config = uvicorn.Config(
-        app,
+        _with_send(app),
         http=bounded(head_time=house.settings.head_time, most=most),
         loop="auto",
         ws="none",
@@ -100,6 +102,17 @@ def serve(app: Starlette, listener: socket.socket, *, ready: Callable[[], object
             server.run([listener])
     finally:
         server.ended()
+
+
+def _with_send(app: Starlette) -> Callable[[Any, Any, Any], Awaitable[None]]:
+    """Has the scope tell uvicorn's own ``send``, past all middleware, so that tokens can be pushed."""
+
+    async def handing_on(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            scope[RAW_SEND] = send
+        await app(scope, receive, send)
+
+    return handing_on
 
 
 class _Server(uvicorn.Server):

@@ -51,12 +51,19 @@ class Waiters:
 
 
 class Bell:
-    """One task's place among the waiters, for who waits often; it can be rung from elsewhere too."""
+    """One task's place among the waiters, for who waits often; it can be rung from elsewhere too.
 
-    __slots__ = ("_future", "_loop", "_placed", "_thread", "_waiters")
+    Args:
+        waiters: those whom a change wakes.
+        instead: called in the task's place when a change comes on its own thread while it waits; returns False if the
+            task is to be woken after all.
+    """
 
-    def __init__(self, waiters: Waiters) -> None:
+    __slots__ = ("_future", "_instead", "_loop", "_placed", "_thread", "_waiters")
+
+    def __init__(self, waiters: Waiters, instead: Callable[[], bool] | None = None) -> None:
         self._waiters = waiters
+        self._instead = instead
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._future: asyncio.Future[None] | None = None
@@ -73,6 +80,11 @@ class Bell:
             pass  # the reader's loop is closed: nobody waits there any more
 
     def _changed(self) -> None:
+        if self._instead is not None and threading.get_ident() == self._thread:
+            future = self._future
+            if future is not None and not future.done() and self._instead():
+                self._waiters.add(self._changed)
+                return
         self._placed = False
         self.ring()
 

@@ -1,0 +1,251 @@
+"""Pushing: tokens sent from within the log's change are the same as those that the stream's task sends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, MutableMapping
+from typing import Any
+
+import pytest
+
+from tailrace.events import Ended, Outcome, TextDelta
+from tailrace.run.log import BoundedLog
+from tailrace.run.run import Exchange, Report, Run
+from tailrace.web.asgi import EventStream
+from tailrace.web.manners import Manners
+from tailrace.web.pushing import RAW_SEND
+from tailrace.web.source import Source, plain_feed
+
+
+class Model:
+    """An exchange that says what it is told to, when it is told to."""
+
+    confirms = 0.0
+
+    def __init__(self) -> None:
+        self._queue: asyncio.Queue[list[Any]] = asyncio.Queue()
+
+    def say(self, *texts: str, end: bool = False) -> None:
+        self._queue.put_nowait([*map(TextDelta, texts), *([Ended(Outcome.COMPLETE, "stop")] if end else ())])
+
+    async def open(self, _report: Report) -> Exchange:
+        return self
+
+    async def receive(self) -> Any:
+        return await self._queue.get()
+
+    def half_close(self) -> bool:
+        return False
+
+    def abort(self) -> None:
+        pass
+
+    async def finish(self) -> None:
+        pass
+
+
+class Server:
+    """A server: what was sent, by whom, and a gate that a slow reader is."""
+
+    def __init__(self) -> None:
+        self.body = b""
+        self.senders: list[Any] = []
+        self.gate: asyncio.Event | None = None
+        self.left = asyncio.Event()
+        self.waits = 0
+        self.error: Exception | None = None
+
+    async def send(self, message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            return
+        if self.error is not None:
+            raise self.error
+        if self.gate is not None:
+            self.waits += 1
+            await self.gate.wait()
+            await asyncio.sleep(0)  # a send may wait more than once
+        self.body += message["body"]
+        self.senders.append(asyncio.current_task())
+
+    async def receive(self) -> MutableMapping[str, Any]:
+        await self.left.wait()
+        return {"type": "http.disconnect"}
+
+
+@contextlib.asynccontextmanager
+async def streaming(
+    log: BoundedLog | None = None, manners: Manners | None = None
+) -> AsyncIterator[tuple[Model, Server, Run, asyncio.Task[None]]]:
+    model, server = Model(), Server()
+    run = Run(model.open, model="m", log=log)
+    run.start(asyncio.get_running_loop())
+    stream = EventStream(run, Source(plain_feed(run)), manners=manners)
+    scope = {"type": "http", "method": "GET", RAW_SEND: server.send}
+
+    async def wrapped(message: MutableMapping[str, Any]) -> None:
+        assert message["type"] == "http.response.start"  # all else goes past the wrapping
+        await server.send(message)
+
+    task = asyncio.ensure_future(stream(scope, server.receive, wrapped))
+    try:
+        yield model, server, run, task
+    finally:
+        run.cancel()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def until(ready: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not ready():
+            await asyncio.sleep(0)
+
+
+def texts(server: Server) -> list[bytes]:
+    return [
+        line[18:-2]
+        for line in server.body.split(b"\n")
+        if line.startswith(b'data: {"content":"') and b"outcome" not in line
+    ]
+
+
+async def test_tokens_are_pushed() -> None:
+    """While the stream's task waits, the run's owner sends; the ending is the task's, and the bytes are whole."""
+    async with streaming() as (model, server, _, task):
+        model.say("a")
+        await until(lambda: b'"a"' in server.body)
+        await until(lambda: getattr(task, "_fut_waiter", None) is not None)
+        for text in "bcd":
+            model.say(text)
+            await until(lambda text=text: f'"{text}"'.encode() in server.body)
+        model.say(end=True)
+        await task
+
+    assert texts(server) == [b"a", b"b", b"c", b"d"]
+    assert server.body.endswith(b"data: [DONE]\n\n")
+    assert task not in server.senders[-5:-2]
+    assert server.senders[-1] is task
+
+
+async def test_a_send_that_waits_is_the_tasks() -> None:
+    """The run goes on while a reader is slow, and the reader gets everything, once and in order."""
+    async with streaming() as (model, server, run, task):
+        model.say("a")
+        await until(lambda: b'"a"' in server.body)
+        server.gate = asyncio.Event()
+        for text in "bcdefg":
+            model.say(text)
+        await until(lambda: run.log.end == 7)
+        assert server.waits == 1  # one send is under way, and no other passes it
+        server.gate.set()
+        await until(lambda: b'"g"' in server.body)
+        server.gate = None
+        model.say("h", end=True)
+        await task
+
+    assert b"".join(texts(server)) == b"abcdefgh"
+
+
+async def test_a_reader_that_takes_nothing_is_let_go() -> None:
+    """The rest of a pushed send has the same limit as any."""
+    async with streaming(manners=Manners(send_timeout=0.05)) as (model, server, run, task):
+        model.say("a")
+        await until(lambda: b'"a"' in server.body)
+        server.gate = asyncio.Event()
+        model.say("b")
+        async with asyncio.timeout(30):
+            await task
+
+    assert texts(server) == [b"a"]
+    assert run.readers == 0
+
+
+async def test_a_send_that_fails() -> None:
+    """It is the stream's end, and does the run no harm."""
+    async with streaming() as (model, server, run, task):
+        model.say("a")
+        await until(lambda: b'"a"' in server.body)
+        server.error = ConnectionResetError()
+        model.say("b")
+        async with asyncio.timeout(30):
+            await task
+        assert run.ended is None
+        model.say("c", end=True)
+        await until(lambda: run.log.sealed)
+
+    assert run.reply().text == "abc"
+
+
+async def test_a_reader_that_leaves() -> None:
+    """It is noticed in silence, and nothing more is sent."""
+    async with streaming() as (model, server, run, task):
+        model.say("a")
+        await until(lambda: b'"a"' in server.body)
+        server.left.set()
+        async with asyncio.timeout(30):
+            await task
+        sent = len(server.senders)
+        model.say("b")
+        await until(lambda: run.log.end == 2)
+
+    assert len(server.senders) == sent
+
+
+async def test_what_was_evicted_while_a_send_waited() -> None:
+    """The reader is told that it lags."""
+    async with streaming(BoundedLog(4000)) as (model, server, run, task):
+        model.say("a")
+        await until(lambda: b'"a"' in server.body)
+        server.gate = asyncio.Event()
+        for _ in range(60):
+            model.say("x" * 10)
+        await until(lambda: run.log.first > 10)
+        server.gate.set()
+        async with asyncio.timeout(30):
+            await task
+
+    assert b"event: lagged" in server.body
+
+
+async def test_pings_come_between() -> None:
+    """Silence counts from the last push."""
+    async with streaming(manners=Manners(ping=0.05)) as (model, server, _, task):
+        model.say("a")
+        await until(lambda: server.body.count(b": ping") == 2)
+        model.say("b", end=True)
+        await task
+
+    assert texts(server) == [b"a", b"b"]
+
+
+async def test_cancelled_in_the_rest_of_a_send() -> None:
+    """A cancel from outside reaches the send that waits, and the stream ends."""
+    reached: list[str] = []
+
+    class Waiting(Server):
+        async def send(self, message: MutableMapping[str, Any]) -> None:
+            try:
+                await super().send(message)
+            except asyncio.CancelledError:
+                reached.append("send")
+                raise
+
+    model, server = Model(), Waiting()
+    run = Run(model.open, model="m")
+    run.start(asyncio.get_running_loop())
+    scope = {"type": "http", "method": "GET", RAW_SEND: server.send}
+    task = asyncio.ensure_future(EventStream(run, Source(plain_feed(run)))(scope, server.receive, server.send))
+    model.say("a")
+    await until(lambda: b'"a"' in server.body)
+    server.gate = asyncio.Event()
+    model.say("b")
+    await until(lambda: server.waits == 1)
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    run.cancel()
+
+    assert reached == ["send"]
+    assert run.readers == 0
