@@ -365,9 +365,7 @@ def test_the_events_in_their_order(wire: Wire) -> None:
     wire.server.script(busy)
     stream = chat(wire, wire.reading(1, 2), think("Hm"), say("a"), tool_call("f", {"x": 1}), done())
     whole = list(stream.events())
-    events = [
-        event for event in whole if not isinstance(event, ToolCallDelta)
-    ]  # only OpenAI sends pieces
+    events = [event for event in whole if not isinstance(event, ToolCallDelta)]  # only OpenAI sends pieces
     kinds = [type(event) for event in events]
     assert kinds == [Queued, Prefill, ThinkingDelta, TextDelta, ToolCall, Ended]
     assert events[0] == Queued(retry_in=0.0)
@@ -544,6 +542,31 @@ def test_stream_chat_that_breaks_off(wire: Wire) -> None:
     with pytest.raises(TruncatedError) as caught:
         tailrace.stream_chat("m", MESSAGES, client=Client(wire.host))
     assert caught.value.reply.text == "a"
+
+
+WORDS = {"en": ("Model: m", "2 characters written"), "zh": ("模型: m", "共输出 2 个字符")}
+
+
+@pytest.mark.parametrize("language", WORDS)
+@pytest.mark.parametrize("ending", [done(), fin()], ids=["whole", "broken off"])
+def test_stream_with_progress(
+    wire: Wire, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, language: str, ending: Step
+) -> None:
+    """It prints what the tutorial's own prints, in Chinese in its very words, also of an answer that breaks off."""
+    monkeypatch.setenv("TAILRACE_LANG", language)
+    wire.server.script(say("春", "天"), ending)
+    client = Client(wire.host)
+    if ending == done():
+        reply = tailrace.stream_with_progress("hi", "m", client=client)
+    else:
+        with pytest.raises(TruncatedError) as caught:
+            tailrace.stream_with_progress("hi", "m", client=client)
+        reply = caught.value.reply
+    assert reply.text == "春天"
+    assert wire.server.requests[0].json["messages"] == [{"role": "user", "content": "hi"}]
+    rule = "-" * 40
+    model, count = WORDS[language]
+    assert capsys.readouterr().out == f"{model}\n{rule}\n春天\n{rule}\n{count}\n"
 
 
 def test_cancellable_stream_before_it_streams(wire: Wire, capsys: pytest.CaptureFixture[str]) -> None:
