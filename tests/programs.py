@@ -9,7 +9,6 @@ import pytest
 
 _INSTALL = {
     "chromium": "apt-get install chromium",
-    "go": "install Go 1.24 or later",
     "node": "apt-get install nodejs npm",
     "npm": "apt-get install nodejs npm",
     "nginx": "apt-get install nginx-light",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -41,6 +41,7 @@ class Face:
         self.printed: list[str] = []
         rest = {"tools": tools, "print": self.printed.append, **rest}
         self.chat: Any
+        self.send: Callable[[str], str]
         if asynchronous:
             self.chat = AsyncStreamingChat("m", client=AsyncClient(server.url), **rest)
             self.send = lambda text: asyncio.run(self.chat.send(text))

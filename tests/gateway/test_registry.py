@@ -22,7 +22,7 @@ class Clock:
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
-        patch.setattr(module.time, "monotonic", lambda: self.now)
+        patch.setattr("tailrace.web.registry.time.monotonic", lambda: self.now)
 
 
 @pytest.fixture

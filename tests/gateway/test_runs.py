@@ -12,6 +12,7 @@ from tests.gateway.serving import Gateway, numbers, said, serving
 from tests.web.reader import PATIENCE, Reader, text
 
 from tailrace.testing import Step, done, error, hold, say, slow_load, stall, think, tool_call
+from tailrace.testing.records import Phase
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +68,13 @@ def test_forms_of_a_body(gateway: Gateway, body: dict[str, Any], sent: list[dict
 def test_all_of_a_request_reaches_the_model(gateway: Gateway) -> None:
     """Options, think, format, tools and keep_alive are sent on."""
     tool = {"type": "function", "function": {"name": "f", "description": "d", "parameters": {"type": "object"}}}
-    more = {"options": {"seed": 1}, "think": True, "format": "json", "tools": [tool], "keep_alive": "5m"}
+    more: dict[str, Any] = {
+        "options": {"seed": 1},
+        "think": True,
+        "format": "json",
+        "tools": [tool],
+        "keep_alive": "5m",
+    }
     path, record = gateway.start(say("x"), **more)
     gateway.ended(path)
 
@@ -410,7 +417,7 @@ def test_c11_what_is_no_key_is_refused(gateway: Gateway, key: str) -> None:
         ([think("x"), hold()], "holding", b'"x"'),
     ],
 )
-def test_stop_in_every_phase(gateway: Gateway, script: list[Step], phase: str, reached: bytes) -> None:
+def test_stop_in_every_phase(gateway: Gateway, script: list[Step], phase: Phase, reached: bytes) -> None:
     """A stop answers when the model server has seen us go, whatever it was doing; readers get the ending."""
     path, record = gateway.start(*script)
     with gateway.read(f"{path}/events") as reader:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -72,7 +73,7 @@ def test_what_tab_offers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     (tmp_path / "summer.md").touch()
     monkeypatch.setenv("TAILRACE_HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    commands = {
+    commands: dict[str, Sequence[str]] = {
         "/set": ("parameter", "system"),
         "/load": ("<saved>", "<model>", "<path>"),
         "/model": ("<model>",),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import AsyncIterator, Callable, MutableMapping
 from typing import Any
 
@@ -73,10 +74,11 @@ class Server:
         return {"type": "http.disconnect"}
 
 
+Parts = tuple[Model, Server, Run, "asyncio.Task[None]"]
+
+
 @contextlib.asynccontextmanager
-async def streaming(
-    log: BoundedLog | None = None, manners: Manners | None = None
-) -> AsyncIterator[tuple[Model, Server, Run, asyncio.Task[None]]]:
+async def streaming(log: BoundedLog | None = None, manners: Manners | None = None) -> AsyncIterator[Parts]:
     model, server = Model(), Server()
     run = Run(model.open, model="m", log=log)
     run.start(asyncio.get_running_loop())
@@ -116,9 +118,9 @@ async def test_tokens_are_pushed() -> None:
         model.say("a")
         await until(lambda: b'"a"' in server.body)
         await until(lambda: getattr(task, "_fut_waiter", None) is not None)
-        for text in "bcd":
+        for count, text in enumerate("bcd", 2):
             model.say(text)
-            await until(lambda text=text: f'"{text}"'.encode() in server.body)
+            await until(functools.partial(lambda count: len(texts(server)) == count, count))
         model.say(end=True)
         await task
 
