@@ -7,7 +7,7 @@ import tailrace
 from tailrace.testing import FakeOllama, cut, done, error, fin, say, stall
 
 with FakeOllama(models=["demo"]) as server:
-    client = tailrace.Client(server.url, timeout=tailrace.Timeouts(idle=0.5))
+    client = tailrace.Client(server.url, timeout=tailrace.Timeouts(idle=1))
     accidents = {
         "the model finishes": [say("One ", "two ", "three."), done()],
         "it meets its token limit": [say("One ", "two "), done(reason="length")],
