@@ -21,6 +21,7 @@ from starlette.applications import Starlette
 
 from tailrace.errors import TailraceError
 from tailrace.gateway.house import House
+from tailrace.gateway.output import keep_discreet, unheeded
 from tailrace.gateway.protocol import bounded
 from tailrace.web.pushing import RAW_SEND
 
@@ -78,6 +79,7 @@ def serve(app: Starlette, listener: socket.socket, *, ready: Callable[[], object
     house: House = app.state.house
     # Half of the files are for the other end of the answers, and for all else.
     most = min(_CONNECTIONS, _files() // 2)
+    keep_discreet()
     logger = logging.getLogger("uvicorn.error")
     logger.setLevel(logging.ERROR)  # what strangers send is no news
     logger.addFilter(_is_news)
@@ -142,6 +144,7 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begins to take requests."""
+        asyncio.get_running_loop().set_exception_handler(unheeded)
         await super().startup(sockets)
         if not self.should_exit:
             gc.collect()
