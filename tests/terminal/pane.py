@@ -35,8 +35,8 @@ class Pane:
         # The shell tells how it ended, and stays so that the screen does.
         script = f'{shlex.join(command)}; echo "[exit $?]"; exec sleep 1000'
         columns, lines = size
-        # Else what is cleared below a prompt in the first line would stay in the history, a second time. An old tmux has
-        # neither the option (-q) nor that habit.
+        # Else what is cleared below a prompt in the first line would stay in the history, a second time. An old tmux
+        # has neither the option (-q) nor that habit.
         start = ["start-server", ";", "set-option", "-gq", "scroll-on-clear", "off", ";"]
         start += ["new-session", "-d", "-x", str(columns), "-y", str(lines), "-c", str(folder), script]
         clean = {name: value for name, value in env.items() if not name.startswith("TMUX")}
