@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-from playwright.sync_api import Locator, Page
+from playwright.sync_api import Locator, Page, TimeoutError
 from tests.browser import PATIENCE, Seen
 
 from tailrace.testing import FakeOllama
@@ -116,19 +116,24 @@ class Chat:
 
     def wait_for_text(self, text: str) -> None:
         """Waits until the last answer has this in it."""
-        self.page.wait_for_function(
-            """text => [...document.querySelectorAll(".answer .markdown")].at(-1)?.textContent.includes(text)""",
-            arg=text,
+        self._wait(
+            """text => [...document.querySelectorAll(".answer .markdown")].at(-1)?.textContent.includes(text)""", text
         )
 
     def wait_until_over(self) -> None:
         """Waits until the last answer has ended, and all is kept."""
-        self.page.wait_for_function(
+        self._wait(
             """() => {
               const last = [...document.querySelectorAll(".answer")].at(-1);
               return last && !last.classList.contains("going") && !document.querySelector("#send.stop");
             }"""
         )
+
+    def _wait(self, condition: str, value: str = "") -> None:
+        try:
+            self.page.wait_for_function(condition, arg=value)
+        except TimeoutError as error:
+            raise AssertionError(f"{value!r}: {self.page.inner_text('body')!r} {self.seen.complaints}") from error
 
     def wait_for_note(self, text: str) -> None:
         """Waits until the last answer says how it ended."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from tests.page.chat import Chat, pieces
 from tests.page.conftest import Open
 from tests.page.gateway import Gateway
 
+import tailrace.gateway
 from tailrace.testing import FakeOllama, say, think
 
+PAGE = Path(tailrace.gateway.__file__).parent / "page"
 VIOLATIONS = """
 window.violations = [];
 document.addEventListener("securitypolicyviolation", (event) => {
@@ -70,3 +74,12 @@ def test_the_policy_forbids(chat: Chat) -> None:
 
     assert sorted(chat.page.evaluate("window.violations")) == ["img-src", "script-src-elem", "style-src-attr"]
     assert chat.page.evaluate("window.ran") is None
+
+
+def test_every_module_is_fetched_at_once(chat: Chat) -> None:
+    """The page names all of its modules, so that a browser need not find them one behind the other."""
+    named = chat.page.evaluate("[...document.querySelectorAll('link[rel=modulepreload]')].map(({ href }) => href)")
+    apart = {"main.js", "theme.js", "worker.js"}
+    expected = {f"{chat.url}/static/{path.name}" for path in PAGE.glob("*.js") if path.name not in apart}
+
+    assert expected == set(named)

@@ -23,7 +23,7 @@ def test_stop_by_the_button(chat: Chat, upstream: FakeOllama) -> None:
 
     assert request_of(upstream).wait_until_left()
     assert chat.text == "Half an answer"
-    assert chat.answer.locator('[data-does="continue"]').is_visible()
+    chat.answer.locator('[data-does="continue"]').wait_for()
     chat.wait_until_over()
     answer = chat.kept()["messages"][1]
     expected = ["interrupted", "cancelled", "Half an answer"]

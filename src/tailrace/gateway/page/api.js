@@ -1,5 +1,7 @@
 // Requests to the gateway: JSON in, JSON out, problems as errors.
 
+import { access } from "./access.js";
+
 export class Problem extends Error {
   /** @param {number} status 0 if no answer came */
   constructor(status, { title = "", detail = "", hint = "" } = {}) {
@@ -14,21 +16,27 @@ export class Problem extends Error {
   }
 }
 
-const listeners = new Set();
+const listeners = { reach: new Set(), locked: new Set() };
 
 /** Told after each request whether the server could be reached. */
 export function onReach(listener) {
-  listeners.add(listener);
+  listeners.reach.add(listener);
+}
+
+/** Told when the server wants a key, or another one. */
+export function onLocked(listener) {
+  listeners.locked.add(listener);
 }
 
 /** Sends a request; returns what it answers, null for nothing. Throws a Problem. */
 export async function call(method, path, body, { key, keepalive = false } = {}) {
-  const headers = { Accept: "application/json" };
+  const headers = { Accept: "application/json", ...access.headers };
   if (body !== undefined) headers["Content-Type"] = "application/json";
   if (key) headers["Idempotency-Key"] = key;
   const request = { method, headers, body: JSON.stringify(body), keepalive, cache: "no-store" };
   const { ok, status, text } = await answer(path, request);
-  for (const listener of listeners) listener(status !== 0);
+  for (const listener of listeners.reach) listener(status !== 0);
+  if (status === 401) for (const listener of listeners.locked) listener();
   const value = parsed(text);
   if (!ok) throw new Problem(status, value ?? {});
   return value;
@@ -49,6 +57,14 @@ function parsed(text) {
   } catch {
     return null; // a proxy's page
   }
+}
+
+/** Fetches a file. */
+export async function download(path) {
+  const response = await fetch(path, { headers: access.headers });
+  if (!response.ok) throw new Problem(response.status, parsed(await response.text()) ?? {});
+  const name = /filename\*=UTF-8''([^;]+)/.exec(response.headers.get("Content-Disposition") ?? "")?.[1] ?? "conversation";
+  return { blob: await response.blob(), name: decodeURIComponent(name) };
 }
 
 /** As `call`, with a few tries if the trouble passes; safe where the key makes the second join the first. */

@@ -23,7 +23,7 @@ export class Conversation {
    * @param {string | null} id null: there will be one when the first question is asked
    * @param {object} settings `model`, `system`, `options`, `think`
    * @param {object} tell `changed(conversation)`, `renamed(old, id)`, `created(conversation)`, `turned(conversation)`,
-   *   `trouble(error, conversation)`
+   *   `unsent(error)` (a turn was not taken), `trouble(error)`
    */
   constructor(id, settings, tell) {
     this.id = id;
@@ -61,7 +61,7 @@ export class Conversation {
           break;
         } catch (error) {
           if (!(error instanceof Problem && error.passing)) throw error;
-          this.#tell.trouble(error, this);
+          if (failures === 0) this.#tell.trouble(error);
           await new Promise((resolve) => setTimeout(resolve, AGAIN[Math.min(failures, AGAIN.length - 1)]));
         }
       }
@@ -75,7 +75,7 @@ export class Conversation {
   #readLater() {
     clearTimeout(this.#timer);
     const pause = LATER[Math.min(this.#later++, LATER.length - 1)];
-    this.#timer = setTimeout(() => this.read().catch((error) => this.#tell.trouble(error, this)), pause);
+    this.#timer = setTimeout(() => this.read().catch(this.#tell.trouble), pause);
   }
 
   close() {
@@ -137,7 +137,7 @@ export class Conversation {
       await runs.stop(answer.run);
     } catch (error) {
       if (error.status === 404) await this.read();
-      else this.#tell.trouble(error, this);
+      else this.#tell.trouble(error);
     }
     answer.stopping = false;
     this.#tell.changed(this);
@@ -159,7 +159,7 @@ export class Conversation {
 
   #save(values) {
     if (this.id === null || String(values.leaf ?? "").startsWith("new-")) return;
-    conversations.update(this.id, values).catch((error) => this.#tell.trouble(error, this));
+    conversations.update(this.id, values).catch(this.#tell.trouble);
   }
 
   #pendingAnswer(parent) {
@@ -183,7 +183,7 @@ export class Conversation {
       for (const message of expected) this.tree.remove(message.id);
       this.tree.leaf = leaf;
       this.#stopWanted = false;
-      this.#tell.trouble(error, this);
+      this.#tell.unsent(error);
     }
     this.#turns -= 1;
     this.#tell.changed(this);

@@ -4,7 +4,7 @@
 export function nothing(run) {
   return {
     run,
-    epoch: 0, // counts how often all was forgotten
+    epoch: Math.random(), // another one when all was forgotten, or was read anew by somebody else
     number: 0, // of the last event in the run's log
     others: 0, // events among them that are no piece of an answer
     blocks: [], // finished HTML
@@ -21,7 +21,7 @@ export function nothing(run) {
 /** Adds an event to the state; `now` is the time in milliseconds. */
 export function fold(state, { event, data, id }, now) {
   if (event === "reset") {
-    Object.assign(state, nothing(state.run), { epoch: state.epoch + 1 });
+    Object.assign(state, nothing(state.run));
     return;
   }
   const number = Number.parseInt(id, 10) || 0;

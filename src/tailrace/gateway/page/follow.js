@@ -1,10 +1,12 @@
 // Reads one run to its end, whatever happens to the connection. Works in a tab and in a worker.
 
+import { access } from "./access.js";
 import { EventParser } from "./sse.js";
 
 const SILENCE = 45_000; // the server pings every 15 s: a connection as silent as this is dead
 const POLL = 1_500;
 const LONGEST = 10_000; // between two tries
+const PASSING = new Set([401, 429]); // a key may come, and so may better times
 
 export class Follower {
   /**
@@ -72,8 +74,9 @@ export class Follower {
     this.#connection = connection;
     let silence = setTimeout(() => connection.abort(), SILENCE);
     try {
-      const response = await fetch(this.#url(live), { signal: connection.signal, cache: "no-store" });
-      if (response.status >= 500 || response.status === 429) throw refused(response);
+      const request = { signal: connection.signal, cache: "no-store", headers: access.headers };
+      const response = await fetch(this.#url(live), request);
+      if (response.status >= 500 || PASSING.has(response.status)) throw refused(response);
       if (response.status !== 200) return this.#finish("gone"); // 204 too: an ending that we did not see
       this.#tell("live");
       const parser = new EventParser();

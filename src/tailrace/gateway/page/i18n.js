@@ -2,6 +2,8 @@
 
 import { prefs } from "./prefs.js";
 
+const AGAIN = 1_000;
+
 let words = {};
 
 /** The language in use, as an HTML `lang`. */
@@ -11,11 +13,23 @@ export let language = "en";
 export async function load() {
   const chosen = prefs.get("language");
   const short = chosen === "auto" ? preferred() : chosen;
-  const response = await fetch(`/words/${short}.json`);
-  words = await response.json();
+  words = await wordsOf(short);
   language = short === "zh" ? "zh-CN" : "en";
   document.documentElement.lang = language;
   translate(document.body);
+}
+
+/** There is no page without words, so a server that has just gone is waited for. */
+async function wordsOf(short) {
+  for (;;) {
+    try {
+      const response = await fetch(`/words/${short}.json`);
+      if (response.ok) return await response.json();
+    } catch {
+      // again
+    }
+    await new Promise((resolve) => setTimeout(resolve, AGAIN));
+  }
 }
 
 function preferred() {

@@ -9,6 +9,7 @@ import { load, t } from "./i18n.js";
 import { onRuns, resumeKept } from "./keepers.js";
 import { listen } from "./keys.js";
 import { watchLink } from "./link.js";
+import { watchLock } from "./lock.js";
 import { panel } from "./panels.js";
 import { prefs } from "./prefs.js";
 import { render } from "./rendered.js";
@@ -30,7 +31,9 @@ const drawer = new Drawer();
 const others = "BroadcastChannel" in window ? new BroadcastChannel("tailrace") : null; // our other tabs
 const scroll = new ScrollKeeper(byId("log"), byId("column"), byId("to-end"));
 const thread = new Thread({
-  edit: (question, text) => act(() => current.edit(question, text)),
+  async edit(question, text) {
+    if (!(await act(() => current.edit(question, text)))) composer.restore(text);
+  },
   regenerate: (answer) => act(() => current.regenerate(current.tree.get(answer.parent))),
   resume: (answer) => act(() => current.resume(answer)),
   copy: copyText,
@@ -60,6 +63,10 @@ const tell = {
   turned(conversation) {
     sidebar.refresh();
     others?.postMessage(conversation.id);
+  },
+  unsent(error) {
+    if (error.status === 0) toast(t("not_sent"));
+    else trouble(error);
   },
   trouble,
 };
@@ -189,18 +196,23 @@ function renamed(id, title) {
 }
 
 /** Something did not work. That the server cannot be reached is shown in a line of its own. */
-function trouble(error, conversation) {
-  if (error.status === 0) {
-    if (conversation?.loaded) toast(t("not_sent"));
-    return;
-  }
+function trouble(error) {
+  if (error.status === 0 || error.status === 401) return; // and a key is being asked for
   if (error.status === undefined) throw error;
   toast([error.message, error.hint].filter(Boolean).join(" "));
 }
 
 function reread(id) {
   sidebar.refresh();
-  if (id === undefined || id === current.id) current.read().catch((error) => trouble(error, current));
+  if (id === undefined || id === current.id) current.read().catch(trouble);
+}
+
+/** The server is there, or is open, and was not: reads what could not be read. */
+function again() {
+  readModels();
+  if (shown || current.id === null) reread();
+  else route();
+  sidebar.refresh();
 }
 
 async function readModels() {
@@ -248,10 +260,8 @@ function listenToAll() {
     reread(conversation);
   });
   copyCode(byId("log"));
-  watchLink(() => {
-    reread();
-    readModels();
-  });
+  watchLink(again);
+  watchLock(again);
 }
 
 /** Keeps the page as high as what is left of the screen above a keyboard. */

@@ -7,7 +7,7 @@ let open = null;
 /**
  * Opens a menu below a button.
  * @param {HTMLElement} button
- * @param {{key: string, symbol: string, href?: string, act?: () => void}[]} entries a link to save a file, or an action
+ * @param {{key: string, symbol: string, act: () => void}[]} entries
  */
 export function openMenu(button, entries) {
   open?.close(false);
@@ -38,12 +38,11 @@ export function toggleMenu(button, entries) {
   else openMenu(button, entries);
 }
 
-function item({ key, symbol, href, act }) {
-  const props = { class: "menu-item", role: "menuitem", tabindex: "-1", "data-does": key };
-  const content = [icon(symbol), el("span", { say: key })];
-  if (href) return el("a", { ...props, href, download: "" }, ...content);
+function item({ key, symbol, act }) {
+  const props = { type: "button", class: "menu-item", role: "menuitem", tabindex: "-1", "data-does": key };
   // After the menu has closed and given the focus back, so that what opens next can take it.
-  return el("button", { ...props, type: "button", on: { click: () => queueMicrotask(act) } }, ...content);
+  const click = () => queueMicrotask(act);
+  return el("button", { ...props, on: { click } }, icon(symbol), el("span", { say: key }));
 }
 
 function place(menu, button) {

@@ -6,6 +6,7 @@ const DEFAULTS = {
   enter: matchMedia("(pointer: coarse)").matches ? "newline" : "send",
   announce: "answer", // what screen readers are told: the "answer" when it is whole, its "sentences" as they come, or "end"
   model: "",
+  key: "",
   sidebar: "open",
 };
 

@@ -1,11 +1,12 @@
 // A tab's way to its runs: over the worker that all tabs share, or by itself where the browser has none.
 
+import { access } from "./access.js";
 import { fold, nothing } from "./fold.js";
 import { Hub } from "./hub.js";
 
 const VERSION = "1"; // of what tabs and worker say to each other: another one is another worker
 const HELLO = 8_000; // a worker that has not spoken by then never will
-const ALONE = 2; // connections of a tab that has no worker; each tab has as many
+const ALONE = 1; // connections of a tab that has no worker; each tab has as many
 
 const followed = new Map(); // run → Followed
 const onlookers = new Set();
@@ -77,6 +78,12 @@ export function onConnection(changed) {
   onlookers.add(changed);
 }
 
+/** There is another key to the server: those who read for this tab are to know. */
+export function tellKey() {
+  way?.tellKey?.();
+  wake();
+}
+
 /** Tries again at once. */
 export function wake() {
   way?.wake();
@@ -91,6 +98,7 @@ function overWorker() {
     port.onmessage = take;
     worker.onerror = () => greeted || replace();
     setTimeout(() => greeted || replace(), HELLO);
+    port.postMessage({ kind: "key", key: access.key });
     port.postMessage({ kind: "visible", visible: !document.hidden });
     for (const run of followed.keys()) port.postMessage({ kind: "follow", run });
   };
@@ -118,6 +126,7 @@ function overWorker() {
     follow: (run) => port.postMessage({ kind: "follow", run }),
     leave: (run) => port.postMessage({ kind: "leave", run }),
     wake: () => port.postMessage({ kind: "wake" }),
+    tellKey: () => port.postMessage({ kind: "key", key: access.key }),
   };
   document.addEventListener("visibilitychange", again);
   window.addEventListener("online", again);

@@ -2,6 +2,7 @@
 
 import { conversations } from "./api.js";
 import { composing, el, icon, iconButton, show } from "./dom.js";
+import { save } from "./exporting.js";
 import { label, t } from "./i18n.js";
 import { running } from "./keepers.js";
 import { toggleMenu } from "./menu.js";
@@ -125,10 +126,14 @@ export class Sidebar {
   #menu(button, entry) {
     toggleMenu(button, [
       { key: "rename", symbol: "edit", act: () => this.#rename(entry) },
-      { key: "export_markdown", symbol: "save", href: conversations.exported(entry.id, "md") },
-      { key: "export_json", symbol: "save", href: conversations.exported(entry.id, "json") },
+      { key: "export_markdown", symbol: "save", act: () => this.#export(entry, "md") },
+      { key: "export_json", symbol: "save", act: () => this.#export(entry, "json") },
       { key: "delete", symbol: "delete", act: () => this.#delete(entry) },
     ]);
+  }
+
+  #export(entry, format) {
+    save(entry.id, format).catch((error) => this.#acts.trouble(error));
   }
 
   #rename(entry) {

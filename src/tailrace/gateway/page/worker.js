@@ -1,5 +1,6 @@
 // The one reader of all tabs: a shared worker. Each tab talks to it over a port of its own; see runs.js.
 
+import { access } from "./access.js";
 import { Hub } from "./hub.js";
 
 const LIVE = 4;
@@ -35,13 +36,14 @@ class Tab {
     else this.#port.postMessage({ kind: "ask" });
   }
 
-  #take({ kind, run, visible }) {
+  #take({ kind, run, visible, key }) {
     this.unanswered = 0;
     tabs.add(this); // one that we gave up may have been asleep
     if (kind === "follow") this.#follow(run);
     else if (kind === "leave") this.#drop(run);
     else if (kind === "visible") this.#show(visible);
     else if (kind === "wake") hub.wake();
+    else if (kind === "key") access.key = key;
     else if (kind === "bye") this.leave();
   }
 
