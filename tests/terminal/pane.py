@@ -70,6 +70,15 @@ class Pane:
             time.sleep(0.02)
         return screen
 
+    def wait_gone(self, text: str) -> str:
+        """Waits until the screen does not have `text`; returns the screen."""
+        deadline = time.monotonic() + DEADLINE
+        while text in (screen := self.screen()):
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{text!r} is still there; the screen:\n{screen}")
+            time.sleep(0.02)
+        return screen
+
     def ready(self, times: int = 1) -> str:
         """Waits for the prompt at the end of the screen, for the `times`-th prompt or a later one."""
         deadline = time.monotonic() + DEADLINE

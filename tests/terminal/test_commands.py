@@ -57,8 +57,8 @@ def test_looking_around(server: FakeOllama, chat: Open) -> None:
     pane.say("/stats", "1 answers · ")
     pane.say("/?", "Ctrl-G opens the editor")
     pane.say("/nope", "no such command: /nope")
-    pane.type("/b", "Tab")
-    pane.wait("/branch")
+    pane.type("/br", "Tab")
+    pane.wait(">>> /branch")
 
 
 def test_what_tab_offers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +117,7 @@ def test_branches(server: FakeOllama, chat: Open) -> None:
     pane.say("/retry", "second answer")
     pane.ready()
     pane.type("/edit")
-    pane.wait(">>> why?")
+    pane.wait(">>> why?", 2)
     pane.type(" really", "Enter")
     pane.wait("third answer")
     pane.say("/branch", "* 3  why? really (2 messages)")

@@ -107,9 +107,10 @@ def test_ctrl_c_at_the_line(chat: Open) -> None:
     """It clears what was typed; on an empty line it tells how to leave."""
     pane = chat(before=AGAIN.format(seconds=0))
     pane.ready()
-    pane.type("never sent", "C-c")
-    pane.ready()
-    assert "never sent" not in pane.screen()
+    pane.tmux("send-keys", "-l", "never sent")
+    pane.wait(">>> never sent")
+    pane.press("C-c")
+    pane.wait_gone("never sent")
     pane.press("C-c")
     pane.wait("Use Ctrl + d or /bye to exit.")
     pane.press("C-d")
