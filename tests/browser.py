@@ -20,7 +20,9 @@ from playwright.sync_api import Browser as Chromium
 from playwright.sync_api import ConsoleMessage, Page, sync_playwright
 from tests.programs import need
 
+REBOUND = "rebound.example"  # a name of somebody else's that was made to point here
 _ARGS = [
+    f"--host-resolver-rules=MAP {REBOUND} 127.0.0.1",
     "--no-sandbox",
     "--disable-gpu",
     "--disable-quic",
