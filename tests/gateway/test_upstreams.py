@@ -17,6 +17,7 @@ from tailrace.run.reader import Reader
 from tailrace.run.run import Run
 from tailrace.testing import FakeOllama, closed_port, done, error, hold, rst, say, status
 from tailrace.types import ChatRequest
+from tailrace.web.stopping import until_released
 
 
 @pytest.fixture
@@ -42,6 +43,7 @@ async def ended(run: Run) -> tuple[str, Outcome]:
     reader = Reader(run)
     while await reader.read_async():
         pass
+    await until_released(run)  # then its place is another's
     reply = run.reply()
     assert reply.outcome is not None
     return reply.text, reply.outcome
