@@ -90,14 +90,13 @@ _KEPT = (404, 503)
 _RUNS = (*_UPSTREAM, 429, 499)
 _TEXT = "text/plain"
 _LINES = "application/x-ndjson"
+_DOOR = (400, 401, 403)  # what any request may be told before a route sees it
 
 
 def _ollama(method: str, path: str, does: str, takes: Any = None, **rest: Any) -> _Operation:
     """An operation of Ollama's API; a wrong option is a 500 there."""
-    answer = {"gives": dict, **rest}
-    return _Operation(
-        method=method, path=path, does=does, takes=takes, problems=(*_RUNS, 500), refusal=OllamaError, **answer
-    )
+    answer = {"gives": dict, "refusal": OllamaError, **rest}
+    return _Operation(method=method, path=path, does=does, takes=takes, problems=(*_RUNS, 500), **answer)
 
 
 _OLLAMA = (
@@ -109,6 +108,7 @@ _OLLAMA = (
     _ollama("get", "/api/ps", "List the models that are loaded as Ollama does."),
     _ollama("get", "/api/version", "Tell the version of Ollama's API."),
     _ollama("post", "/api/show", "Show a model as Ollama does.", ollama_asked.NamedBody),
+    _ollama("post", "/v1/systemone", "Judge a state as Ollama does.", ollama_asked.NamedBody, refusal=OpenAIError),
     _ollama("post", "/api/pull", "Have an Ollama upstream pull a model.", ollama_asked.NamedBody, streams=_LINES),
     _ollama("post", "/api/push", "Have an Ollama upstream push a model.", ollama_asked.NamedBody, streams=_LINES),
     _ollama("post", "/api/create", "Have an Ollama upstream make a model.", ollama_asked.NamedBody, streams=_LINES),
@@ -347,7 +347,8 @@ def document() -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {"title": "tailrace", "version": __version__, "description": "The streaming layer for local models."},
         "paths": paths,
-        "components": {"schemas": components},
+        "components": {"schemas": components, "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}},
+        "security": [{}, {"key": []}],  # where the server has keys
     }
 
 
@@ -355,6 +356,8 @@ def _described(each: _Operation, schemas: dict[Any, Any]) -> dict[str, Any]:
     told: dict[str, Any] = {"summary": each.does, "responses": {}}
     parameters = [_parameter("query", name) for name in each.query]
     parameters += [_parameter("header", name) for name in each.headers]
+    if 429 in each.problems:
+        parameters.append({**_parameter("header", "X-Priority"), "schema": {"enum": ["interactive", "batch"]}})
     if "{id}" in each.path:
         parameters.append({**_parameter("path", "id"), "required": True})
     if parameters:
@@ -364,7 +367,7 @@ def _described(each: _Operation, schemas: dict[Any, Any]) -> dict[str, Any]:
         told["requestBody"] = {"required": not each.optional, "content": content}
     for status in (each.status, *each.also):
         told["responses"][str(status)] = _response(each, schemas, empty=status == 204)
-    for status in each.problems:
+    for status in sorted({*each.problems, *_DOOR}):
         told["responses"][str(status)] = {"description": "A problem.", "content": _refusal(each, schemas)}
     return told
 
@@ -383,10 +386,12 @@ def _response(each: _Operation, schemas: dict[Any, Any], *, empty: bool) -> dict
     if empty or each.gives is None:
         return {"description": "Done."}
     if isinstance(each.gives, str):
-        return {"description": "Done.", "content": {each.gives: {"schema": {"type": "string"}}}}
+        # Of a stream of events this version of OpenAPI has no schema.
+        told: dict[str, Any] = {} if each.gives == _EVENTS else {"schema": {"type": "string"}}
+        return {"description": "Done.", "content": {each.gives: told}}
     content: dict[str, Any] = {"application/json": {"schema": schemas[each.gives]}}
     if each.streams:
-        content[each.streams] = {"schema": {"type": "string"}}
+        content[each.streams] = {}
     return {"description": "Done.", "content": content}
 
 

@@ -176,10 +176,11 @@ async def systemone(request: Request) -> Response:
     house = house_of(request)
     body, given = await asked_of(request, NamedBody)
     called = await _called(house, body)
-    name = target(house, called)
+    name, caller = target(house, called), caller_of(request.scope)
 
     async def ask(upstream: Upstream, backend: Backend) -> bytes:
-        return await backend.call("POST", "/v1/systemone", {**given, "model": name})
+        async with house.upstreams.turn(upstream, caller.key, caller.priority):
+            return await backend.call("POST", "/v1/systemone", {**given, "model": name})
 
     async def first() -> dict[str, Any]:
         return object_of(await first_of(await house.upstreams.choose(name), ask))
