@@ -243,7 +243,7 @@ class FakeOllama(FakeServer):
             return body
         if self.catalogue.find(body.get("model", "")) is None:
             return _not_pulled(body)
-        texts = body.get("input", "")
+        texts = body.get("input") or ""
         texts = ([texts] if texts else []) if isinstance(texts, str) else texts
         vectors = [embedding(text, body.get("dimensions") or 8) for text in texts]
         counts = {"total_duration": 1_000_000, "load_duration": 100_000, "prompt_eval_count": len(texts)}
