@@ -22,7 +22,7 @@ FLOOD = 100
 @contextlib.contextmanager
 def queueing(*options: str) -> Iterator[Gateway]:
     """A gateway whose model server says one word of each answer, and ends it when told."""
-    with serving(*KEYS, *options) as gateway:
+    with serving(*KEYS, "--drain", "0", *options) as gateway:
         gateway.upstream.always(say("x"), hold(), done(), path="/api/chat")
         yield gateway
 
