@@ -9,7 +9,7 @@ const SENTENCES = /^[\s\S]*(?:[。！？；]|[.!?;:](?=\s)|\n)/;
 const spoken = document.getElementById("spoken");
 
 /** Says something once, when the reader has time. */
-export function announce(text) {
+function announce(text) {
   spoken.append(Object.assign(document.createElement("p"), { textContent: text }));
   while (spoken.childElementCount > 20) spoken.firstChild.remove();
 }

@@ -11,7 +11,7 @@ import { follow } from "./runs.js";
 import { line } from "./stats.js";
 import { Thinking } from "./thinking.js";
 
-const AT_ONCE = 8_000; // characters of finished text in one frame: an answer read from its start is not laid out at once
+const AT_ONCE = 8_000; // characters of finished text in one frame: a long answer is not laid out at once
 const ENDINGS = {
   complete: "ended_complete",
   length: "ended_length",
@@ -38,12 +38,14 @@ export class AnswerView {
     this.#note = el("div", { class: "note" });
     this.#model = el("span", { class: "model-name" });
     this.#figures = el("span", { class: "figures" });
+    const copy = (event) => acts.copyAnswer(event.currentTarget, this.message);
+    this.#again = iconButton("again", "regenerate", () => acts.regenerate(this.message), { "data-does": "regenerate" });
     this.#foot = el(
       "div",
       { class: "foot" },
       el("p", { class: "facts" }, this.#model, this.#figures),
-      iconButton("copy", "copy_answer", (event) => acts.copyAnswer(event.currentTarget, this.message), { "data-does": "copy" }),
-      iconButton("again", "regenerate", () => acts.regenerate(this.message), { "data-does": "regenerate" }),
+      iconButton("copy", "copy_answer", copy, { "data-does": "copy" }),
+      this.#again,
       this.branches.element,
     );
     this.element = el(
@@ -69,6 +71,7 @@ export class AnswerView {
   #model;
   #figures;
   #foot;
+  #again;
 
   #run = null; // the run whose events are shown
   #finished = false; // all of them, to its end
@@ -155,7 +158,7 @@ export class AnswerView {
     const going = this.#kept ? this.message.state === "running" : !this.#one.state.ended;
     this.element.classList.toggle("going", going);
     show(this.#foot, !this.message.pending);
-    show(this.#foot.querySelector("[data-does=regenerate]"), !going);
+    show(this.#again, !going);
     this.#paintNote(going);
   };
 
@@ -245,7 +248,7 @@ export class AnswerView {
     if (this.message.stopping) say(text, "stopping");
     else if (wait?.event === "queued" && wait.position) say(text, "wait_queued_at", { position: wait.position, ...so });
     else if (wait?.event === "queued") say(text, "wait_queued", so);
-    else if (wait?.event === "loading") say(text, "wait_loading", { model: wait.model || this.message.model || "", ...so });
+    else if (wait?.event === "loading") say(text, "wait_loading", { model: wait.model || this.message.model, ...so });
     else if (wait?.event === "prefill" && wait.total) {
       say(text, "wait_prefill_part", { percent: Math.floor((100 * (wait.processed ?? 0)) / wait.total), ...so });
     } else if (wait?.event === "prefill") say(text, "wait_prefill", so);
@@ -266,13 +269,10 @@ export class AnswerView {
     const lines = [el("p", { class: "note-text" }, icon(failed ? "warning" : "gate"), el("span", { say: key }))];
     if (failed && error?.message) lines.push(el("p", { class: "note-detail", text: error.message }));
     if (failed && error?.hint) lines.push(el("p", { class: "note-detail", text: error.hint }));
-    if (this.message.state === "interrupted") lines.push(this.#noteButton("continue", "play", () => this.#acts.resume(this.message)));
-    else if (failed) lines.push(this.#noteButton("try_again", "again", () => this.#acts.regenerate(this.message)));
+    const { resume, regenerate } = this.#acts;
+    if (this.message.state === "interrupted") lines.push(noteButton("continue", "play", () => resume(this.message)));
+    else if (failed) lines.push(noteButton("try_again", "again", () => regenerate(this.message)));
     this.#note.replaceChildren(...lines);
-  }
-
-  #noteButton(key, symbol, click) {
-    return el("button", { type: "button", class: "button small", "data-does": key, on: { click } }, icon(symbol), el("span", { say: key }));
   }
 
   /** The key of how it ended. */
@@ -282,4 +282,9 @@ export class AnswerView {
     const outcome = ended?.outcome ?? this.message.outcome;
     return ENDINGS[outcome] ?? (this.message.state === "failed" ? "ended_failed" : "ended_complete");
   }
+}
+
+function noteButton(key, symbol, click) {
+  const props = { type: "button", class: "button small", "data-does": key, on: { click } };
+  return el("button", props, icon(symbol), el("span", { say: key }));
 }

@@ -63,12 +63,12 @@ function parsed(text) {
 export async function download(path) {
   const response = await fetch(path, { headers: access.headers });
   if (!response.ok) throw new Problem(response.status, parsed(await response.text()) ?? {});
-  const name = /filename\*=UTF-8''([^;]+)/.exec(response.headers.get("Content-Disposition") ?? "")?.[1] ?? "conversation";
-  return { blob: await response.blob(), name: decodeURIComponent(name) };
+  const named = /filename\*=UTF-8''([^;]+)/.exec(response.headers.get("Content-Disposition"));
+  return { blob: await response.blob(), name: decodeURIComponent(named?.[1] ?? "conversation") };
 }
 
 /** As `call`, with a few tries if the trouble passes; safe where the key makes the second join the first. */
-export async function insist(method, path, body, key, tries = 3) {
+async function insist(method, path, body, key, tries = 3) {
   for (let failures = 1; ; failures += 1) {
     try {
       return await call(method, path, body, { key });

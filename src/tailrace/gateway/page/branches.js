@@ -12,7 +12,8 @@ export class Branches {
       previous: iconButton("left", "previous_version", step("previous"), { "data-step": "previous" }),
       next: iconButton("right", "next_version", step("next"), { "data-step": "next" }),
     };
-    this.element = el("div", { class: "branches", role: "group" }, this.#buttons.previous, this.#count, this.#buttons.next);
+    const { previous, next } = this.#buttons;
+    this.element = el("div", { class: "branches", role: "group" }, previous, this.#count, next);
     this.element.hidden = true;
   }
 

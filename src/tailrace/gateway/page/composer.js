@@ -2,7 +2,8 @@
 
 import { composing, icon, show } from "./dom.js";
 import { label, say } from "./i18n.js";
-import { drafts, prefs } from "./prefs.js";
+import { sends } from "./keys.js";
+import { drafts } from "./prefs.js";
 
 const KEYBOARD = matchMedia("(hover: hover)");
 
@@ -80,17 +81,12 @@ export class Composer {
 
   #pressed(event) {
     if (composing(event)) return; // this Enter belongs to the input method
-    if (event.key === "Enter" && this.#sends(event)) {
+    if (sends(event)) {
       event.preventDefault();
       this.#send();
     } else if (event.key === "ArrowUp" && this.#area.value === "" && this.#acts.editLast()) {
       event.preventDefault();
     }
-  }
-
-  #sends({ shiftKey, ctrlKey, metaKey, altKey }) {
-    if (ctrlKey || metaKey) return true;
-    return prefs.get("enter") === "send" && !shiftKey && !altKey;
   }
 
   #edited() {

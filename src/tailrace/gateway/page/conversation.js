@@ -163,8 +163,9 @@ export class Conversation {
   }
 
   #pendingAnswer(parent) {
-    const model = this.settings.model;
-    return { id: `new-${newKey()}`, parent, role: "assistant", content: "", model, state: "running", run: null, pending: true };
+    const { model } = this.settings;
+    const message = { id: `new-${newKey()}`, parent, role: "assistant", content: "", model };
+    return { ...message, state: "running", run: null, pending: true };
   }
 
   /** Sends a turn; the messages it will bring are shown at once. Returns whether it was taken. */

@@ -14,7 +14,7 @@ export function el(tag, props = {}, ...children) {
     else if (name === "text") element.textContent = value;
     else if (name === "say") say(element, value);
     else if (name === "label") label(element, value);
-    else if (name === "on") for (const [event, listener] of Object.entries(value)) element.addEventListener(event, listener);
+    else if (name === "on") for (const event of Object.keys(value)) element.addEventListener(event, value[event]);
     else if (value !== false && value !== null) element.setAttribute(name, value === true ? "" : value);
   }
   element.append(...children.filter((child) => child !== null));

@@ -59,7 +59,9 @@ function become(old, wanted) {
     return; // ours: it may be saying "copied"
   } else {
     for (const { name } of [...old.attributes]) if (!wanted.hasAttribute(name)) old.removeAttribute(name);
-    for (const { name, value } of wanted.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+    for (const { name, value } of wanted.attributes) {
+      if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+    }
     morph(old, 0, [...wanted.childNodes], true);
   }
 }

@@ -6,8 +6,8 @@ const AGAIN = 1_000;
 
 let words = {};
 
-/** The language in use, as an HTML `lang`. */
-export let language = "en";
+// The language in use, as an HTML `lang`.
+let language = "en";
 
 /** Fetches the words of the language that was chosen, or else the browser's. */
 export async function load() {
@@ -85,5 +85,6 @@ function valuesOf(element, name) {
 
 /** A number with so many digits behind its point. */
 export function number(value, digits = 0) {
-  return new Intl.NumberFormat(language, { minimumFractionDigits: digits, maximumFractionDigits: digits }).format(value);
+  const digital = { minimumFractionDigits: digits, maximumFractionDigits: digits };
+  return new Intl.NumberFormat(language, digital).format(value);
 }

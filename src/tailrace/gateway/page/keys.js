@@ -1,8 +1,18 @@
-// Keys that work wherever the focus is.
+// Keys that work wherever the focus is, and the one that sends.
 
 import { composing } from "./dom.js";
+import { prefs } from "./prefs.js";
 
-/** @param {object} acts `stop` → whether there was something to stop, `search`, `create`, `help`, `closeDrawer` → whether it was open */
+/** Whether an Enter sends: as was chosen, and with Ctrl always. */
+export function sends({ key, shiftKey, ctrlKey, metaKey, altKey }) {
+  if (key !== "Enter") return false;
+  return ctrlKey || metaKey || (prefs.get("enter") === "send" && !shiftKey && !altKey);
+}
+
+/**
+ * @param {object} acts `search`, `create`, `help`; `stop` and `closeDrawer`, which return whether there was
+ *   something to stop or to close
+ */
 export function listen(acts) {
   document.addEventListener("keydown", (event) => {
     if (composing(event)) return;

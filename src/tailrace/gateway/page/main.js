@@ -83,8 +83,7 @@ async function open(id) {
   leave(conversation);
   try {
     await conversation.read();
-    // Not before the end of it can be shown as it is meant to be.
-    await new Promise((resolve) => render(conversation.tree.branch.filter(({ run }) => !run), resolve).then(resolve, resolve));
+    await firstHtml(conversation.tree.branch);
   } catch (error) {
     if (conversation !== current) return;
     if (error.status !== 404) return trouble(error);
@@ -95,6 +94,12 @@ async function open(id) {
   shown = true;
   present();
   scroll.toEnd();
+}
+
+/** Waits until the end of a branch can be shown as it is meant to be, or never will. */
+function firstHtml(branch) {
+  const kept = branch.filter(({ run }) => !run);
+  return new Promise((resolve) => render(kept, resolve).then(resolve, resolve));
 }
 
 function leave(next) {

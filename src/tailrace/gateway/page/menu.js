@@ -9,7 +9,7 @@ let open = null;
  * @param {HTMLElement} button
  * @param {{key: string, symbol: string, act: () => void}[]} entries
  */
-export function openMenu(button, entries) {
+function openMenu(button, entries) {
   open?.close(false);
   const items = entries.map((entry) => item(entry));
   const menu = el("div", { class: "menu", role: "menu", popover: "manual" }, ...items);

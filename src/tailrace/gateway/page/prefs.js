@@ -4,7 +4,7 @@ const DEFAULTS = {
   language: "auto", // or "en", "zh"
   theme: "auto", // or "light", "dark"; read by theme.js too
   enter: matchMedia("(pointer: coarse)").matches ? "newline" : "send",
-  announce: "answer", // what screen readers are told: the "answer" when it is whole, its "sentences" as they come, or "end"
+  announce: "answer", // what screen readers are told: the "answer" when it is whole, its "sentences", or "end" only
   model: "",
   key: "",
   sidebar: "open",

@@ -2,7 +2,7 @@
 
 import { Branches } from "./branches.js";
 import { composing, el, icon, iconButton, show } from "./dom.js";
-import { prefs } from "./prefs.js";
+import { sends } from "./keys.js";
 
 export class QuestionView {
   /** @param {object} acts `edit(message, text)`, `copy(button, text)`, `version(id, direction)` */
@@ -63,22 +63,20 @@ export class QuestionView {
       if (event.key === "Escape") {
         event.stopPropagation();
         this.#close();
-      } else if (event.key === "Enter" && !event.shiftKey && (prefs.get("enter") === "send" || event.ctrlKey || event.metaKey)) {
+      } else if (sends(event)) {
         event.preventDefault();
         send();
       }
     });
-    this.#editor = el(
+    const cancel = { type: "button", class: "button", say: "cancel", on: { click: () => this.#close() } };
+    const primary = { type: "button", class: "button primary", on: { click: send } };
+    const foot = el(
       "div",
-      { class: "editor" },
-      area,
-      el(
-        "div",
-        { class: "editor-foot" },
-        el("button", { type: "button", class: "button", say: "cancel", on: { click: () => this.#close() } }),
-        el("button", { type: "button", class: "button primary", on: { click: send } }, icon("send"), el("span", { say: "send" })),
-      ),
+      { class: "editor-foot" },
+      el("button", cancel),
+      el("button", primary, icon("send"), el("span", { say: "send" })),
     );
+    this.#editor = el("div", { class: "editor" }, area, foot);
     this.#text.hidden = true;
     this.#foot.hidden = true;
     this.#text.after(this.#editor);

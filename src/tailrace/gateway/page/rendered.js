@@ -4,7 +4,7 @@ import { call } from "./api.js";
 
 const MOST = 200_000; // characters in one request: the first texts are not to wait for all
 
-/** Gives each message of the list its HTML (`message.html`), the last ones first; `done` is called after each request. */
+/** Gives messages their HTML (`message.html`), the last ones first; `done` is called after each request. */
 export async function render(messages, done) {
   const wanted = messages.filter((message) => message.role === "assistant" && message.htmlOf !== message.content);
   while (wanted.length > 0) {

@@ -14,7 +14,8 @@ export class ScrollKeeper {
     this.#button = button;
     scroller.addEventListener("scroll", () => this.#scrolled(), { passive: true });
     scroller.addEventListener("wheel", ({ deltaY }) => deltaY < 0 && this.#leave(), { passive: true });
-    scroller.addEventListener("touchstart", ({ touches: [touch] }) => (this.#finger = touch.clientY), { passive: true });
+    const touched = ({ touches: [touch] }) => (this.#finger = touch.clientY);
+    scroller.addEventListener("touchstart", touched, { passive: true });
     scroller.addEventListener("touchmove", (event) => this.#touched(event), { passive: true });
     scroller.addEventListener("keydown", (event) => this.#pressed(event));
     button.addEventListener("click", () => this.toEnd(true));

@@ -4,7 +4,8 @@ import { load } from "./i18n.js";
 import { panel } from "./panels.js";
 import { prefs } from "./prefs.js";
 
-const FIELDS = { "pref-language": "language", "pref-theme": "theme", "pref-enter": "enter", "pref-announce": "announce" };
+const NAMES = ["language", "theme", "enter", "announce"];
+const FIELDS = Object.fromEntries(NAMES.map((name) => [`pref-${name}`, name]));
 
 /** Returns what opens the settings; `translated` is called when the words are in another language. */
 export function settings(translated) {

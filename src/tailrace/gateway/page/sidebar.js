@@ -1,7 +1,7 @@
 // The conversations: listed, searched, renamed, deleted, exported.
 
 import { conversations } from "./api.js";
-import { composing, el, icon, iconButton, show } from "./dom.js";
+import { composing, el, iconButton, show } from "./dom.js";
 import { save } from "./exporting.js";
 import { label, t } from "./i18n.js";
 import { running } from "./keepers.js";
@@ -138,7 +138,8 @@ export class Sidebar {
 
   #rename(entry) {
     const item = this.#list.querySelector(`[data-id="${CSS.escape(entry.id)}"]`);
-    const field = el("input", { class: "rename", type: "text", label: "new_title", maxlength: "200", value: entry.title });
+    const props = { class: "rename", type: "text", label: "new_title", maxlength: "200", value: entry.title };
+    const field = el("input", props);
     let over = false;
     const end = (title) => {
       if (over) return;

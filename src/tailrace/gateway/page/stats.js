@@ -41,13 +41,14 @@ export class Watch {
   }
 }
 
-/** The figures in one line. What is our count is marked. */
+/** The figures in one line; there are none of what has said nothing. What is our count is marked. */
 export function line(metrics) {
+  if (!metrics.output_tokens) return "";
   const about = metrics.estimated ? "~" : "";
   const parts = [];
   if (metrics.tokens_per_second) parts.push(t("rate", { rate: about + number(metrics.tokens_per_second, 1) }));
   if (metrics.time_to_first_token) parts.push(t("first_token", { seconds: seconds(metrics.time_to_first_token) }));
-  if (metrics.output_tokens) parts.push(t("tokens", { count: about + number(metrics.output_tokens) }));
+  parts.push(t("tokens", { count: about + number(metrics.output_tokens) }));
   if (metrics.elapsed) parts.push(t("elapsed", { seconds: seconds(metrics.elapsed) }));
   return parts.map((part) => part.replaceAll(" ", "\u00a0")).join(" · ");
 }

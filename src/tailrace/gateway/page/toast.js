@@ -9,8 +9,8 @@ const place = document.getElementById("toasts");
 /**
  * Shows a notice.
  * @param {string} text
- * @param {{action?: string, act?: () => void, gone?: () => void}} more a button with the words `action`; `gone` is called
- *   when the notice goes without it
+ * @param {{action?: string, act?: () => void, gone?: () => void}} more a button with the words `action`; `gone` is
+ *   called when the notice goes without it
  */
 export function toast(text, { action, act, gone } = {}) {
   const end = (what) => {
@@ -19,8 +19,10 @@ export function toast(text, { action, act, gone } = {}) {
     notice.remove();
     what?.();
   };
-  const button = action ? el("button", { type: "button", class: "text-button", text: action, on: { click: () => end(act) } }) : null;
-  const notice = el("div", { class: "toast" }, el("span", { text }), button, iconButton("close", "dismiss", () => end(gone)));
+  const props = { type: "button", class: "text-button", text: action, on: { click: () => end(act) } };
+  const button = action ? el("button", props) : null;
+  const cross = iconButton("close", "dismiss", () => end(gone));
+  const notice = el("div", { class: "toast" }, el("span", { text }), button, cross);
   let timer = setTimeout(() => end(gone), LASTS);
   // It waits for who is about to use it.
   const hold = () => clearTimeout(timer);

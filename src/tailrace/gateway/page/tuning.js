@@ -3,7 +3,7 @@
 import { el } from "./dom.js";
 import { panel } from "./panels.js";
 
-const NUMBERS = ["temperature", "top_p", "num_ctx", "num_predict", "seed"]; // Ollama's names; each has a field of that id
+const NUMBERS = ["temperature", "top_p", "num_ctx", "num_predict", "seed"]; // Ollama's names, and our fields
 
 export class Tuning {
   #system = document.getElementById("system");
@@ -11,13 +11,14 @@ export class Tuning {
   #reset = document.getElementById("tuning-reset");
   #settings = () => ({});
 
-  /** @param {{settings: () => object, set: (values: object) => void}} acts the settings that count, and how to change them */
+  /** @param {object} acts `settings()` that count, and `set(values)` to change them */
   constructor(acts) {
     this.open = panel("tuning", () => this.#show(acts.settings()));
     this.#settings = acts.settings;
     this.#system.addEventListener("change", () => acts.set({ system: this.#system.value.trim() || null }));
     this.#think.addEventListener("change", () => acts.set({ think: thinkOf(this.#think.value) }));
-    for (const name of NUMBERS) this.#field(name).addEventListener("change", () => acts.set({ options: this.#options() }));
+    const changed = () => acts.set({ options: this.#options() });
+    for (const name of NUMBERS) this.#field(name).addEventListener("change", changed);
     this.#reset.addEventListener("click", () => {
       acts.set({ system: null, options: {}, think: null });
       this.#show(acts.settings());

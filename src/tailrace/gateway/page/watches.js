@@ -21,7 +21,3 @@ export function watchOf(run) {
   }
   return watches.get(run);
 }
-
-export function forget(run) {
-  watches.delete(run);
-}
