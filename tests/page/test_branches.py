@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from playwright.sync_api import Route
 from tests.page.chat import Chat, asked, request_of
 
 from tailrace.testing import FakeOllama, fin, hold, say, status
@@ -143,3 +144,30 @@ def test_questions_follow_the_branch(chat: Chat, upstream: FakeOllama) -> None:
     chat.answered("B", "B.")
 
     assert asked(request_of(upstream, 3)) == [("user", "A"), ("assistant", "A1."), ("user", "B")]
+
+
+def test_a_question_does_not_vanish_while_it_is_sent(chat: Chat, upstream: FakeOllama) -> None:
+    """What is read of the conversation before the server knows of a question is not taken for all there is."""
+    upstream.script(say("One."))
+    upstream.script(say("Two."))
+    chat.answered("Q", "One.")
+    held: list[Route] = []
+    chat.page.route("**/conversations/conv_*", lambda route: held.append(route))
+    with chat.page.expect_request("**/conversations/conv_*"):  # as another tab has it read, or the answer's end
+        chat.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    chat.page.evaluate(
+        """() => {
+          window.seen = new Set();
+          new MutationObserver(() => window.seen.add(document.querySelectorAll(".question").length))
+            .observe(document.querySelector("#messages"), { subtree: true, childList: true });
+        }"""
+    )
+    response = held[0].fetch()
+    chat.ask("R")
+    chat.wait_for_text("Two.")
+    held[0].fulfill(response=response)
+    chat.page.unroute("**/conversations/conv_*")
+    chat.wait_until_over()
+
+    assert chat.page.evaluate("[...window.seen]") == [2]
+    assert chat.branch() == ["Q", "One.", "R", "Two."]

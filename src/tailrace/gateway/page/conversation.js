@@ -1,6 +1,6 @@
 // One conversation: its messages and settings, and all that can be done with them. It knows nothing of the document.
 
-import { conversations, newKey, Problem, runs } from "./api.js";
+import { conversations, newKey, runs } from "./api.js";
 import { isOver, keep } from "./keepers.js";
 import { Tree } from "./tree.js";
 import { begun } from "./watches.js";
@@ -13,6 +13,7 @@ export class Conversation {
   title = "";
   loaded = false;
   #turns = 0; // under way, not answered yet
+  #begun = 0; // turns in all
   #stopWanted = false;
   #reading = false;
   #stale = false;
@@ -44,31 +45,36 @@ export class Conversation {
     return this.tree.branch.findLast(({ role }) => role === "user") ?? null;
   }
 
-  /** Reads it from the server, and again until that works. Throws a Problem if there is none. */
+  /** Reads it from the server, until that works and is the latest. Throws a Problem if there is none. */
   async read() {
     clearTimeout(this.#timer);
     if (this.id === null) return;
-    if (this.#reading || this.#turns > 0) {
-      this.#stale = true;
-      return;
-    }
+    this.#stale = true;
+    if (this.#reading || this.#turns > 0) return; // who is at it will come back to it
     this.#reading = true;
     try {
-      for (let failures = 0; ; failures += 1) {
+      while (this.#stale && this.#turns === 0) {
         this.#stale = false;
-        try {
-          this.#take(await conversations.get(this.id));
-          break;
-        } catch (error) {
-          if (!(error instanceof Problem && error.passing)) throw error;
-          if (failures === 0) this.#tell.trouble(error);
-          await new Promise((resolve) => setTimeout(resolve, AGAIN[Math.min(failures, AGAIN.length - 1)]));
-        }
+        const begun = this.#begun;
+        const whole = await this.#get();
+        if (begun === this.#begun) this.#take(whole);
+        else this.#stale = true; // it may know nothing of what was asked meanwhile
       }
     } finally {
       this.#reading = false;
     }
-    if (this.#stale) await this.read();
+  }
+
+  async #get() {
+    for (let failures = 0; ; failures += 1) {
+      try {
+        return await conversations.get(this.id);
+      } catch (error) {
+        if (!error.passing) throw error;
+        if (failures === 0) this.#tell.trouble(error);
+        await new Promise((resolve) => setTimeout(resolve, AGAIN[Math.min(failures, AGAIN.length - 1)]));
+      }
+    }
   }
 
   /** All of a run's events were read, or the server has them no more, and its answer is not written to its end yet. */
@@ -174,6 +180,7 @@ export class Conversation {
     for (const message of expected) this.tree.add(message);
     this.tree.leaf = expected.at(-1)?.id ?? leaf;
     this.#turns += 1;
+    this.#begun += 1;
     this.#tell.changed(this);
     let turn = null;
     try {
