@@ -86,6 +86,7 @@ def test_the_model_is_picked(chat: Chat, upstream: FakeOllama) -> None:
     upstream.script(say("One."))
     upstream.script(say("Two."))
     picker = chat.page.get_by_role("combobox", name="Model")
+    picker.locator("option").nth(1).wait_for(state="attached")  # the models are asked for when the page is there
     assert picker.locator("option").all_inner_texts() == ["m:latest", "other:latest"]
     picker.select_option("other:latest")
     chat.answered("Q", "One.")
