@@ -2,7 +2,7 @@
 
 import { access } from "./access.js";
 
-export class Problem extends Error {
+class Problem extends Error {
   /** @param {number} status 0 if no answer came */
   constructor(status, { title = "", detail = "", hint = "" } = {}) {
     super(detail || title);
