@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.metadata
 import json
 import os
@@ -10,8 +11,9 @@ import statistics
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,17 @@ import tailrace
 
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT = 120.0  # seconds a contestant has for one answer; then it is killed and the run fails
-_PACKAGES = ("tailrace", "aiohttp", "msgspec", "ollama", "httpx", "openai", "xllamacpp", "rich", "markdown-it-py")
+_PACKAGES = (
+    *("tailrace", "aiohttp", "msgspec", "uvicorn", "uvloop", "starlette"),
+    *("ollama", "httpx", "openai", "fastapi", "flask", "xllamacpp", "rich", "markdown-it-py"),
+)
+
+
+keepers: list[Callable[[dict[str, Any]], None]] = []
+"""What is done with each record, besides printing it."""
+
+lock: Path | None = None
+"""A file that all who measure on this machine lock, each while it does."""
 
 
 class Skipped(Exception):  # noqa: N818 - not an error
@@ -106,6 +118,28 @@ def environment() -> dict[str, str]:
     return {**kept, "PYTHONPATH": source, "OPENAI_API_KEY": "none"}
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Waits until nobody else measures, where a lock for that was named, and measures."""
+    if lock is None:
+        yield
+        return
+    import fcntl
+
+    with lock.open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def event_loop() -> Callable[[], asyncio.AbstractEventLoop]:
+    """Returns the loop for those who are not measured: the cheapest there is."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop
+    return uvloop.new_event_loop
+
+
 def in_turns(items: Sequence[Any], number: int) -> list[Any]:
     """The items, each round beginning with another one."""
     first = number % len(items)
@@ -142,8 +176,16 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def report(name: str, *, quick: bool, **results: Any) -> None:
-    """Print the line of JSON."""
-    print(json.dumps({"benchmark": name, "quick": quick, "machine": machine(), **_rounded(results)}), flush=True)
+    """Print the line of JSON, and hand the record to those who keep it."""
+    record = {"benchmark": name, "quick": quick, "command": f"python3 run.py bench {name}", "day": _today()}
+    record |= {"machine": machine(), **_rounded(results)}
+    print(json.dumps(record), flush=True)
+    for keep in keepers:
+        keep(record)
+
+
+def _today() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%d")
 
 
 def _rounded(value: Any) -> Any:

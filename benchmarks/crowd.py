@@ -6,11 +6,12 @@ import asyncio
 import json
 import time
 from collections.abc import Iterable
+from typing import Any, cast
 
 from tailrace.wire.lines import LineSplitter
 from tailrace.wire.sse import SSEDecoder
 
-__all__ = ["Told", "crowd"]
+__all__ = ["Reading", "Told", "connect", "crowd", "pieces", "post"]
 
 _AT_ONCE = 200  # connections that are made at once
 _LIMIT = 300.0  # seconds
@@ -89,18 +90,89 @@ async def _ask(port: int, path: str, question: str, gate: asyncio.Semaphore) -> 
         if "/api/" in path
         else {"message": question}
     )
-    body = json.dumps(asked).encode()
-    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n"
     async with gate:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
-        answer = await reader.readuntil(b"\r\n\r\n")
-    if not answer.startswith(b"HTTP/1.1 200"):
-        raise RuntimeError(f"refused: {answer!r}")
+        reader = await connect(port, post(path, asked))
+        await reader.begun
+    await reader.over
+    return pieces(reader.came)
+
+
+def post(path: str, body: Any) -> bytes:
+    """Returns a request."""
+    data = json.dumps(body).encode()
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n"
+    return f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data
+
+
+async def connect(port: int, request: bytes) -> Reading:
+    """Sends a request, on a connection of its own."""
+    _, reading = await asyncio.get_running_loop().create_connection(lambda: Reading(request), "127.0.0.1", port)
+    return reading
+
+
+class Reading(asyncio.Protocol):
+    """Notes what comes, and when. All else is done afterwards.
+
+    Args:
+        request: to be sent.
+
+    Attributes:
+        came: the times, and the bytes as they were.
+        begun: done once something has come.
+        over: done once the connection has ended.
+    """
+
+    def __init__(self, request: bytes) -> None:
+        loop = asyncio.get_running_loop()
+        self._request = request
+        self.came: list[tuple[float, bytes]] = []
+        self.begun: asyncio.Future[None] = loop.create_future()
+        self.over: asyncio.Future[None] = loop.create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        cast(asyncio.Transport, transport).write(self._request)
+
+    def data_received(self, data: bytes) -> None:
+        if not self.came:
+            self.begun.set_result(None)
+        self.came.append((time.monotonic(), data))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        for future in (self.begun, self.over):
+            if not future.done():
+                future.set_result(None)
+
+
+def pieces(came: list[tuple[float, bytes]]) -> list[tuple[float, bytes]]:
+    """Returns the pieces of a body as they were framed, each with the time when it was complete.
+
+    Raises:
+        RuntimeError: the request was refused.
+    """
     read: list[tuple[float, bytes]] = []
-    try:
-        while size := int((await reader.readline()) or b"0", 16):
-            read.append((time.monotonic(), (await reader.readexactly(size + 2))[:-2]))
-    finally:
-        writer.close()
+    rest, framed, headed = b"", False, False
+    for when, data in came:
+        rest += data
+        if not headed:
+            head, empty, after = rest.partition(b"\r\n\r\n")
+            if not empty:
+                continue
+            if not head.startswith(b"HTTP/1.1 200"):
+                raise RuntimeError(f"refused: {rest!r}")
+            headed, framed, rest = True, b"transfer-encoding: chunked" in head.lower(), after
+        if not framed:
+            read.append((when, rest))
+            rest = b""
+            continue
+        start = 0
+        while (stop := rest.find(b"\r\n", start)) > 0:
+            end = stop + 2 + int(rest[start:stop], 16)
+            if len(rest) < end + 2:
+                break
+            if end > stop + 2:
+                read.append((when, rest[stop + 2 : end]))
+            start = end + 2
+        rest = rest[start:]
+    if not headed:
+        raise RuntimeError(f"no answer: {rest!r}")
     return read

@@ -1,26 +1,34 @@
 """A model server that says tokens at a steady rate: `python -m benchmarks.paced TOKENS RATE`.
 
-It speaks as much of Ollama's wire as a chat needs, at next to no cost: one timer ticks for all streams. Each token is
-the question, the token's number and the time (monotonic, seconds): what is lost, doubled, mixed up or late can be told.
-It prints its port as a line of JSON, and ends when its standard input does.
+It speaks as much of Ollama's wire as a chat needs, at next to no cost. Streams are out of step with each other, as
+those of real people are: each has its own moment within the interval of two tokens. Each token is the question, the
+token's number and the time (monotonic, seconds): what is lost, doubled, mixed up or late can be told. It prints its
+port as a line of JSON, and ends when its standard input does.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import json
 import sys
+import time
+from typing import cast
+
+from benchmarks.common import event_loop
 
 _HEAD = (
     b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
 )
 _PIECE = b'{"model":"m","message":{"role":"assistant","content":"%b:%d:%.6f "},"done":false}\n'
 _DONE = b'{"model":"m","message":{"role":"assistant","content":""},"done":true,"done_reason":"stop","eval_count":%d}\n'
+_TICK = 0.001  # seconds
+_STRIDE = 7919  # a prime: streams that come one after the other are spread over the whole interval
 
 
 class Paced:
-    """The server.
+    """The server's pace.
 
     Args:
         tokens: of an answer.
@@ -28,40 +36,66 @@ class Paced:
     """
 
     def __init__(self, tokens: int, rate: float) -> None:
-        self._tokens = tokens
-        self._every = 1 / rate
-        self._streams: dict[asyncio.StreamWriter, tuple[bytes, int]] = {}  # the question, and how many tokens were said
+        self.tokens = tokens
+        self._slots: list[dict[_Answer, None]] = [{} for _ in range(max(1, round(1 / rate / _TICK)))]
+        self._every = 1 / rate / len(self._slots)
+        self._count = 0
 
-    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Takes one request."""
-        try:
-            head = await reader.readuntil(b"\r\n\r\n")
-            length = next(int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:"))
-            asked = json.loads(await reader.readexactly(length))
-            writer.write(_HEAD)
-            self._streams[writer] = (asked["messages"][-1]["content"].encode(), 0)
-            await reader.read()  # until the client has gone
-        except (OSError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            self._streams.pop(writer, None)
-            writer.close()
+    def begin(self, answer: _Answer) -> None:
+        """Gives an answer its place."""
+        self._count += 1
+        answer.slot = self._slots[self._count * _STRIDE % len(self._slots)]
+        answer.slot[answer] = None
 
     async def tick(self) -> None:
-        """Says a token on every stream, again and again."""
-        loop = asyncio.get_running_loop()
-        due = loop.time()
+        """Says the tokens that are due, again and again."""
+        due = time.monotonic()
         while True:
-            due += self._every
-            await asyncio.sleep(max(0.0, due - loop.time()))
-            for writer, (question, said) in list(self._streams.items()):
-                if said == self._tokens:
-                    writer.write(_chunk(_DONE % said) + b"0\r\n\r\n")
-                    del self._streams[writer]
-                    writer.close()
-                else:
-                    writer.write(_chunk(_PIECE % (question, said, loop.time())))
-                    self._streams[writer] = (question, said + 1)
+            for slot in self._slots:
+                due += self._every
+                if (wait := due - time.monotonic()) > 0:
+                    await asyncio.sleep(wait)
+                for answer in list(slot):
+                    answer.say()
+
+
+class _Answer(asyncio.Protocol):
+    """One connection, with one request."""
+
+    def __init__(self, paced: Paced) -> None:
+        self.slot: dict[_Answer, None] = {}
+        self._paced = paced
+        self._asked = b""
+        self._question: bytes | None = None
+        self._said = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by its class
+
+    def data_received(self, data: bytes) -> None:
+        if self._question is not None:
+            return
+        self._asked += data
+        _, empty, body = self._asked.partition(b"\r\n\r\n")
+        if not empty:
+            return
+        with contextlib.suppress(ValueError):  # not all of the body is here
+            self._question = json.loads(body)["messages"][-1]["content"].encode()
+            self._transport.write(_HEAD)
+            self._paced.begin(self)
+
+    def say(self) -> None:
+        """Says the next token, or that it was the last."""
+        if self._said == self._paced.tokens:
+            self._transport.write(_chunk(_DONE % self._said) + b"0\r\n\r\n")
+            self._transport.close()
+            self.slot.pop(self, None)
+            return
+        self._transport.write(_chunk(_PIECE % (self._question, self._said, time.monotonic())))
+        self._said += 1
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.slot.pop(self, None)
 
 
 def _chunk(data: bytes) -> bytes:
@@ -71,7 +105,8 @@ def _chunk(data: bytes) -> bytes:
 async def serve(tokens: int, rate: float) -> None:
     """Serves until standard input ends."""
     paced = Paced(tokens, rate)
-    server = await asyncio.start_server(paced.answer, "127.0.0.1", 0, backlog=4096)
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: _Answer(paced), "127.0.0.1", 0, backlog=4096)
     ticking = asyncio.create_task(paced.tick())
     print(json.dumps({"port": server.sockets[0].getsockname()[1]}), flush=True)
     await asyncio.to_thread(sys.stdin.read)
@@ -80,5 +115,6 @@ async def serve(tokens: int, rate: float) -> None:
 
 
 if __name__ == "__main__":
-    gc.set_threshold(50_000, 20, 100)
-    asyncio.run(serve(int(sys.argv[1]), float(sys.argv[2])))
+    gc.disable()  # it lives for one measurement
+    with asyncio.Runner(loop_factory=event_loop()) as runner:
+        runner.run(serve(int(sys.argv[1]), float(sys.argv[2])))

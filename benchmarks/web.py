@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import ROOT, Contestant, Skipped, environment, quantile, report, table
+from benchmarks.common import ROOT, Contestant, Skipped, environment, event_loop, quantile, report, table
 from benchmarks.crowd import Told, crowd
 
 RATE = 20
@@ -68,13 +68,18 @@ def _measure(name: str, streams: int, tokens: int) -> dict[str, Any]:
     try:
         with _server(name, f"http://127.0.0.1:{upstream.hear()['port']}") as server:
             path = "/api/chat" if name == "nginx" else "/chat/stream"
-            asyncio.run(crowd(server.port, ["warm"], path))
+            _ask(server.port, ["warm"], path)
             cpu, start = server.cpu(), time.monotonic()
-            told = asyncio.run(crowd(server.port, [str(number) for number in range(streams)], path))
+            told = _ask(server.port, [str(number) for number in range(streams)], path)
             seconds = time.monotonic() - start
             return _result(name, told, tokens, server.cpu() - cpu, seconds)
     finally:
         upstream.stop()
+
+
+def _ask(port: int, questions: list[str], path: str) -> list[Told]:
+    with asyncio.Runner(loop_factory=event_loop()) as runner:
+        return runner.run(crowd(port, questions, path))
 
 
 class _Process:
