@@ -168,7 +168,7 @@ def state() -> dict[str, str]:
     """Digests of what `.venv` is made from: the base, and the project installed on it."""
     place = f"{sys.implementation.cache_tag} {sys.platform} {ROOT}"  # scripts in .venv name their place
     return {
-        "base": digest(place.encode(), *(path.read_bytes() for path in sorted(PINS.glob("*.txt")))),
+        "base": digest(place.encode(), *((PINS / f"{name}.txt").read_bytes() for name in ("dev", "pip", "run"))),
         "project": digest(*((ROOT / name).read_bytes() for name in ("pyproject.toml", "src/tailrace/_version.py"))),
     }
 
