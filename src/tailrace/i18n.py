@@ -348,6 +348,10 @@ CATALOGUE: dict[str, tuple[str, str]] = {
         "最后一个读者离开后如何处理 run；默认 linger=30。",
     ),
     "help.serve_linger": ("The same as --on-leave linger=SECONDS.", "等同于 --on-leave linger=SECONDS。"),
+    "help.serve_workers": (
+        "How many processes serve; default 1. Limits are shared out among them.",
+        "服务进程的数量；默认 1。各项上限由它们分摊。",
+    ),
     "help.serve_drain": (
         "Time that running answers get when the server stops; default 10.",
         "停止服务时留给未完成回答的时间；默认 10 秒。",
@@ -381,6 +385,14 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     "note.serving": (
         "tailrace: serving at {url} (Ctrl-C stops)",
         "tailrace: 正在 {url} 提供服务（按 Ctrl-C 停止）",
+    ),
+    "note.worker_ended": (
+        "tailrace: worker {number} (pid {pid}) ended ({how}); the answers it was giving are lost. Starting it again.",
+        "tailrace: 工作进程 {number}（pid {pid}）已结束（{how}）；它正在生成的回答已丢失。正在重新启动。",
+    ),
+    "note.worker_again": (
+        "tailrace: worker {number} (pid {pid}) ended ({how}) before it served; trying again in {seconds} s.",
+        "tailrace: 工作进程 {number}（pid {pid}）尚未提供服务就已结束（{how}）；{seconds} 秒后重试。",
     ),
     "error.no_serve": (
         "`tailrace serve` needs packages that are not installed: {name}",

@@ -27,6 +27,7 @@ __all__ = ["command"]
 @click.option("--timeout", type=Seconds(), metavar="SECONDS", help=say("help.timeout"))
 @click.option("--on-leave", type=OnLeave(), metavar="cancel|continue|linger=SECONDS", help=say("help.serve_on_leave"))
 @click.option("--linger", type=Seconds(), metavar="SECONDS", help=say("help.serve_linger"))
+@click.option("--workers", type=Count(1, 64), default=1, metavar="COUNT", help=say("help.serve_workers"))
 @click.option("--drain", type=Seconds(), default=10.0, metavar="SECONDS", help=say("help.serve_drain"))
 @click.option("--keep", type=Seconds(), metavar="SECONDS", help=say("help.serve_keep"))
 @click.option("--max-runs", type=Count(1, 1_000_000), metavar="COUNT", help=say("help.serve_max_runs"))
@@ -60,24 +61,35 @@ __all__ = ["command"]
 def command(session: Session, /, **given: Any) -> int:
     """Serves until a signal comes."""
     try:
-        from tailrace.gateway.addresses import is_local
-        from tailrace.gateway.app import create_app
-        from tailrace.gateway.server import listen, serve
+        return _serve(session, given)
     except ModuleNotFoundError as error:
         raise TailraceError(say("error.no_serve", name=error.name or ""), hint=say("hint.no_serve")) from error
+
+
+def _serve(session: Session, given: dict[str, Any]) -> int:
+    from tailrace.gateway.addresses import is_local
 
     settings = _settings(given)
     if not (settings.keys or given["insecure"] or is_local(settings.host)):
         raise RequestError(say("error.public", host=settings.host), hint=say("hint.public"))
-    app = create_app(settings)
-    listener = listen(settings.host, settings.port)
-    host, port = listener.getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
 
-    def ready() -> None:
+    def ready(address: tuple[str, int]) -> None:
+        host, port = address
+        shown = f"[{host}]" if ":" in host else host
         session.err.line(say("note.serving", url=f"http://{shown}:{port}"))
 
-    serve(app, listener, ready=ready)
+    if given["workers"] > 1:
+        from tailrace.gateway.workers.parent import Parent
+
+        return Parent(settings, given["workers"], ready=ready, note=session.err.line).run()
+
+    from tailrace.gateway.app import create_app
+    from tailrace.gateway.listening import listen
+    from tailrace.gateway.server import serve
+
+    app = create_app(settings)
+    listener = listen(settings.host, settings.port)
+    serve(app, listener, ready=lambda: ready(listener.getsockname()[:2]))
     return 0
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator
 from typing import Any
 
 from starlette.applications import Starlette
@@ -32,11 +32,15 @@ from tailrace.gateway.api import (
     runs,
 )
 from tailrace.gateway.door import Door
+from tailrace.gateway.headers import SafeHeaders
 from tailrace.gateway.house import House
 from tailrace.gateway.openapi import openapi_route
 from tailrace.gateway.replies import problem
 from tailrace.gateway.settings import Settings
 from tailrace.gateway.upstreams import Upstream, Upstreams
+from tailrace.gateway.workers.crossing import Chats, Crossing, Neighbours
+from tailrace.gateway.workers.lost import Cursors
+from tailrace.gateway.workers.relay import Relay
 from tailrace.run.timeouts import Timeouts
 from tailrace.web.problems import ProblemError
 
@@ -44,24 +48,22 @@ __all__ = ["create_app"]
 
 _CONNECT = 10.0  # seconds; a longer limit is for the model, not for the network
 
-_SAFE = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"cross-origin-resource-policy", b"same-origin"),
-)
 
-
-def create_app(settings: Settings | None = None, client: AsyncClient | None = None) -> Starlette:
+def create_app(
+    settings: Settings | None = None, client: AsyncClient | None = None, neighbours: Neighbours | None = None
+) -> Starlette:
     """Returns the gateway.
 
     Args:
         settings: what it is told; the defaults if None.
         client: talks to the one upstream; by the settings if None.
+        neighbours: the other workers, if this is one of several.
     """
     settings = settings or Settings()
     clients = [client] if client is not None else [_client(settings, each) for each in settings.upstreams or (None,)]
     upstreams = [Upstream(each, Queue(settings.max_running, settings.max_queued)) for each in clients]
-    house = House(settings, Upstreams(upstreams, settings.max_per_key))
+    here = neighbours.here if neighbours is not None else None
+    house = House(settings, Upstreams(upstreams, settings.max_per_key), here)
     kept = conversations.Conversations(house) if settings.page else None
     house.conversations = kept
 
@@ -92,10 +94,16 @@ def create_app(settings: Settings | None = None, client: AsyncClient | None = No
     )
     app.router.redirect_slashes = False
     app.state.house = house
+    if neighbours is not None:  # the last one that is added is the first that sees a request
+        relay = Relay(neighbours.folder, settings.manners.send_timeout)
+        app.add_middleware(Cursors)
+        app.add_middleware(Chats, neighbours=neighbours, relay=relay)
     app.add_middleware(
         Door, keys=settings.keys, hosts=settings.hosts, origins=settings.origins, admins=_admins(settings)
     )
-    app.add_middleware(_Headers)
+    app.add_middleware(SafeHeaders)
+    if neighbours is not None:
+        app.add_middleware(Crossing, neighbours=neighbours, relay=relay)
     return app
 
 
@@ -144,27 +152,3 @@ def _methods(request: Request) -> set[str]:
     """Returns the methods of a path: those of all its routes."""
     here = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
     return {"OPTIONS", *(method for route in here for method in route.methods or ())}
-
-
-class _Headers:
-    """Adds the headers that every response has. Pure ASGI: nothing stands between a stream and its reader."""
-
-    def __init__(self, app: Callable[..., Awaitable[None]]) -> None:
-        self._app = app
-
-    async def __call__(
-        self,
-        scope: MutableMapping[str, Any],
-        receive: Callable[[], Awaitable[MutableMapping[str, Any]]],
-        send: Callable[[MutableMapping[str, Any]], Awaitable[None]],
-    ) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-
-        async def sending(message: MutableMapping[str, Any]) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), *_SAFE]
-            await send(message)
-
-        await self._app(scope, receive, sending)

@@ -22,6 +22,8 @@ from tailrace.gateway.door import Caller
 from tailrace.gateway.replies import problem_of
 from tailrace.gateway.settings import Settings
 from tailrace.gateway.upstreams import Upstream, Upstreams
+from tailrace.gateway.workers.badges import Badge
+from tailrace.gateway.workers.lost import Runs
 from tailrace.run.run import Run
 from tailrace.telemetry import Telemetry
 from tailrace.types import ChatRequest, GenerateRequest
@@ -44,12 +46,14 @@ class House:
     Args:
         settings: what the gateway was told.
         upstreams: where the models run.
+        here: which worker this is, if there are several.
     """
 
-    def __init__(self, settings: Settings, upstreams: Upstreams) -> None:
+    def __init__(self, settings: Settings, upstreams: Upstreams, here: Badge | None = None) -> None:
         self.settings = settings
         self.upstreams = upstreams
-        self.runs = Registry(settings.bounds)
+        self.here = here
+        self.runs = Registry(settings.bounds) if here is None else Runs(settings.bounds, here)
         self.default = DefaultModel()
         self.counters = Counters()
         self.telemetry = None if settings.telemetry is None else Telemetry(contents=settings.telemetry)
@@ -121,7 +125,7 @@ class House:
             ProblemError: there is no room.
         """
         self.runs.check_room(self._starting)
-        run = upstream.client.progress_run(operation, body, self.runs.new_log())
+        run = self._marked(upstream.client.progress_run(operation, body, self.runs.new_log()))
         run.set_linger(0.0)
         self._begin(run, owner=caller.owner)
         return run
@@ -148,6 +152,7 @@ class House:
         admitted = await self.upstreams.admit(request, caller.key, caller.priority)
         try:
             run = Run(admitted.open, model=named, timeouts=self.client.timeouts, log=self.runs.new_log())
+            self._marked(run)
             if self.telemetry is not None:
                 run.observer = self.telemetry.server(request, admitted.first.client.known_backend, caller.trace)
             own = asked.linger if isinstance(asked, Asked) else msgspec.UNSET
@@ -158,6 +163,12 @@ class House:
             admitted.leave()
             raise
         run.released.add(admitted.leave)
+        return run
+
+    def _marked(self, run: Run) -> Run:
+        """Has a run's id tell which worker it belongs to."""
+        if self.here is not None:
+            run.id = self.here.mark(run.id)
         return run
 
     def _checked(self, asked: Asked | ChatRequest | GenerateRequest) -> ChatRequest | GenerateRequest:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import functools
 import gc
 import logging
 import os
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
@@ -19,17 +17,15 @@ from typing import Any
 import uvicorn
 from starlette.applications import Starlette
 
-from tailrace.errors import TailraceError
 from tailrace.gateway.house import House
+from tailrace.gateway.listening import BACKLOG
 from tailrace.gateway.output import keep_discreet, unheeded
-from tailrace.gateway.protocol import bounded
+from tailrace.gateway.protocol import BoundedProtocol, bounded
+from tailrace.gateway.workers.relay import believing
 from tailrace.web.pushing import RAW_SEND
 
-__all__ = ["listen", "serve"]
+__all__ = ["serve"]
 
-_BACKLOG = 4096
-_SEND_BUFFER = 256 * 1024  # bytes: the kernel's own limit of 4 MB would hold a reader's whole answer
-_UNACKNOWLEDGED = 30_000  # ms after which a peer that acknowledges nothing, or takes nothing, is gone
 _CONNECTIONS = 20_000
 _FILES = 65_536
 _IDLE = 75  # seconds that a connection is kept between two requests
@@ -40,41 +36,22 @@ _LATEST = 5.0  # seconds after which the end is not waited for any more: a threa
 _GC = (50_000, 20, 100)
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Returns a listening socket.
-
-    Raises:
-        TailraceError: the address cannot be listened on.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        if sys.platform != "win32":
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # Accepted sockets inherit both.
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
-        if hasattr(socket, "TCP_USER_TIMEOUT"):
-            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNACKNOWLEDGED)
-        listener.bind((host, port))
-        listener.listen(_BACKLOG)
-    except OSError as error:
-        listener.close()
-        reason = error.strerror or str(error)
-        hint = "name another port with --port, or 0 for any free one"
-        if error.errno not in (errno.EADDRINUSE, errno.EACCES):
-            hint = "name an address of this computer with --host"
-        raise TailraceError(f"cannot listen on {host}:{port}: {reason}", hint=hint) from error
-    listener.setblocking(False)
-    return listener
-
-
-def serve(app: Starlette, listener: socket.socket, *, ready: Callable[[], object]) -> None:
+def serve(
+    app: Starlette,
+    listener: socket.socket,
+    *,
+    ready: Callable[[], object],
+    private: socket.socket | None = None,
+    parent: socket.socket | None = None,
+) -> None:
     """Serves until a signal, then lets the running answers end. A second signal ends the process at once.
 
     Args:
         app: the gateway.
         listener: a listening socket.
         ready: called when requests are taken.
+        private: a listening socket that only other workers reach, which say who their client is.
+        parent: is closed at its other end when the process that started this one has gone: then this one ends too.
     """
     house: House = app.state.house
     # Half of the files are for the other end of the answers, and for all else.
@@ -93,12 +70,12 @@ def serve(app: Starlette, listener: socket.socket, *, ready: Callable[[], object
         access_log=False,
         server_header=False,
         timeout_keep_alive=_IDLE,
-        backlog=_BACKLOG,
+        backlog=BACKLOG,
         # By default uvicorn believes whoever is on this machine, who then is as many clients as he likes.
         proxy_headers=bool(house.settings.proxies),
         forwarded_allow_ips=list(house.settings.proxies),
     )
-    server = _Server(config, house, ready)
+    server = _Server(config, house, ready, private, parent)
     try:
         with _collector():
             server.run([listener])
@@ -120,10 +97,19 @@ def _with_send(app: Starlette) -> Callable[[Any, Any, Any], Awaitable[None]]:
 class _Server(uvicorn.Server):
     """uvicorn, with an end in our order: no new runs, the running ones' time, their ending to every reader, then it."""
 
-    def __init__(self, config: uvicorn.Config, house: House, ready: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        house: House,
+        ready: Callable[[], object],
+        private: socket.socket | None,
+        parent: socket.socket | None,
+    ) -> None:
         super().__init__(config)
         self._house = house
         self._ready = ready
+        self._private = private
+        self._parent = parent
         self._stopping: asyncio.Task[None] | None = None
         self._watchdog: threading.Timer | None = None
 
@@ -146,19 +132,45 @@ class _Server(uvicorn.Server):
         """Begins to take requests."""
         asyncio.get_running_loop().set_exception_handler(unheeded)
         await super().startup(sockets)
+        if self._private is not None:
+            await self._admit_workers(self._private)
+        if self._parent is not None:
+            asyncio.get_running_loop().add_reader(self._parent, self._orphaned, self._parent)
         if not self.should_exit:
             gc.collect()
             gc.freeze()
             self._ready()
+
+    async def _admit_workers(self, private: socket.socket) -> None:
+        """Takes the requests that other workers pass on, as they are."""
+        kind: Any = self.config.http_protocol_class
+        app: Any = self.config.app  # without uvicorn's belief in proxies: who the client is is known by now
+        believed = believing(app)
+
+        def connection() -> asyncio.Protocol:
+            protocol: BoundedProtocol = kind(
+                config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+            )
+            protocol.app = believed
+            return protocol
+
+        server = await asyncio.get_running_loop().create_unix_server(connection, sock=private, backlog=BACKLOG)
+        self.servers.append(server)
+
+    def _orphaned(self, parent: socket.socket) -> None:
+        """Nobody would pass a signal on any more, nor start this process again: it ends without waiting for answers."""
+        asyncio.get_running_loop().remove_reader(parent)
+        if self._stopping is None:
+            self._stopping = asyncio.get_running_loop().create_task(self._end(1, at_once=True))
 
     def _stop(self, number: int) -> None:
         if self._stopping is not None:
             os._exit(128 + number)
         self._stopping = asyncio.get_running_loop().create_task(self._end(128 + number))
 
-    async def _end(self, code: int) -> None:
+    async def _end(self, code: int, *, at_once: bool = False) -> None:
         try:
-            await self._house.drain(self._until_answered)
+            await (self._house.end() if at_once else self._house.drain(self._until_answered))
         finally:
             self._watchdog = threading.Timer(_LATEST, os._exit, (code,))
             self._watchdog.daemon = True

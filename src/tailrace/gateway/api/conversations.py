@@ -105,7 +105,8 @@ class Conversations:
 
     async def _recover(self) -> None:
         with contextlib.suppress(StoreError):  # reported by the store, and the first change that it takes does it
-            await self.store.recover()
+            here = self._house.here
+            await (self.store.recover() if here is None else self.store.recover(here.is_left_over))
 
     async def __aexit__(self, *_: object) -> None:
         self._recovering.cancel()

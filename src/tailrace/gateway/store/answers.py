@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -88,10 +88,16 @@ def _ended(ending: Ending, base: tuple[str, str, list[Any]] | None) -> dict[str,
     }
 
 
-async def interrupt(connection: AsyncConnection) -> int:
-    """Ends all running answers as interrupted, with what has come of them; returns how many there were."""
-    query = sa.select(messages.c.id, messages.c.content, messages.c.thinking).where(messages.c.state == "running")
-    running = (await connection.execute(query)).all()
+async def interrupt(connection: AsyncConnection, is_lost: Callable[[str], bool]) -> int:
+    """Ends running answers as interrupted, with what has come of them; returns how many there were.
+
+    Args:
+        connection: of the caller's transaction.
+        is_lost: whether the run of this id, which is writing one, has gone.
+    """
+    columns = (messages.c.id, messages.c.run, messages.c.content, messages.c.thinking)
+    query = sa.select(*columns).where(messages.c.state == "running")
+    running = [row for row in await connection.execute(query) if is_lost(row.run or "")]
     added = await grown(connection, [row.id for row in running])
     rows = []
     for row in running:

@@ -76,6 +76,7 @@ class Store:
         self.report = report
         self._database = Database(data_dir() / FILE if place is None else place, patience=patience, report=report)
         self._stale = False  # answers of a process that is gone look as if they were being written
+        self._is_lost: Callable[[str], bool] = bool
         self._recovered = 0
         self._last = datetime.datetime.min.replace(tzinfo=datetime.UTC)
 
@@ -332,11 +333,14 @@ class Store:
             if endings:
                 await answers.end(connection, endings)
 
-    async def recover(self) -> int:
+    async def recover(self, is_lost: Callable[[str], bool] = lambda run: True) -> int:
         """Ends the answers that a process which is gone was writing as interrupted, with the outcome ``owner_lost``.
 
         To be called once, before the first run. An answer that another server on the same database is writing looks
         the same; the end that it writes makes it right again.
+
+        Args:
+            is_lost: tells by the id of the run that writes an answer whether its process is gone.
 
         Returns:
             how many there were.
@@ -344,7 +348,7 @@ class Store:
         Raises:
             StoreError: the database does not work for now; the first change that it takes does this before.
         """
-        self._stale = True
+        self._stale, self._is_lost = True, is_lost
         async with self._writing():
             return self._recovered
 
@@ -390,7 +394,7 @@ class Store:
     async def _writing(self) -> AsyncIterator[AsyncConnection]:
         async with self._database.writing() as connection:
             if self._stale:
-                self._recovered = await answers.interrupt(connection)
+                self._recovered = await answers.interrupt(connection, self._is_lost)
             yield connection
         self._stale = False
 

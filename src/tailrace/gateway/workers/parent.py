@@ -1,0 +1,250 @@
+"""The parent: starts the workers, starts one again that died, passes signals on. Of requests it sees nothing.
+
+It holds all listening sockets, so that what a dead worker was about to take waits for its successor.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import selectors
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from tailrace.errors import RequestError, TailraceError
+from tailrace.gateway.listening import BACKLOG, listen_together
+from tailrace.gateway.settings import Settings
+from tailrace.gateway.workers.badges import Badge
+from tailrace.gateway.workers.process import Process, Task, how
+from tailrace.gateway.workers.relay import socket_of
+from tailrace.gateway.workers.shares import check, share
+from tailrace.i18n import say
+
+__all__ = ["Parent"]
+
+_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
+_SOUND = 10.0  # seconds after which a worker that dies was a sound one
+_PAUSE = 0.5  # seconds before the third start in a row; twice as long each time, up to
+_LONGEST = 10.0
+_LATEST = 10.0  # seconds that workers have to end after their answers' time is over
+_LONGEST_PATH = 100  # of a Unix socket: macOS allows 104 bytes, Linux 108
+
+
+class _Place:
+    """A worker's place: its sockets, which stay, and the process that has it now."""
+
+    def __init__(self, index: int, listener: socket.socket, private: socket.socket) -> None:
+        self.index = index
+        self.listener = listener
+        self.private = private
+        self.process: Process | None = None
+        self.generation = 0
+        self.failures = 0  # in a row
+        self.due: float | None = None  # when it is to be started again
+
+    def close(self) -> None:
+        """Closes our ends of its sockets."""
+        self.listener.close()
+        self.private.close()
+
+
+class Parent:
+    """Several workers behind one address.
+
+    Args:
+        settings: of the whole gateway.
+        count: how many workers.
+        ready: is given the address once all of them serve.
+        note: takes a line about a worker that died.
+
+    Raises:
+        RequestError: that is impossible here, or a limit is smaller than `count`.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        count: int,
+        *,
+        ready: Callable[[tuple[str, int]], object],
+        note: Callable[[str], object],
+    ) -> None:
+        if not (hasattr(socket, "SO_REUSEPORT") and hasattr(socket, "AF_UNIX")):
+            hint = "start one process, without --workers; or one on each of several ports"
+            raise RequestError("this system cannot share one port among several --workers", hint=hint)
+        check(settings, count)
+        self._settings = settings
+        self._count = count
+        self._ready = ready
+        self._note = note
+        self._life = secrets.token_hex(3)
+        self._places: list[_Place] = []
+        self._selector = selectors.DefaultSelector()
+        self._serving = False  # all have been ready
+        self._stopping = False
+        self._until = float("inf")  # when the last ones are not waited for any more
+        self._ends_with = 0
+        self._number = 0  # of the signal
+
+    def run(self) -> int:
+        """Serves until a signal; returns the exit code.
+
+        Raises:
+            TailraceError: the address cannot be listened on, or a worker cannot start.
+        """
+        listeners = listen_together(self._settings.host, self._settings.port, self._count)
+        self._folder = _private_folder()
+        try:
+            self._places = [
+                _Place(index, listener, _listen_privately(self._folder, index))
+                for index, listener in enumerate(listeners)
+            ]
+            with self._signals() as signals, signals:
+                self._selector.register(signals, selectors.EVENT_READ, None)
+                for place in self._places:
+                    self._start(place)
+                return self._watch(signals)
+        finally:
+            for place in self._places:
+                if place.process is not None:
+                    place.process.kill()
+                place.close()
+            self._selector.close()
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[socket.socket]:
+        """Yields a socket that signals come out of, each as a byte."""
+        there, here = socket.socketpair()
+        there.setblocking(False)
+        before = signal.set_wakeup_fd(there.fileno(), warn_on_full_buffer=False)
+        handlers = {}
+        for number in (signal.Signals[name] for name in _SIGNALS):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, or a job in the background
+                handlers[number] = signal.signal(number, lambda *_: None)
+        try:
+            yield here
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+            signal.set_wakeup_fd(before)
+            there.close()
+
+    def _watch(self, signals: socket.socket) -> int:
+        while True:
+            for key, _ in self._selector.select(self._wait()):
+                if key.data is None:
+                    for number in signals.recv(64):
+                        self._stop(number)
+                elif not key.data.process.hear():
+                    self._ended(key.data)
+            if self._stopping:
+                if not any(place.process for place in self._places):
+                    return self._ends_with
+                if time.monotonic() >= self._until:
+                    return self._number + 128
+                continue
+            if not self._serving and all(place.process and place.process.ready for place in self._places):
+                self._serving = True
+                self._ready(self._places[0].listener.getsockname()[:2])
+            self._start_due()
+
+    def _wait(self) -> float | None:
+        """Returns how long nothing is to be done but to listen; None: for ever."""
+        due = [self._until, *(place.due for place in self._places if place.due is not None)]
+        first = min(due)
+        return None if first == float("inf") else max(0.0, first - time.monotonic())
+
+    # -- workers -------------------------------------------------------------------------------------------------
+
+    def _start(self, place: _Place) -> None:
+        place.due = None
+        place.generation += 1
+        place.process = Process(
+            Task(
+                settings=share(self._settings, place.index, self._count),
+                here=Badge(self._life, place.index, place.generation),
+                count=self._count,
+                folder=self._folder,
+                listener=place.listener.fileno(),
+                private=place.private.fileno(),
+            )
+        )
+        self._selector.register(place.process.control, selectors.EVENT_READ, place)
+
+    def _start_due(self) -> None:
+        for place in self._places:
+            if place.due is not None and time.monotonic() >= place.due:
+                self._start(place)
+
+    def _ended(self, place: _Place) -> None:
+        """A worker has ended: one that could not even start ends all, any other is started again."""
+        process, place.process = place.process, None
+        assert process is not None
+        self._selector.unregister(process.control)
+        code = process.bury()
+        if self._stopping:
+            self._ends_with = self._ends_with or (code if code >= 0 else 128 - code)
+            return
+        told = process.told
+        if not self._serving:
+            if told.missing:
+                raise ModuleNotFoundError(told.error, name=told.missing)
+            text = told.error or f"worker {place.index + 1} ended before it served ({how(code)})"
+            raise TailraceError(text, hint=told.hint)
+        sound = process.ready and time.monotonic() >= process.began + _SOUND
+        place.failures = 1 if sound else place.failures + 1
+        pause = 0.0 if place.failures == 1 else min(_LONGEST, _PAUSE * 2 ** min(place.failures - 2, 10))
+        place.due = time.monotonic() + pause
+        reason = f"{how(code)}: {told.error}" if told.error else how(code)
+        number, pid = place.index + 1, process.pid
+        if process.ready:
+            self._note(say("note.worker_ended", number=number, pid=pid, how=reason))
+        else:
+            self._note(say("note.worker_again", number=number, pid=pid, how=reason, seconds=f"{pause:g}"))
+
+    # -- the end -------------------------------------------------------------------------------------------------
+
+    def _stop(self, number: int) -> None:
+        """Passes a signal on; after a second one nothing is waited for."""
+        self._number = number
+        if self._stopping:
+            self._until = 0.0
+            return
+        self._stopping = True
+        self._until = time.monotonic() + self._settings.drain + _LATEST
+        for place in self._places:
+            place.due = None
+            # The others go on to take what comes, and nothing waits for one that has ended.
+            place.close()
+            if place.process is not None:
+                place.process.send(number)
+
+
+def _listen_privately(folder: Path, index: int) -> socket.socket:
+    """Returns a socket that listens on the private path of a worker."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    path = socket_of(folder, index)
+    # By another name first: from 3.13 on asyncio deletes the path of a socket that it closes, which here is still
+    # listened on, by us.
+    first = path.with_suffix(".new")
+    listener.bind(str(first))
+    listener.listen(BACKLOG)
+    first.rename(path)
+    return listener
+
+
+def _private_folder() -> Path:
+    """Returns a new folder that only we can enter, with a path short enough for sockets."""
+    folder = tempfile.mkdtemp(prefix="tailrace-")
+    if len(os.fsencode(folder)) + len("/00.new") > _LONGEST_PATH and sys.platform != "win32":
+        Path(folder).rmdir()
+        folder = tempfile.mkdtemp(prefix="tailrace-", dir="/tmp")
+    return Path(folder)
