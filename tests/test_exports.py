@@ -154,7 +154,7 @@ if {module!r} == "tailrace._public":
 print(*sorted(name.partition(".")[0] for name in sys.modules))
 """
 HEAVY = {
-    *("aiohttp", "rich", "click", "xllamacpp", "httpx", "pydantic", "ollama", "openai", "pytest", "prompt_toolkit"),
+    *("httptools", "rich", "click", "xllamacpp", "httpx", "pydantic", "ollama", "openai", "pytest", "prompt_toolkit"),
     *("sqlalchemy", "aiosqlite"),
 }
 

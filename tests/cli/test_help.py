@@ -61,7 +61,7 @@ def test_help_imports_nothing_heavy(tailrace: Command) -> None:
 import atexit, sys
 from tailrace.cli import main
 def look():
-    heavy = {"aiohttp", "asyncio", "msgspec", "rich", "ssl", "tailrace.client", "tailrace.run", "tailrace.types"}
+    heavy = {"httptools", "asyncio", "msgspec", "rich", "ssl", "tailrace.client", "tailrace.run", "tailrace.types"}
     print(sorted(heavy & set(sys.modules)), file=sys.stderr)
 atexit.register(look)
 main(["chat", "--help"])

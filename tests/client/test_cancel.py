@@ -146,9 +146,9 @@ def test_from_another_thread(wire: Wire, phase: Phase, wait: bool) -> None:
 
     is_let_go(wire, phase, record)
     reader.join()
-    is_cancelled(stream, phase, seen)
     stream.cancel()
     assert isinstance(stream.cancel(wait=True), CancelReceipt)
+    is_cancelled(stream, phase, seen)
     assert "".join(chunk.message.content or "" for chunk in stream) == phase.text
     assert client.chat("m", MESSAGES).message.content == "Hello! I am a fake model."
 

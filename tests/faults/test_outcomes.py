@@ -19,7 +19,7 @@ from tailrace.client.portal import portal
 from tailrace.errors import OwnerLostError, ResponseError, TailraceError, TimedOutError, TruncatedError
 from tailrace.events import Ended, Event, Outcome, Progress, TextDelta, ToolCall, Usage
 from tailrace.run.reader import Reader
-from tailrace.run.run import Exchange, Report, Run, error_of
+from tailrace.run.run import Exchange, Report, Run, Take, error_of
 from tailrace.run.state import State
 from tailrace.run.timeouts import Timeouts
 from tailrace.testing import (
@@ -317,7 +317,7 @@ def in_a_thread(call: Callable[[], None]) -> None:
 
 @pytest.fixture
 def tidy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Collects what a closed loop left open, which asyncio and aiohttp would complain of later."""
+    """Collects what a closed loop left open, which asyncio would complain of later."""
     yield
     monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
     with warnings.catch_warnings():
@@ -385,11 +385,13 @@ class Scripted:
         self.batches = list(batches)
         self.closed: list[str] = []
 
-    async def receive(self) -> Any:
-        batch = self.batches.pop(0)
-        if isinstance(batch, BaseException):
-            raise batch
-        return batch
+    async def relay(self, take: Take) -> None:
+        while True:
+            batch = self.batches.pop(0)
+            if isinstance(batch, BaseException):
+                raise batch
+            if take(batch):
+                return
 
     def half_close(self) -> bool:
         return False

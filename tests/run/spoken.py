@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from tailrace.events import Ended, Event, Outcome, TextDelta
 from tailrace.run.log import MemoryLog
-from tailrace.run.run import Report, Run
+from tailrace.run.run import Report, Run, Take
 
 COMPLETE = Ended(Outcome.COMPLETE, reason="stop")
 
@@ -25,8 +25,9 @@ class Spoken:
         """Says events together; a string is a piece of text."""
         self._said.put_nowait([TextDelta(event) if isinstance(event, str) else event for event in events])
 
-    async def receive(self) -> Sequence[Event]:
-        return await self._said.get()
+    async def relay(self, take: Take) -> None:
+        while not take(await self._said.get()):
+            pass
 
     def half_close(self) -> bool:
         return False

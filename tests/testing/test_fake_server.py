@@ -440,7 +440,7 @@ def test_importing_is_cheap() -> None:
         "print(sorted(set(sys.modules) - before))\n"
         "import tailrace.testing as t; [getattr(t, name) for name in dir(t)]\n"
         "print(sorted(n for n in sys.modules if n.startswith('tailrace') and not n.startswith('tailrace.testing')))\n"
-        "print(sorted({'aiohttp', 'msgspec'} & set(sys.modules)))\n"
+        "print(sorted({'httptools', 'msgspec'} & set(sys.modules)))\n"
     )
     root = Path(__file__).parents[2] / "src" / "tailrace"
     env = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}

@@ -12,7 +12,7 @@ import pytest
 
 from tailrace.events import Ended, Outcome, TextDelta
 from tailrace.run.log import BoundedLog
-from tailrace.run.run import Exchange, Report, Run
+from tailrace.run.run import Exchange, Report, Run, Take
 from tailrace.web.asgi import EventStream
 from tailrace.web.manners import Manners
 from tailrace.web.pushing import RAW_SEND
@@ -33,8 +33,9 @@ class Model:
     async def open(self, _report: Report) -> Exchange:
         return self
 
-    async def receive(self) -> Any:
-        return await self._queue.get()
+    async def relay(self, take: Take) -> None:
+        while not take(await self._queue.get()):
+            pass
 
     def half_close(self) -> bool:
         return False

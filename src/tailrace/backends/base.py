@@ -12,7 +12,7 @@ import msgspec
 
 from tailrace import errors
 from tailrace.events import Ended, Event, Queued
-from tailrace.run.run import Opener, Report, ended_by
+from tailrace.run.run import Opener, Report, Take, ended_by
 from tailrace.types import (
     ChatRequest,
     EmbedResponse,
@@ -96,20 +96,23 @@ class WireExchange:
         self._http = http
         self._feed = decoder.feed
         self._eof = decoder.eof
-        self._read = http.read
         known = http.content_type in ("", media, "application/json")
         self._note = "" if known else f"the server sent the answer as {http.content_type}"
 
-    async def receive(self) -> Sequence[Event]:
-        """Returns the next events. A broken connection is an ending too, not an exception."""
+    async def relay(self, take: Take) -> None:
+        """Gives the events on as they come. A broken connection is an ending too, not an exception."""
+        feed = self._feed
+
+        def heard(data: bytes) -> bool:
+            events = feed(data) if data else self._eof()
+            if self._note and events and isinstance(ended := events[-1], Ended):
+                events = [*events[:-1], msgspec.structs.replace(ended, warnings=(self._note, *ended.warnings))]
+            return take(events) if events else False
+
         try:
-            data = await self._read()
+            await self._http.deliver(heard)
         except errors.StreamError as error:
-            return [ended_by(error)]
-        events = self._feed(data) if data or not self._http.at_eof() else self._eof()
-        if self._note and events and isinstance(ended := events[-1], Ended):
-            events = [*events[:-1], msgspec.structs.replace(ended, warnings=(self._note, *ended.warnings))]
-        return events
+            take([ended_by(error)])
 
 
 async def open_patiently(send: Callable[[], Awaitable[HttpExchange]], report: Report) -> HttpExchange:

@@ -17,7 +17,7 @@ from tailrace import errors
 from tailrace.client.aio import AsyncClient
 from tailrace.events import Ended, Event, Outcome, Progress, Queued, TextDelta, ThinkingDelta, ToolCall, ToolCallDelta
 from tailrace.gateway.admission import Priority, Queue, Ticket
-from tailrace.run.run import Exchange, Report, error_of
+from tailrace.run.run import Exchange, Report, Take, error_of
 from tailrace.types import ChatRequest, GenerateRequest
 
 __all__ = ["Admitted", "Upstream", "Upstreams"]
@@ -291,30 +291,41 @@ class _Trying:
             self._place.at.failed()
         return bool(self._others)
 
-    async def receive(self) -> Sequence[Event]:
-        """Returns the next events; before the first word a failure means another upstream."""
-        assert self._exchange is not None
-        at = self._place.at
-        events = await self._exchange.receive()
-        if self._began or not events:
-            return events
-        if any(isinstance(event, _CONTENT) for event in events):
-            self._began = True
-            self.receive = self._exchange.receive  # type: ignore[method-assign]  # no step more than needed a token
-            if at is not None:
-                at.works()
-            return events
-        last = events[-1]
-        if isinstance(last, Ended) and not last.outcome.finished:
-            error = error_of(last)
-            if error is not None and last.outcome is not Outcome.TIMED_OUT and self._elsewhere(error):
+    async def relay(self, take: Take) -> None:
+        """Gives the events on as they come; before the first word a failure means another upstream."""
+        again = True
+        while again:
+            again = False
+            assert self._exchange is not None
+
+            def heard(events: Sequence[Event]) -> bool:
+                nonlocal again
+                if not self._began and not self._works(events):
+                    again = True
+                    if len(events) > 1:
+                        take(events[:-1])
+                    return True
+                return take(events)
+
+            await self._exchange.relay(heard)
+            if again:
                 self._exchange.abort()
                 self._place.give_up()
                 await self.open(self._report)
-                return events[:-1]
+
+    def _works(self, events: Sequence[Event]) -> bool:
+        """Looks at events before the first word; returns False if another upstream is to be asked."""
+        at, last = self._place.at, events[-1]
+        if any(isinstance(event, _CONTENT) for event in events):
+            self._began = True
+            if at is not None:
+                at.works()
+        elif isinstance(last, Ended) and not last.outcome.finished:
+            error = error_of(last)
+            return error is None or last.outcome is Outcome.TIMED_OUT or not self._elsewhere(error)
         elif isinstance(last, Ended) and at is not None:
             at.works()
-        return events
+        return True
 
     def half_close(self) -> bool:
         """Ends our side only."""

@@ -29,10 +29,14 @@ from tailrace.run.signals import Waiters
 from tailrace.run.state import SIGNALS, Signal, State, advance
 from tailrace.run.timeouts import Timeouts
 
-__all__ = ["CancelReceipt", "Exchange", "Opener", "Run", "ended_by", "error_of", "lose_all"]
+__all__ = ["CancelReceipt", "Exchange", "Opener", "Run", "Take", "ended_by", "error_of", "lose_all"]
 
 _CONTENT = frozenset((TextDelta, ThinkingDelta, ToolCall, ToolCallDelta, Progress))
 _LATE = 0.1  # a timer this much late means that the loop was blocked, not the server silent
+
+
+Take = Callable[[Sequence[Event]], bool]
+"""Takes events, at least one; returns True if no more are wanted."""
 
 
 class Exchange(Protocol):
@@ -41,8 +45,15 @@ class Exchange(Protocol):
     confirms: float
     """Seconds to wait, after a cancel that wants confirmation, for the server to close its side."""
 
-    async def receive(self) -> Sequence[Event]:
-        """Returns the next events; `Ended` is the last there is. Empty means: nothing to tell yet."""
+    async def relay(self, take: Take) -> None:
+        """Calls `take` with events as they come, until it returns True or there are no more; `Ended` is the last.
+
+        It may be called from within the event loop's own callbacks: between the socket and the log no task has to wake.
+
+        Raises:
+            TailraceError: the model server failed.
+            Exception: what `take` raised.
+        """
 
     def half_close(self) -> bool:
         """Ends our side only, so that the server's closing of its side tells when it let go; False if impossible."""
@@ -169,15 +180,9 @@ class Run:
         try:
             exchange = self._exchange = await self._open(self._report)
             self._report(Signal.SENT)
-            while True:
-                events = await exchange.receive()
-                if self._verdict:
-                    if not events or type(events[-1]) is not Ended:
-                        continue  # waiting for the server to close its side; what it still says is dropped
-                    self._confirmed = True
-                    break
-                if events and self._take(events):
-                    break
+            await exchange.relay(self._heard)
+            if not self._verdict:
+                raise RuntimeError("the exchange came to its end without an ending")
         except asyncio.CancelledError:
             # By us the verdict is there already; by an outsider (a loop that shuts down) it is the run's end as well.
             self._decide(Ended(Outcome.CANCELLED))
@@ -216,6 +221,13 @@ class Run:
             except asyncio.CancelledError:
                 pass
         exchange.abort()
+
+    def _heard(self, events: Sequence[Event]) -> bool:
+        if not self._verdict:
+            return self._take(events)
+        # Waiting for the server to close its side; what it still says is dropped.
+        self._confirmed = type(events[-1]) is Ended
+        return self._confirmed
 
     def _take(self, events: Sequence[Event]) -> bool:
         """Appends what the server said; returns True if that was the ending."""

@@ -14,7 +14,7 @@ from tailrace import errors
 from tailrace.backends.http import Http
 from tailrace.backends.ollama import OllamaBackend
 from tailrace.events import Ended, Event, Loading, Outcome
-from tailrace.run.run import Exchange, Opener, Report, ended_by
+from tailrace.run.run import Exchange, Opener, Report, Take, ended_by
 from tailrace.types import ChatRequest, EmbedResponse, GenerateRequest, ShowResponse
 
 __all__ = ["EmbeddedBackend"]
@@ -92,14 +92,22 @@ class _Watched:
         self._leaving = True
         return self._exchange.half_close()
 
-    async def receive(self) -> Sequence[Event]:
-        """Returns the next events."""
-        events = await self._exchange.receive()
-        last = events[-1] if events else None
-        if isinstance(last, Ended) and last.outcome is Outcome.TRUNCATED and not self._leaving:
+    async def relay(self, take: Take) -> None:
+        """Gives the events on as they come."""
+        broken: list[Sequence[Event]] = []
+
+        def heard(events: Sequence[Event]) -> bool:
+            last = events[-1]
+            if type(last) is Ended and last.outcome is Outcome.TRUNCATED and not self._leaving:
+                broken.append(events)
+                return True
+            return take(events)
+
+        await self._exchange.relay(heard)
+        for *events, last in broken:
+            assert isinstance(last, Ended)
             error = await _crash(errors.TruncatedError(last.fault.message if last.fault else ""))
-            return [*events[:-1], ended_by(error)]
-        return events
+            take([*events, ended_by(error)])
 
 
 async def _crash(error: errors.TailraceError) -> errors.TailraceError:

@@ -47,7 +47,7 @@ def _packages() -> dict[str, str | None]:
     try:
         wanted = requires("tailrace") or []
     except PackageNotFoundError:  # run from its sources
-        wanted = ["aiohttp", "msgspec", "click", "platformdirs", "xllamacpp"]
+        wanted = ["httptools", "msgspec", "click", "platformdirs", "xllamacpp"]
     names = dict.fromkeys(match[0] for text in wanted if (match := re.match(r"[A-Za-z0-9._-]+", text)))
     names.pop("tailrace", None)
     return {name: _version(name) for name in names}

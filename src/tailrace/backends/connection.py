@@ -1,0 +1,344 @@
+"""One connection, with one request and its answer. The one backend file that knows the HTTP parser (httptools).
+
+What comes is handed on from within the protocol: between the socket and the run's log there is no task to be woken, no
+queue and no timer. That is what makes a token cheap; a client with a stream to read from has all three.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterable, Callable, Iterator, Mapping
+from typing import Any, cast
+
+import httptools
+
+from tailrace import errors
+
+__all__ = ["Connection", "Headers"]
+
+_HEAD = 64 * 1024  # bytes of an answer's head, of the interim ones before it, and of what follows its body
+_HELD = 256 * 1024  # bytes of a body that wait to be read, before the server has to wait as well
+_NOT_HTTP = "{} does not speak HTTP as it should: {}"
+
+
+class Headers(Mapping[str, str]):
+    """Headers by name, in whatever case; of several with one name the values are joined."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, str] = {}
+
+    def add(self, name: bytes, value: bytes) -> None:
+        """Adds one as it came."""
+        key, text = name.decode("latin-1").lower(), value.decode("utf-8", "surrogateescape").strip()
+        self._values[key] = f"{self._values[key]}, {text}" if key in self._values else text
+
+    def __getitem__(self, name: str) -> str:
+        return self._values[name.lower()]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+
+class Connection(asyncio.Protocol):
+    """A connection on which one request is sent and one answer is read.
+
+    Args:
+        name: the server, as an error names it.
+
+    Attributes:
+        status: of the answer; 0 before its head is there.
+        headers: of the answer.
+        over: True once no more of the body will come.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._loop = asyncio.get_running_loop()
+        self._parser: Any = httptools.HttpResponseParser(self)
+        self._transport: asyncio.Transport | None = None
+        self.status = 0
+        self.headers = Headers()
+        self.over = False
+        self._size = 0  # bytes before the body
+        self._framed = False
+        self._error: errors.TailraceError | None = None
+        self._parts: list[bytes] = []  # of the body, not handed on yet
+        self._held = 0
+        self._paused = False
+        self._take: Callable[[bytes], bool] | None = None
+        self._waiter: asyncio.Future[None] | None = None  # of who waits for the head or the body
+        self._drained: asyncio.Future[None] | None = None  # of who sends, while the server takes nothing
+
+    # -- what the loop tells -------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The connection stands."""
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Something has come."""
+        if self.over:
+            return
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._error = self._wrong("it wants to speak something else")
+        except httptools.HttpParserError as error:
+            if not self.over:  # what follows an answer is none of ours
+                self._error = self._wrong(str(error) or type(error).__name__)
+        if not self.status:
+            self._size += len(data)
+        if self._size > _HEAD:
+            self._error = self._wrong("there is no end of its headers")
+        if self._error is not None:
+            self.over = True
+        if self._parts and self._take is not None:
+            self._hand_on()
+        elif self._held > _HELD and not self._paused and self._transport is not None:
+            self._paused = True
+            self._transport.pause_reading()
+        if self.over:
+            self._end()
+        elif self._take is None:
+            self._wake()
+
+    def eof_received(self) -> None:
+        """The server has ended its side."""
+        self._closed()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        self._transport = None
+        self._closed()
+        self._parser = None  # which knows us: no circle is left to the collector
+        self.resume_writing()
+
+    def pause_writing(self) -> None:
+        """The server does not take what we send."""
+        self._drained = self._loop.create_future()
+
+    def resume_writing(self) -> None:
+        """It does again, or never will."""
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+        self._drained = None
+
+    # -- what the parser tells -----------------------------------------------------------------------------------
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header, or a trailer."""
+        self._size += len(name) + len(value)
+        if not self.status:
+            self.headers.add(name, value)
+
+    def on_headers_complete(self) -> None:
+        """A head is whole; one of an interim answer is none."""
+        status = self._parser.get_status_code()
+        if status < 200 and status != 101:
+            self.headers = Headers()
+            return
+        if not self.status and self._size <= _HEAD:
+            self.status = status
+            self._framed = "content-length" in self.headers or "transfer-encoding" in self.headers
+
+    def on_body(self, data: bytes) -> None:
+        """A piece of the body."""
+        if self.status and not self.over:
+            self._parts.append(data)
+            self._held += len(data)
+
+    def on_message_complete(self) -> None:
+        """The answer is whole."""
+        if self.status:
+            self.over = True
+
+    # -- for the exchange ----------------------------------------------------------------------------------------
+
+    async def send(self, head: bytes, body: bytes | AsyncIterable[bytes] | None) -> None:
+        """Sends the request, and waits for the answer's head.
+
+        Args:
+            head: the request's head.
+            body: its body; pieces are sent as chunks.
+
+        Raises:
+            TruncatedError: the server closed the connection without answering.
+            ProtocolError: what it answered is not HTTP.
+        """
+        if body is None or isinstance(body, bytes):
+            self._write(head + (body or b""))
+            await self._until_answered()
+            return
+        self._write(head)
+        sending = asyncio.ensure_future(self._send_pieces(body))
+        answered = asyncio.ensure_future(self._until_answered())
+        try:
+            # A server that answers before it has all of it wants no more of it.
+            await asyncio.wait({sending, answered}, return_when=asyncio.FIRST_COMPLETED)
+            if sending.done() and not answered.done():
+                sending.result()
+            await answered
+        finally:
+            for task in (sending, answered):
+                task.cancel()
+            await asyncio.gather(sending, answered, return_exceptions=True)
+
+    async def open_tunnel(self, head: bytes) -> None:
+        """Asks a proxy for a way to a server.
+
+        Raises:
+            ConnectionError: it refuses.
+            TruncatedError: it closed the connection without answering.
+            ProtocolError: what it answered is not HTTP.
+        """
+        await self.send(head, None)
+        if not 200 <= self.status < 300:
+            raise errors.ConnectionError(f"{self._name} refuses: status {self.status}")
+
+    async def _send_pieces(self, pieces: AsyncIterable[bytes]) -> None:
+        async for piece in pieces:
+            if piece:
+                self._write(b"%x\r\n%b\r\n" % (len(piece), piece))
+            if self._drained is not None:
+                await self._drained
+        self._write(b"0\r\n\r\n")
+
+    def _write(self, data: bytes) -> None:
+        if self._transport is not None:
+            self._transport.write(data)
+
+    async def _until_answered(self) -> None:
+        while not self.status and not self.over:
+            await self._wait()
+        if self._error is not None and not self._parts:
+            raise self._error
+
+    async def read(self) -> bytes:
+        """Returns the bytes that have come, waiting for some; empty at the end of the body.
+
+        Raises:
+            TruncatedError: the connection broke before the body's end.
+            ProtocolError: the body is not framed as its head says.
+        """
+        while not self._parts:
+            if self.over:
+                if self._error is not None:
+                    raise self._error
+                return b""
+            await self._wait()
+        return self._pieces()
+
+    async def deliver(self, take: Callable[[bytes], bool]) -> None:
+        """Calls `take` with the bytes as they come, from within the protocol, until it returns True.
+
+        At the end of the body it is called with no bytes.
+
+        Raises:
+            TruncatedError: the connection broke before the body's end.
+            ProtocolError: the body is not framed as its head says.
+            Exception: what `take` raised.
+        """
+        if self._parts and take(self._pieces()):
+            return
+        if not self.over:
+            self._take = take
+            waiter = self._waiter = self._loop.create_future()
+            try:
+                await waiter
+            finally:
+                self._take = None
+            return
+        if self._error is not None:
+            raise self._error
+        take(b"")
+
+    @property
+    def read_out(self) -> bool:
+        """True once all of the body was read, and was whole."""
+        return self.over and not self._parts and self._error is None
+
+    def half_close(self) -> bool:
+        """Ends our side only; False where that is impossible (TLS) or the connection is gone."""
+        transport = self._transport
+        if transport is None or transport.is_closing() or not transport.can_write_eof():
+            return False
+        try:
+            transport.write_eof()
+        except (OSError, RuntimeError):
+            return False
+        return True
+
+    def abort(self) -> None:
+        """Closes the connection at once."""
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and with it the connection
+                transport.abort()
+
+    # -- within --------------------------------------------------------------------------------------------------
+
+    def _pieces(self) -> bytes:
+        parts = self._parts
+        data = parts[0] if len(parts) == 1 else b"".join(parts)
+        parts.clear()
+        self._held = 0
+        if self._paused and self._transport is not None:
+            self._paused = False
+            self._transport.resume_reading()
+        return data
+
+    def _hand_on(self) -> None:
+        take, waiter = self._take, self._waiter
+        assert take is not None
+        assert waiter is not None
+        try:
+            done = take(self._pieces())
+        except Exception as error:
+            self._take = None
+            if not waiter.done():
+                waiter.set_exception(error)
+        else:
+            if done:
+                self._take = None
+                self._wake()
+
+    def _closed(self) -> None:
+        if self.over:
+            return
+        self.over = True
+        if not self.status:
+            self._error = errors.TruncatedError(f"{self._name} closed the connection before it answered")
+        elif self._framed:
+            self._error = errors.TruncatedError(f"{self._name} closed the connection in the middle of the answer")
+        self._end()
+
+    def _end(self) -> None:
+        """Tells who waits that no more will come."""
+        take, waiter = self._take, self._waiter
+        if take is None or waiter is None or waiter.done():
+            self._wake()
+            return
+        self._take = None
+        try:
+            if self._error is not None:
+                raise self._error
+            take(b"")
+        except Exception as error:
+            waiter.set_exception(error)
+        else:
+            waiter.set_result(None)
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def _wait(self) -> None:
+        self._waiter = self._loop.create_future()
+        await self._waiter
+
+    def _wrong(self, detail: str) -> errors.ProtocolError:
+        return errors.ProtocolError(_NOT_HTTP.format(self._name, detail), hint="check the host and the port")
