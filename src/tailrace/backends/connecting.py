@@ -105,6 +105,8 @@ async def connect(
             _, connection = await _reach(made, target.host, target.port, context)
         else:
             return await _through(proxy, target, context, name)
+    except errors.TailraceError:
+        raise
     except (OSError, UnicodeError) as error:
         raise _mapped(error, name) from error
     return connection, {}, False

@@ -120,12 +120,15 @@ class Http:
         self, method: str, url: str, body: Body, headers: Mapping[str, str], connected: Callable[[], None] | None
     ) -> HttpExchange:
         target = Target.of(url, self.name)
+        every = {"accept-encoding": "identity", **headers, **passed_on.get()}
+        for key, value in every.items():
+            if any(sign in f"{key}{value}" for sign in "\r\n\0"):
+                raise errors.RequestError(f"the header {key!r} cannot be sent: there is a line end in it")
         connection, extra, absolute = await connect(target, self.socket_path, self._verify, self.name)
         try:
             if connected is not None:
                 connected()
-            every = {"accept-encoding": "identity", **headers, **passed_on.get(), **extra}
-            await connection.send(_head(method, target, absolute, every, body), body)
+            await connection.send(_head(method, target, absolute, {**every, **extra}, body), body)
             return HttpExchange(connection, url, self.name)
         except BaseException:
             connection.abort()
@@ -145,9 +148,6 @@ def _head(method: str, target: Target, absolute: bool, headers: Mapping[str, str
     elif body is not None:
         lines["transfer-encoding"] = "chunked"
     lines |= {name.lower(): value for name, value in headers.items()}
-    for name, value in lines.items():
-        if any(sign in f"{name}{value}" for sign in "\r\n\0"):
-            raise errors.RequestError(f"the header {name!r} cannot be sent: it has a line end in it")
     where = f"{target.origin}{target.path}" if absolute else target.path
     text = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
     return f"{method} {where} HTTP/1.1\r\n{text}\r\n".encode("utf-8", "surrogateescape")
