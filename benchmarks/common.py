@@ -30,8 +30,8 @@ _PACKAGES = (
 keepers: list[Callable[[dict[str, Any]], None]] = []
 """What is done with each record, besides printing it."""
 
-lock: Path | None = None
-"""A file that all who measure on this machine lock, each while it does."""
+locks: list[Path] = []
+"""Files that all who measure on this machine lock in this order, each while it does."""
 
 
 class Skipped(Exception):  # noqa: N818 - not an error
@@ -120,14 +120,12 @@ def environment() -> dict[str, str]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Waits until nobody else measures, where a lock for that was named, and measures."""
-    if lock is None:
-        yield
-        return
-    import fcntl
+    """Waits until nobody else measures, where locks for that were named, and measures."""
+    with ExitStack() as stack:
+        for path in locks:
+            import fcntl
 
-    with lock.open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+            fcntl.flock(stack.enter_context(path.open("ab")), fcntl.LOCK_EX)
         yield
 
 
