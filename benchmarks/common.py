@@ -11,6 +11,7 @@ import statistics
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
@@ -32,6 +33,10 @@ keepers: list[Callable[[dict[str, Any]], None]] = []
 
 locks: list[Path] = []
 """Files that all who measure on this machine lock in this order, each while it does."""
+
+_KEPT = 120.0  # seconds
+_held = ExitStack()
+_since = 0.0
 
 
 class Skipped(Exception):  # noqa: N818 - not an error
@@ -120,13 +125,21 @@ def environment() -> dict[str, str]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Waits until nobody else measures, where locks for that were named, and measures."""
-    with ExitStack() as stack:
-        for path in locks:
-            import fcntl
+    """Waits until nobody else measures, where locks for that were named, and measures.
 
-            fcntl.flock(stack.enter_context(path.open("ab")), fcntl.LOCK_EX)
-        yield
+    The locks are kept for some measurements: who waits for a quiet machine each time waits long.
+    """
+    global _since
+    if locks and not _since:
+        import fcntl
+
+        for path in locks:
+            fcntl.flock(_held.enter_context(path.open("ab")), fcntl.LOCK_EX)
+        _since = time.monotonic()
+    yield
+    if time.monotonic() - _since > _KEPT:
+        _held.close()
+        _since = 0.0
 
 
 def event_loop() -> Callable[[], asyncio.AbstractEventLoop]:

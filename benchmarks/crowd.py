@@ -58,8 +58,8 @@ async def crowd(port: int, questions: Sequence[str], path: str = "/chat/stream",
             with contextlib.suppress(OSError):  # who is not let in was told nothing
                 readings[number] = reading = await connect(port, asked(path, questions[number]))
                 await reading.begun
-        if reading := readings[number]:
-            await reading.over
+        if (begun := readings[number]) is not None:
+            await begun.over
 
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(limit):

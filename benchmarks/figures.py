@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from benchmarks.results import Record
 from benchmarks.views import Column, Row, View
 
 __all__ = ["VIEWS"]
@@ -77,7 +78,89 @@ def _web(streams: int) -> tuple[View, ...]:
     )
 
 
+def _library(row: Row) -> str:
+    return {"tailrace": "ours", "bare": "limit"}.get(str(row["library"]), "other")
+
+
+def _client(feed: str, how: str) -> View:
+    return View(
+        "client",
+        f"client-{feed}",
+        f"Chunks that a client reads in a second of processor time, {how}",
+        "The chunks of an answer are sent as fast as they are taken; more is better.",
+        (
+            Column("chunks a CPU second", "per_cpu_second"),
+            Column("chunks a second", "per_wall_second"),
+            Column("times ollama-python, wall", "times_ollama-python_wall", ".1f"),
+            Column("times openai-python, wall", "times_openai-python_wall", ".1f"),
+            Column("of a bare loop, wall", "times_bare_wall", ".2f"),
+        ),
+        lambda row: f"{row['library']}, {row['mode']}, {row['wire']}'s wire",
+        _library,
+        lambda row: row["feed"] == feed,
+    )
+
+
+def _engines(record: Record) -> list[Row]:
+    """A row for each engine and number of runs, from one for each number."""
+    rows = []
+    for result in record["results"]:
+        at_once = f"{result['at_once']} at once" if result["at_once"] > 1 else "alone"
+        for name in [
+            name for name, value in result.items() if isinstance(value, dict) and "tokens_per_second" in value
+        ]:
+            beside = {key: result[key] for key in ("ratio", "first_token_later_ms")} if name == "tailrace" else {}
+            rows.append({"library": name, "label": f"{name}, {at_once}"} | result[name] | beside)
+    return rows
+
+
+def _programs(record: Record) -> list[Row]:
+    """A row for each program; what an empty one takes comes first."""
+    return [{"label": name} | figures for name, figures in record["results"].items()]
+
+
 VIEWS: tuple[View, ...] = (
+    _client("burst", "all sent at once"),
+    _client("sends", "each sent alone"),
+    View(
+        "embedded",
+        "embedded",
+        "Tokens a second of the embedded engine",
+        "Beside a bare loop around the same engine in one process; more is better.",
+        (
+            Column("tokens/s", "tokens_per_second", ",.1f"),
+            Column("of the bare engine's", "ratio", ".3f"),
+            Column("first token ms", "first_token_ms", ",.1f"),
+            Column("later by ms", "first_token_later_ms", ",.1f"),
+        ),
+        _label,
+        _library,
+        rows_of=_engines,
+    ),
+    View(
+        "cancel",
+        "cancel",
+        "From cancel until the model server is free",
+        "Milliseconds that 99 of 100 cancels do not exceed; less is better.",
+        (
+            Column("p99 ms", "p99_ms", ",.1f"),
+            Column("p50 ms", "p50_ms", ",.1f"),
+            Column("most ms", "max_ms", ",.1f"),
+            Column("cancels", "cancels"),
+        ),
+        lambda row: f"{row['mode']}, {row['phase']}",
+        _ours,
+    ),
+    View(
+        "start",
+        "start",
+        "From the start of a program to its first line",
+        "Milliseconds of processor time in a fresh interpreter; less is better.",
+        (Column("CPU ms", "cpu_ms"), Column("wall ms", "wall_ms")),
+        _label,
+        lambda row: "ours" if "tailrace" in row["label"] else "limit" if row["label"] == "nothing" else "other",
+        rows_of=_programs,
+    ),
     *_web(200),
     *_web(1000),
     View(

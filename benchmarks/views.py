@@ -38,10 +38,11 @@ class View:
         name: of the file, and of the mark in the docs.
         title: what is shown, in plain words.
         caption: how to read it.
-        columns: of the table; the first is drawn, unless `drawn` names another.
+        columns: of the table; the first is drawn.
         label: tells a row's name.
         kind: tells of a row whether it is `ours`, `other` or the `limit`.
         shown: tells whether a row belongs here.
+        rows_of: finds the rows in a record whose results are not a list of them.
     """
 
     benchmark: str
@@ -52,10 +53,11 @@ class View:
     label: Callable[[Row], str]
     kind: Callable[[Row], str] = lambda row: "other"
     shown: Callable[[Row], bool] = lambda row: True
+    rows_of: Callable[[Record], Sequence[Row]] = lambda record: record["results"]
 
     def rows(self, record: Record) -> list[Row]:
         """The rows that belong here."""
-        return [row for row in record["results"] if self.shown(row)]
+        return [row for row in self.rows_of(record) if self.shown(row)]
 
 
 def picture(view: View, record: Record) -> str:
@@ -106,8 +108,3 @@ def _cell(row: Row, column: Column, *, ranged: bool) -> str:
     middle = f"{value['median']:{column.form}}"
     ends = [f"{value[end]:{column.form}}" for end in ("min", "max")]
     return f"{middle} ({ends[0]} to {ends[1]})" if ranged and ends != [middle, middle] else middle
-
-
-def of(views: Sequence[View], benchmark: str) -> list[View]:
-    """The views of a benchmark."""
-    return [view for view in views if view.benchmark == benchmark]

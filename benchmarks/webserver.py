@@ -75,7 +75,7 @@ def relay(upstream: str) -> Any:
         body = b""
         while True:
             message = await receive()
-            body += message.get("body", b"")
+            body += bytes(message.get("body", b""))
             if not message.get("more_body", False):
                 return body
 
