@@ -178,8 +178,9 @@ def tally(told: Sequence[Told], questions: Sequence[str], tokens: int) -> Tally:
         wanted = {f"{question}:{number}": number for number in range(tokens)}
         seen: set[int] = set()
         last = -1
-        for text in one.tokens:
-            number = wanted.get(text.rpartition(":")[0], -1)
+        named = [text.rpartition(":")[0] for text in one.tokens]
+        for name in named:
+            number = wanted.get(name, -1)
             if number in seen:
                 counted.doubled += 1
             elif number <= last:
@@ -188,7 +189,7 @@ def tally(told: Sequence[Told], questions: Sequence[str], tokens: int) -> Tally:
                 seen.add(number)
             last = max(last, number)
         counted.received += len(seen)
-        counted.complete += one.whole and len(seen) == len(one.tokens) == tokens
+        counted.complete += one.whole and named == list(wanted)
         counted.refused += bool(one.refused)
         counted.delays += one.delays
     counted.delays.sort()
