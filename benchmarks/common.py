@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import tailrace
 
@@ -35,6 +35,7 @@ locks: list[Path] = []
 """Files that all who measure on this machine lock in this order, each while it does."""
 
 _KEPT = 120.0  # seconds
+_PATIENCE = 60.0  # seconds
 _held = ExitStack()
 _since = 0.0
 
@@ -131,15 +132,27 @@ def quiet() -> Iterator[None]:
     """
     global _since
     if locks and not _since:
-        import fcntl
-
         for path in locks:
-            fcntl.flock(_held.enter_context(path.open("ab")), fcntl.LOCK_EX)
+            _lock(_held.enter_context(path.open("ab")))
         _since = time.monotonic()
     yield
     if time.monotonic() - _since > _KEPT:
         _held.close()
         _since = 0.0
+
+
+def _lock(file: IO[bytes]) -> None:
+    """Locks a file, or says after a while that the machine is not quiet."""
+    import fcntl
+
+    until = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > until:
+                return print(f"{file.name} is not free: this is measured on a busy machine", file=sys.stderr)
+        time.sleep(0.1)
 
 
 def event_loop() -> Callable[[], asyncio.AbstractEventLoop]:
@@ -175,7 +188,8 @@ def quantile(values: Sequence[float], q: float) -> float:
 
 def shown(value: Mapping[str, float], form: str = ",.0f") -> str:
     """A median with its range, for a table."""
-    return f"{value['median']:{form}} ({value['min']:{form}} to {value['max']:{form}})"
+    median, least, most = (f"{value[key]:{form}}" for key in ("median", "min", "max"))
+    return median if least == most else f"{median} ({least} to {most})"
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
