@@ -205,7 +205,7 @@ def _end_if_stuck() -> None:
     many seconds later SIGALRM ends us, unless we have ended by then. A parent-death signal would not do: it comes
     when the *thread* that started us ends, and pools end their threads. Linux only.
     """
-    if sys.platform != "linux" or signal.SIGUSR1 != 10:  # 16 on MIPS and others: then there is no such end
+    if sys.platform != "linux" or int(signal.SIGUSR1) != 10:  # 16 on MIPS: there our own watches have to do
         return
     import ctypes
     import fcntl
