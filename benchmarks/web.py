@@ -7,6 +7,7 @@ and what it delivered until then is what is told.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -41,6 +42,7 @@ def run(*, quick: bool) -> None:
                 with quiet():
                     seen[name].append(measured(name, streams, tokens))
                     time.sleep(0 if quick else _BREAK)
+                _tell(number, streams, name, seen[name][-1])
         results += [_row(name, streams, seen) for name in names]
     _print(results)
     versions = {"nginx": nginx_version(), "litellm": peers.version("litellm")}
@@ -53,6 +55,12 @@ def run(*, quick: bool) -> None:
         peers={name: version for name, version in versions.items() if version},
         results=results,
     )
+
+
+def _tell(number: int, streams: int, name: str, one: dict[str, float]) -> None:
+    """Says how far it is; the whole takes half an hour."""
+    told = ", ".join(f"{key} {one[key]:.4g}" for key in ("received", "cpu_us_per_token", "lag_p99_ms") if key in one)
+    print(f"round {number + 1}, {streams} streams, {KINDS[name].label}: {told}", file=sys.stderr, flush=True)
 
 
 def measured(name: str, streams: int, tokens: int, rate: float = RATE) -> dict[str, float]:
