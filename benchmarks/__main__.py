@@ -1,11 +1,14 @@
-"""`python -m benchmarks [NAME …] [--quick]`."""
+"""`python -m benchmarks [NAME …] [--quick] [--json FILE] [--svg FOLDER] [--peers]`."""
 
 from __future__ import annotations
 
 import argparse
 import importlib
 import sys
+from pathlib import Path
+from typing import Any
 
+from benchmarks import common, results
 from benchmarks.common import Skipped
 
 NAMES = {
@@ -19,19 +22,44 @@ NAMES = {
     "html": "live Markdown on a page, beside markdown-it-py for the whole answer each time",
     "wires": "what each wire of the gateway costs a token, beside the tutorial's",
     "gateway": "what a token costs `tailrace serve`, by the way it is read",
-    "web": "many streams through one web server, beside ollama-python behind the same one",
+    "web": "many streams through one web server, beside nginx, a bare relay, ollama-python, the tutorial's and LiteLLM",
+    "held": "4,000 streams held in one process, and readers that never read",
+    "fanout": "one answer to a thousand readers",
+    "growth": "whether a token costs more among many streams, and late in a long answer",
+    "ready": "from the start of `tailrace serve` to its first answer",
 }
 
 
 def main() -> int:
     """Run what was named, or everything; the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="What tailrace costs.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
+    parser.add_argument("names", nargs="*", metavar="NAME", help="; ".join(f"{n}: {what}" for n, what in NAMES.items()))
     parser.add_argument("--quick", action="store_true", help="a smoke test: the figures mean nothing")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="append each result to this file")
+    parser.add_argument("--svg", type=Path, metavar="FOLDER", help="draw each result into this folder")
+    parser.add_argument("--peers", action="store_true", help="first install the heavy peers; without NAME, only that")
+    parser.add_argument(
+        "--lock", type=Path, action="append", default=[], metavar="FILE", help="locked during each measurement"
+    )
     arguments = parser.parse_args()
     unknown = [name for name in arguments.names if name not in NAMES]
     if unknown:
         parser.error(f"no benchmark is called {unknown[0]!r}; there are: {', '.join(NAMES)}")
+    common.locks += arguments.lock
+    if arguments.peers:
+        from benchmarks import peers
+
+        try:
+            peers.install()
+        except Skipped as why:
+            print(why, file=sys.stderr)
+            return 1
+        if not arguments.names:
+            return 0
+    if arguments.json:
+        common.keepers.append(lambda record: results.append(arguments.json, record))
+    if arguments.svg:
+        common.keepers.append(lambda record: _draw(arguments.svg, record))
     for name in arguments.names or NAMES:
         print(f"\n{name}: {NAMES[name]}\n", flush=True)
         try:
@@ -39,6 +67,16 @@ def main() -> int:
         except Skipped as why:
             print(f"skipped: {why}")
     return 0
+
+
+def _draw(folder: Path, record: dict[str, Any]) -> None:
+    from benchmarks.figures import VIEWS
+    from benchmarks.views import picture
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for view in VIEWS:
+        if view.benchmark == record["benchmark"] and view.rows(record):
+            (folder / f"{view.name}.svg").write_text(picture(view, record), encoding="utf-8")
 
 
 if __name__ == "__main__":

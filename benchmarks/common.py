@@ -11,11 +11,12 @@ import statistics
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import tailrace
 
@@ -30,8 +31,13 @@ _PACKAGES = (
 keepers: list[Callable[[dict[str, Any]], None]] = []
 """What is done with each record, besides printing it."""
 
-lock: Path | None = None
-"""A file that all who measure on this machine lock, each while it does."""
+locks: list[Path] = []
+"""Files that all who measure on this machine lock in this order, each while it does."""
+
+_KEPT = 120.0  # seconds
+_PATIENCE = 60.0  # seconds
+_held = ExitStack()
+_since = 0.0
 
 
 class Skipped(Exception):  # noqa: N818 - not an error
@@ -120,15 +126,33 @@ def environment() -> dict[str, str]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Waits until nobody else measures, where a lock for that was named, and measures."""
-    if lock is None:
-        yield
-        return
+    """Waits until nobody else measures, where locks for that were named, and measures.
+
+    The locks are kept for some measurements: who waits for a quiet machine each time waits long.
+    """
+    global _since
+    if locks and not _since:
+        for path in locks:
+            _lock(_held.enter_context(path.open("ab")))
+        _since = time.monotonic()
+    yield
+    if time.monotonic() - _since > _KEPT:
+        _held.close()
+        _since = 0.0
+
+
+def _lock(file: IO[bytes]) -> None:
+    """Locks a file, or says after a while that the machine is not quiet."""
     import fcntl
 
-    with lock.open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    until = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > until:
+                return print(f"{file.name} is not free: this is measured on a busy machine", file=sys.stderr)
+        time.sleep(0.1)
 
 
 def event_loop() -> Callable[[], asyncio.AbstractEventLoop]:
@@ -164,7 +188,8 @@ def quantile(values: Sequence[float], q: float) -> float:
 
 def shown(value: Mapping[str, float], form: str = ",.0f") -> str:
     """A median with its range, for a table."""
-    return f"{value['median']:{form}} ({value['min']:{form}} to {value['max']:{form}})"
+    median, least, most = (f"{value[key]:{form}}" for key in ("median", "min", "max"))
+    return median if least == most else f"{median} ({least} to {most})"
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

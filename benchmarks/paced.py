@@ -1,9 +1,9 @@
 """A model server that says tokens at a steady rate: `python -m benchmarks.paced TOKENS RATE`.
 
-It speaks as much of Ollama's wire as a chat needs, at next to no cost. Streams are out of step with each other, as
-those of real people are: each has its own moment within the interval of two tokens. Each token is the question, the
-token's number and the time (monotonic, seconds): what is lost, doubled, mixed up or late can be told. It prints its
-port as a line of JSON, and ends when its standard input does.
+It speaks as much of Ollama's wire, and below /v1 of OpenAI's, as a chat needs, at next to no cost. Streams are out of
+step with each other, as those of real people are: each has its own moment within the interval of two tokens. Each token
+is the question, the token's number and the time (monotonic, seconds): what is lost, doubled, mixed up or late can be
+told. It prints its port as a line of JSON, and ends when its standard input does.
 """
 
 from __future__ import annotations
@@ -18,11 +18,15 @@ from typing import cast
 
 from benchmarks.common import event_loop
 
-_HEAD = (
-    b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
-)
+_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
 _PIECE = b'{"model":"m","message":{"role":"assistant","content":"%b:%d:%.6f "},"done":false}\n'
 _DONE = b'{"model":"m","message":{"role":"assistant","content":""},"done":true,"done_reason":"stop","eval_count":%d}\n'
+_CHOICE = (
+    b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"m",'
+    b'"choices":[{"index":0,"delta":{%b},"finish_reason":%b}]}\n\n'
+)
+_OPENAI_PIECE = _CHOICE % (b'"content":"%b:%d:%.6f "', b"null")
+_OPENAI_DONE = _CHOICE % (b"", b'"stop"') + b"data: [DONE]\n\n"
 _TICK = 0.001  # seconds
 _STRIDE = 7919  # a prime: streams that come one after the other are spread over the whole interval
 
@@ -68,6 +72,8 @@ class _Answer(asyncio.Protocol):
         self._asked = b""
         self._question: bytes | None = None
         self._said = 0
+        self._piece = _PIECE
+        self._done = _DONE % paced.tokens
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by its class
@@ -76,22 +82,26 @@ class _Answer(asyncio.Protocol):
         if self._question is not None:
             return
         self._asked += data
-        _, empty, body = self._asked.partition(b"\r\n\r\n")
+        head, empty, body = self._asked.partition(b"\r\n\r\n")
         if not empty:
             return
         with contextlib.suppress(ValueError):  # not all of the body is here
             self._question = json.loads(body)["messages"][-1]["content"].encode()
-            self._transport.write(_HEAD)
+            if head.startswith(b"POST /v1/"):
+                self._piece, self._done = _OPENAI_PIECE, _OPENAI_DONE
+                self._transport.write(_HEAD % b"text/event-stream")
+            else:
+                self._transport.write(_HEAD % b"application/x-ndjson")
             self._paced.begin(self)
 
     def say(self) -> None:
         """Says the next token, or that it was the last."""
         if self._said == self._paced.tokens:
-            self._transport.write(_chunk(_DONE % self._said) + b"0\r\n\r\n")
+            self._transport.write(_chunk(self._done) + b"0\r\n\r\n")
             self._transport.close()
             self.slot.pop(self, None)
             return
-        self._transport.write(_chunk(_PIECE % (self._question, self._said, time.monotonic())))
+        self._transport.write(_chunk(self._piece % (self._question, self._said, time.monotonic())))
         self._said += 1
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -1,194 +1,125 @@
-"""Many streams at 20 tokens a second through one web server: what completes, what a token costs, and how late it comes.
+"""Many streams at 20 tokens a second through one web server: what arrives, what a token costs, and how late it comes.
 
-The model server and the readers are processes of their own; the processor time is the web server's alone. nginx as a
-plain proxy is the limit of what any server can do; ollama-python behind FastAPI is what people have.
+The model server and the readers are processes of their own; processor time and memory are the web server's alone.
+nginx as a plain proxy is the limit of what any server can do. A server that breaks down is left after a bounded time,
+and what it delivered until then is what is told.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import os
-import re
-import shutil
-import statistics
-import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.common import ROOT, Contestant, Skipped, environment, event_loop, quantile, report, table
-from benchmarks.crowd import Told, crowd
+from benchmarks import peers
+from benchmarks.common import Contestant, in_turns, quiet, ratio, report, shown, spread, table
+from benchmarks.crowd import crowd, played
+from benchmarks.servers import KINDS, missing, nginx_version, open_files, serving
+from benchmarks.told import Tally, tally
 
 RATE = 20
-CONTESTANTS = {
-    "nginx": "nginx, a plain proxy",
-    "serve": "tailrace serve",
-    "tailrace": "tailrace in FastAPI",
-    "ollama": "ollama-python in FastAPI",
-}
-_HEADS = ("complete", "cpu_us_per_token", "delay_p50_ms", "delay_p99_ms", "seconds")
+SIZES = (200, 1000)
+BESIDE = ("nginx", "ollama", "litellm")  # whose cost ours is divided by
+_BREAK = 2.0  # seconds between two servers, for what is left of the one before
 
 
 def run(*, quick: bool) -> None:
     """Measure and print."""
-    try:
-        import fastapi  # noqa: F401
-        import uvicorn  # noqa: F401
-    except ImportError as missing:
-        raise Skipped(f"{missing.name} is not installed") from missing
-    tokens = 10 if quick else 200
-    sizes = (5,) if quick else (200, 1000)
-    names = [name for name in CONTESTANTS if name != "nginx" or _nginx()]
+    tokens, rounds = (10, 1) if quick else (100, 3)
+    open_files()
+    names = []
+    for name, kind in KINDS.items():
+        if why := missing(name):
+            print(f"without {kind.label}: {why}", flush=True)
+        else:
+            names.append(name)
     results = []
-    for streams in sizes:
-        rounds = [[_measure(name, streams, tokens) for name in names] for _ in range(1 if quick else 3)]
-        results += [_middle(each) for each in zip(*rounds, strict=True)]
-    rows = [
-        [f"{row['streams']} streams, {CONTESTANTS[row['server']]}", *(f"{row[head]:.5g}" for head in _HEADS)]
-        for row in results
-    ]
-    table(["", *_HEADS], rows)
-    report("web", quick=quick, tokens=tokens, rate=RATE, results=results)
+    for streams in (5,) if quick else SIZES:
+        seen: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+        for number in range(rounds):
+            for name in in_turns(names, number):
+                with quiet():
+                    seen[name].append(measured(name, streams, tokens))
+                    time.sleep(0 if quick else _BREAK)
+                _tell(number, streams, name, seen[name][-1])
+        results += [_row(name, streams, seen) for name in names]
+    _print(results)
+    versions = {"nginx": nginx_version(), "litellm": peers.version("litellm")}
+    report(
+        "web",
+        quick=quick,
+        tokens=tokens,
+        rate=RATE,
+        rounds=rounds,
+        peers={name: version for name, version in versions.items() if version},
+        results=results,
+    )
 
 
-def _middle(rounds: tuple[dict[str, Any], ...]) -> dict[str, Any]:
-    """The medians of the rounds, and the range of what a token cost."""
-    costs = [each["cpu_us_per_token"] for each in rounds]
-    middle = {head: statistics.median(each[head] for each in rounds) for head in _HEADS}
-    return {**rounds[0], **middle, "cpu_us_range": [min(costs), max(costs)]}
+def _tell(number: int, streams: int, name: str, one: dict[str, float]) -> None:
+    """Says how far it is; the whole takes half an hour."""
+    told = ", ".join(f"{key} {one[key]:.4g}" for key in ("received", "cpu_us_per_token", "lag_p99_ms") if key in one)
+    print(f"round {number + 1}, {streams} streams, {KINDS[name].label}: {told}", file=sys.stderr, flush=True)
 
 
-def _measure(name: str, streams: int, tokens: int) -> dict[str, Any]:
-    """One crowd, on one server."""
-    upstream = Contestant("paced", str(tokens), str(RATE))
+def measured(name: str, streams: int, tokens: int, rate: float = RATE) -> dict[str, float]:
+    """One crowd on one server: what it was told, and what that cost."""
+    upstream = Contestant("paced", str(tokens), str(rate))
+    limit = 3 * tokens / rate + 10
     try:
-        with _server(name, f"http://127.0.0.1:{upstream.hear()['port']}") as server:
-            path = "/api/chat" if name == "nginx" else "/chat/stream"
-            _ask(server.port, ["warm"], path)
-            cpu, start = server.cpu(), time.monotonic()
-            told = _ask(server.port, [str(number) for number in range(streams)], path)
-            seconds = time.monotonic() - start
-            return _result(name, told, tokens, server.cpu() - cpu, seconds)
+        with serving(name, f"http://127.0.0.1:{upstream.hear()['port']}") as server:
+            played(lambda: crowd(server.port, ["warm"], server.path, limit=limit))
+            questions = [str(number) for number in range(streams)]
+            cpu, memory, start = server.process.cpu(), server.process.memory(), time.monotonic()
+            told = played(lambda: crowd(server.port, questions, server.path, limit=limit))
+            used, seconds = server.process.cpu() - cpu, time.monotonic() - start
+            counted = tally(told, questions, tokens)
+            per_stream = (server.process.most_memory() - memory) / 1024 / streams
+            return figures(counted, used) | {"kib_per_stream": per_stream, "seconds": seconds}
     finally:
         upstream.stop()
 
 
-def _ask(port: int, questions: list[str], path: str) -> list[Told]:
-    with asyncio.Runner(loop_factory=event_loop()) as runner:
-        return runner.run(crowd(port, questions, path))
+def figures(counted: Tally, cpu: float) -> dict[str, float]:
+    """A count with what it cost."""
+    per_token = {"cpu_us_per_token": 1e6 * cpu / counted.received} if counted.received else {}
+    return counted.figures() | per_token
 
 
-class _Process:
-    """A server in a process of its own, and those it started."""
-
-    def __init__(self, port: int, pid: int) -> None:
-        self.port = port
-        self._pid = pid
-
-    def cpu(self) -> float:
-        """Seconds of processor time until now."""
-        children = Path(f"/proc/{self._pid}/task/{self._pid}/children").read_text(encoding="ascii").split()
-        return sum(map(_seconds, [str(self._pid), *children]))
-
-
-def _seconds(pid: str) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-@contextlib.contextmanager
-def _server(name: str, upstream: str) -> Iterator[_Process]:
-    if name == "serve":
-        command = [sys.executable, "-m", "tailrace", "serve", "--port", "0", "--no-page", "-m", "m"]
-        with _started([*command, "--max-runs", "5000", "--upstream", upstream]) as process:
-            assert process.stderr is not None
-            said = process.stderr.readline()
-            found = re.search(rb":(\d+) ", said)
-            if found is None:
-                raise RuntimeError(f"tailrace serve does not start: {said!r}")
-            yield _Process(int(found[1]), process.pid)
-    elif name == "nginx":
-        with tempfile.TemporaryDirectory() as folder:
-            port, path = _free_port(), Path(folder) / "nginx.conf"
-            path.write_text(
-                _PROXY.format(
-                    user="user root;" if os.geteuid() == 0 else "", folder=folder, port=port, upstream=upstream
-                ),
-                encoding="ascii",
+def _row(name: str, streams: int, seen: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
+    """What a server did in all rounds."""
+    rounds = seen[name]
+    row: dict[str, Any] = {"server": name, "label": KINDS[name].label, "streams": streams}
+    row |= {key: spread([one[key] for one in rounds]) for key in rounds[0] if all(key in one for one in rounds)}
+    row["delivered_percent"] = spread([100 * one["received"] / one["expected"] for one in rounds])
+    for other in BESIDE:
+        if other in seen and all("cpu_us_per_token" in one for one in (*rounds, *seen[other])):
+            costs = [[one["cpu_us_per_token"] for one in each] for each in (rounds, seen[other])]
+            row[f"times_{other}"] = ratio(*costs)
+    if "nginx" in seen and "lag_p99_ms" in row:
+        for lag in ("lag_p50_ms", "lag_p99_ms"):
+            row[f"{lag}_above_nginx"] = spread(
+                [one[lag] - limit[lag] for one, limit in zip(rounds, seen["nginx"], strict=True)]
             )
-            program = _nginx() or ""
-            with _started([program, "-p", folder, "-c", str(path), "-e", "stderr", "-g", "daemon off;"]) as process:
-                _wait_for(port)
-                yield _Process(port, process.pid)
-    else:
-        server = Contestant("webserver", name, upstream)
-        try:
-            yield _Process(server.hear()["port"], server.pid)
-        finally:
-            server.stop()
+    return row
 
 
-_PROXY = """
-{user}
-pid {folder}/nginx.pid;
-events {{ worker_connections 8192; }}
-worker_rlimit_nofile 20000;
-http {{
-  access_log off;
-  client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
-  uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
-  server {{
-    listen 127.0.0.1:{port} backlog=4096;
-    location / {{ proxy_pass {upstream}; proxy_buffering off; proxy_http_version 1.1; }}
-  }}
-}}
-"""
+_HEADS = {
+    "delivered %": ("delivered_percent", ".4g"),
+    "doubled": ("doubled", ".0f"),
+    "CPU µs a token": ("cpu_us_per_token", ".1f"),
+    "times nginx": ("times_nginx", ".2f"),
+    "lag p50 ms": ("lag_p50_ms", ".2f"),
+    "p99": ("lag_p99_ms", ".1f"),
+    "max": ("lag_max_ms", ".0f"),
+    "KiB a stream": ("kib_per_stream", ".0f"),
+}
 
 
-def _nginx() -> str | None:
-    return shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
-
-
-def _wait_for(port: int) -> None:
-    import socket
-
-    for _ in range(500):
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            return
-        time.sleep(0.01)
-    raise RuntimeError("nginx does not start")
-
-
-@contextlib.contextmanager
-def _started(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
-    with subprocess.Popen(command, cwd=ROOT, env=environment(), stderr=subprocess.PIPE) as process:
-        try:
-            yield process
-        finally:
-            process.terminate()
-
-
-def _result(name: str, told: list[Told], tokens: int, cpu: float, seconds: float) -> dict[str, Any]:
-    delays = [1000 * delay for one in told for delay in one.delays]
-    return {
-        "server": name,
-        "streams": len(told),
-        "complete": sum(one.whole and len(one.tokens) == tokens for one in told),
-        "cpu_us_per_token": 1e6 * cpu / max(1, len(delays)),
-        "delay_p50_ms": quantile(delays, 0.5),
-        "delay_p99_ms": quantile(delays, 0.99),
-        "seconds": seconds,
-    }
+def _print(results: Sequence[dict[str, Any]]) -> None:
+    rows = []
+    for row in results:
+        cells = [shown(row[key], form) if key in row else "-" for key, form in _HEADS.values()]
+        rows.append([f"{row['streams']} streams, {row['label']}", *cells])
+    table(["", *_HEADS], rows)

@@ -54,11 +54,47 @@ def ollama(upstream: str) -> Any:
     return app
 
 
+def relay(upstream: str) -> Any:
+    """The least that a server in Python can do: bytes are copied, and nothing is known of them."""
+    import aiohttp
+
+    sessions: list[aiohttp.ClientSession] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await receive()
+            async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+                sessions.append(session)
+                await send({"type": "lifespan.startup.complete"})
+                await receive()
+            await send({"type": "lifespan.shutdown.complete"})
+        else:
+            await passed(await whole(receive), scope["path"], send)
+
+    async def whole(receive: Any) -> bytes:
+        body = b""
+        while True:
+            message = await receive()
+            body += bytes(message.get("body", b""))
+            if not message.get("more_body", False):
+                return body
+
+    async def passed(body: bytes, path: str, send: Any) -> None:
+        async with sessions[0].post(upstream + path, data=body, timeout=aiohttp.ClientTimeout()) as answer:
+            kind = answer.headers["content-type"].encode()
+            await send({"type": "http.response.start", "status": answer.status, "headers": [(b"content-type", kind)]})
+            async for data in answer.content.iter_any():
+                await send({"type": "http.response.body", "body": data, "more_body": True})
+            await send({"type": "http.response.body"})
+
+    return app
+
+
 async def serve(app: Any) -> None:
     """Serves until standard input ends."""
     import uvicorn
 
-    config = uvicorn.Config(app, log_level="error", access_log=False, lifespan="off", ws="none")
+    config = uvicorn.Config(app, log_level="error", access_log=False, lifespan="auto", ws="none")
     server = uvicorn.Server(config)
     sock = socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG)
     serving = asyncio.create_task(server.serve([sock]))
@@ -70,4 +106,4 @@ async def serve(app: Any) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve({"tailrace": tailrace, "ollama": ollama}[sys.argv[1]](sys.argv[2])))
+    asyncio.run(serve({"tailrace": tailrace, "ollama": ollama, "relay": relay}[sys.argv[1]](sys.argv[2])))

@@ -326,6 +326,41 @@ def test_parent_killed_while_somebody_holds_its_pipe(home: Path) -> None:
         os.kill(holder, signal.SIGKILL)
 
 
+STUCK = """
+import ctypes, os
+with open(os.environ["STUCK_TELLS"], "w") as tells:
+    tells.write(str(os.getpid()))
+while True:  # PyDLL keeps the interpreter's lock, and a signal cuts the sleep short
+    ctypes.PyDLL(None).sleep(1000)
+"""
+
+
+@needs_pidfd
+def test_parent_killed_while_native_code_holds_the_interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that can run no Python any more still ends after its parent."""
+    (tmp_path / "xllamacpp.py").write_text(STUCK)
+    tells = tmp_path / "tells"
+    os.mkfifo(tells)
+    told = os.open(tells, os.O_RDONLY | os.O_NONBLOCK)
+    monkeypatch.setenv("STUCK_TELLS", str(tells))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))  # before the real engine
+    parent = subprocess.Popen(
+        [sys.executable, "-c", "from tailrace.backends.embedded.supervisor import shared; shared().endpoint()"]
+    )
+    try:
+        assert select.select([told], [], [], 60)[0], "the worker did not get to the engine"
+        pid = int(os.read(told, 100))
+    finally:
+        parent.kill()
+        parent.wait()
+        os.close(told)
+    try:
+        wait_gone(pid)
+    except AssertionError:
+        os.kill(pid, signal.SIGKILL)
+        raise
+
+
 @needs_pidfd
 def test_program_that_ends_in_the_middle_of_a_stream(home: Path) -> None:
     """No hang, no traceback, exit code 0; the worker is gone before the program is."""

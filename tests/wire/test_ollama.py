@@ -497,6 +497,18 @@ def test_surplus_is_counted() -> None:
     assert (more, decoder.surplus, decoder.ended) == ([], 3, True)
 
 
+def test_much_at_once() -> None:
+    """A long answer that comes in one read is what it is line by line, and what follows it is counted to its end."""
+    said, late = [line(f" {number}") for number in range(1000)], [line("late")] * 500
+
+    *events, last = decode(AnswerDecoder(), [b"".join((*said, DONE, *late))])
+
+    assert [*events, STOP] == decode(AnswerDecoder(), [*said, DONE])
+    assert events == [TextDelta(f" {number}") for number in range(1000)]
+    assert isinstance(last, Ended)
+    assert last.warnings == ("500 lines after the end of the answer were dropped",)
+
+
 @pytest.mark.parametrize("make", [AnswerDecoder, ProgressDecoder])
 def test_a_line_without_end(make: Callable[[int], AnswerDecoder | ProgressDecoder]) -> None:
     """A line that outgrows the limit ends the run as failed, in whatever pieces it comes."""

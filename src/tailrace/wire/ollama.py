@@ -74,23 +74,30 @@ class _Line(msgspec.Struct, gc=False):
     total: int | None = None
 
 
-class _TokenMessage(msgspec.Struct, gc=False, forbid_unknown_fields=True):
-    role: str
+class _TokenMessage(msgspec.Struct, gc=False):
     content: str
+    thinking: None = None
+    tool_calls: None = None
 
 
-class _Token(msgspec.Struct, gc=False, forbid_unknown_fields=True):
-    """The line of nearly every token of a chat, member by member; a line with anything else in it is a `_Line`."""
+class _Token(msgspec.Struct, gc=False):
+    """The line of nearly every token of a chat: what would make it more than that may only be null.
 
-    model: str
-    created_at: str
+    Nothing is made of what we do not look at (the model, the time).
+    """
+
     message: _TokenMessage
     done: bool
+    done_reason: None = None
+    error: None = None
+    logprobs: None = None
+    status: None = None
 
 
 _decode = msgspec.json.Decoder(_Line).decode
 _decode_tokens = msgspec.json.Decoder(_Token).decode_lines
 _DELTAS = frozenset(("content", "response", "thinking"))
+_PIECE = 16_384  # bytes decoded at a time: what is only made on the way to events then stays in the processor's cache
 
 
 class AnswerDecoder(Ending):
@@ -110,16 +117,11 @@ class AnswerDecoder(Ending):
     def feed(self, data: bytes) -> list[Event]:
         """Takes bytes as they came; returns the events they finish, `Ended` last if they hold the ending."""
         events: list[Event] = []
-        block = self._lines.feed_block(data)
-        if not self.ended and not self._mending:
-            # All of them are tokens nearly always, but for an ending; and tokens cost least when decoded together.
-            last = block.rfind(b"\n", 0, -1) + 1
-            cut = len(block) if block.find(b'"done":true', last) < 0 else last
-            tokens = _tokens(block[:cut])
-            if tokens is not None:
-                events, block = tokens, block[cut:]
-        if block:
-            self._line_by_line(block, events)
+        if len(data) <= _PIECE:
+            self._feed(data, events)
+        else:
+            for start in range(0, len(data), _PIECE):
+                self._feed(data[start : start + _PIECE], events)
         if self._lines.overflow and not self.ended:
             self._end(faults.too_long(self._limit), events)
         if self.ended and self.surplus:
@@ -148,6 +150,19 @@ class AnswerDecoder(Ending):
             else:
                 self._end(faults.truncated('"done": true'), events)
         return events
+
+    def _feed(self, data: bytes, events: list[Event]) -> None:
+        block = self._lines.feed_block(data)
+        if not self.ended and not self._mending:
+            # All of them are tokens nearly always, but for an ending; and tokens cost least when decoded together.
+            last = block.rfind(b"\n", 0, -1) + 1
+            cut = len(block) if block.find(b'"done":true', last) < 0 else last
+            tokens = _tokens(block[:cut])
+            if tokens is not None:
+                events += tokens
+                block = block[cut:]
+        if block:
+            self._line_by_line(block, events)
 
     @property
     def _mending(self) -> bool:
@@ -250,7 +265,7 @@ def _tokens(block: bytes) -> list[Event] | None:
     """The events of lines that each hold a token and nothing else; None if one of them does not."""
     try:
         lines = _decode_tokens(block)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     # The decoder passes over blank lines, over a line end inside of a value, and over none at all: so we look ourselves
     # whether each line is one value.
@@ -260,8 +275,9 @@ def _tokens(block: bytes) -> list[Event] | None:
     for line in lines:
         if line.done:
             return None
-        if line.message.content:
-            events.append(TextDelta(line.message.content))
+        text = line.message.content
+        if text:
+            events.append(TextDelta(text))
     return events
 
 

@@ -13,6 +13,7 @@ import contextlib
 import os
 import shutil
 import signal
+import sys
 import threading
 import traceback
 from collections.abc import Callable
@@ -32,6 +33,7 @@ __all__ = ["Config", "Ready", "main"]
 
 MAX_LOG = 262_144
 _GRACE = 2.0  # seconds that running engine calls have at exit; then the process ends without them
+_F_SETSIG = 10  # of Linux's fcntl.h; Python's fcntl has no name for it
 
 
 class Config(msgspec.Struct):
@@ -177,6 +179,7 @@ def main() -> None:
     try:
         config = msgspec.json.decode(_first_line(), type=Config)
         folder = config.folder
+        _end_if_stuck()
         _check_engine()
         asyncio.run(Worker(config, say).run())
     except TailraceError as error:
@@ -192,6 +195,27 @@ def main() -> None:
             shutil.rmtree(folder, ignore_errors=True)
         # Not sys.exit: a call that is still inside the engine would turn that into an abort.
         os._exit(code)
+
+
+def _end_if_stuck() -> None:
+    """Has the kernel end this process 10 s after the parent closed our stdin, should it still be there.
+
+    All our other watches need the interpreter, which native code may hold for ever. So the closing of the pipe raises a
+    signal whose handler is libc's own `alarm`: handlers are called with the signal's number, 10 for SIGUSR1, and that
+    many seconds later SIGALRM ends us, unless we have ended by then. A parent-death signal would not do: it comes
+    when the *thread* that started us ends, and pools end their threads. Linux only.
+    """
+    if sys.platform != "linux" or int(signal.SIGUSR1) != 10:  # 16 on MIPS: there our own watches have to do
+        return
+    import ctypes
+    import fcntl
+
+    libc = ctypes.CDLL(None)
+    libc.signal.argtypes = (ctypes.c_int, ctypes.c_void_p)
+    libc.signal(signal.SIGUSR1, ctypes.cast(libc.alarm, ctypes.c_void_p))
+    fcntl.fcntl(0, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(0, _F_SETSIG, signal.SIGUSR1)
+    fcntl.fcntl(0, fcntl.F_SETFL, fcntl.fcntl(0, fcntl.F_GETFL) | os.O_ASYNC)
 
 
 def _orphaned(parent: int) -> bool:
