@@ -1,14 +1,17 @@
-"""A contestant that runs a model in-process or beside itself: `python -m benchmarks.engines bare|tailrace MODEL`.
+"""A contestant that runs a model in-process or beside itself: `python -m benchmarks.engines bare|tailrace MODEL SLOTS`.
 
-`bare` is the shortest loop around xllamacpp that yields text, with the settings of tailrace's engine.
+`bare` is the shortest loop around xllamacpp that yields text, with the settings of tailrace's engine. Each request has
+some prompts, which are answered at the same time, a thread each.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from benchmarks.readers import requests
@@ -31,15 +34,15 @@ Piece = Callable[[], None]
 Generate = Callable[[str, int, Piece], tuple[str, int]]  # prompt and tokens to the text and the tokens there were
 
 
-def bare(path: str) -> Generate:
+def bare(path: str, slots: int) -> Generate:
     import xllamacpp
 
     from tailrace.backends.embedded import engine
 
     params = xllamacpp.CommonParams()
     params.model.path = path
-    params.n_ctx = engine.CONTEXT * engine.SLOTS
-    params.n_parallel = engine.SLOTS
+    params.n_ctx = engine.CONTEXT * slots
+    params.n_parallel = slots
     params.n_batch = params.n_ubatch = engine.BATCH_CPU
     params.cache_ram_mib = 0
     params.verbosity = 1
@@ -81,9 +84,10 @@ def bare(path: str) -> Generate:
     return generate
 
 
-def ours(path: str) -> Generate:
+def ours(path: str, slots: int) -> Generate:
     import tailrace
 
+    os.environ["TAILRACE_NUM_PARALLEL"] = str(slots)
     client = tailrace.Client(f"embedded:{path}")
 
     def generate(prompt: str, tokens: int, piece: Piece) -> tuple[str, int]:
@@ -103,16 +107,19 @@ def ours(path: str) -> Generate:
 
 def serve(generate: Generate) -> None:
     for request in requests():
-        print(json.dumps(measured(generate, request["prompt"], request["tokens"])), flush=True)
+        prompts, tokens = request["prompts"], request["tokens"]
+        started = time.perf_counter()
+        with ThreadPoolExecutor(len(prompts)) as threads:
+            runs = list(threads.map(lambda prompt: measured(generate, prompt, tokens), prompts))  # noqa: B023
+        print(json.dumps({"runs": runs, "whole": time.perf_counter() - started}), flush=True)
 
 
 def measured(generate: Generate, prompt: str, tokens: int) -> dict[str, Any]:
     at: list[float] = []
     started = time.perf_counter()
     text, count = generate(prompt, tokens, lambda: at.append(time.perf_counter()))
-    whole = time.perf_counter() - started
-    return {"text": text, "tokens": count, "first": at[0] - started, "last": at[-1] - started, "whole": whole}
+    return {"text": text, "tokens": count, "first": at[0] - started, "last": at[-1] - started}
 
 
 if __name__ == "__main__":
-    serve((bare if sys.argv[1] == "bare" else ours)(sys.argv[2]))
+    serve((bare if sys.argv[1] == "bare" else ours)(sys.argv[2], int(sys.argv[3])))

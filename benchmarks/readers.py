@@ -1,7 +1,8 @@
 """A contestant that reads streams: `python -m benchmarks.readers LIBRARY MODE`, driven over stdin.
 
 Each request names a URL and how many chats to read, one after the other; the answer tells chunks, characters, and the
-wall and CPU time of this process.
+wall and CPU time of this process. `bare` is no library: the shortest loop around a socket and msgspec that yields text.
+It knows nothing of endings, errors, timeouts or a stop, and is what a client could cost at the least.
 """
 
 from __future__ import annotations
@@ -9,10 +10,14 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
 
 MODEL = "m"
 QUESTION: list[Any] = [{"role": "user", "content": "Tell me about rivers."}]
@@ -114,8 +119,69 @@ def openai_async(url: str) -> Async:
     return read
 
 
-SYNC = {"tailrace": tailrace_sync, "ollama-python": ollama_sync, "openai-python": openai_sync}
-ASYNC = {"tailrace": tailrace_async, "ollama-python": ollama_async, "openai-python": openai_async}
+class _Said(msgspec.Struct):
+    content: str
+
+
+class _Line(msgspec.Struct):
+    model: str
+    created_at: str
+    message: _Said
+    done: bool
+
+
+_decode = msgspec.json.Decoder(_Line).decode
+
+
+def _asked(url: str) -> tuple[str, int, bytes]:
+    """Host, port and the bytes of a chat's request."""
+    where = urlsplit(url)
+    body = msgspec.json.encode({"model": MODEL, "messages": QUESTION, "stream": True})
+    head = f"POST /api/chat HTTP/1.1\r\nHost: {where.netloc}\r\nConnection: close\r\nContent-Length: {len(body)}"
+    return where.hostname or "", where.port or 80, f"{head}\r\n\r\n".encode() + body
+
+
+def bare_sync(url: str) -> Sync:
+    host, port, request = _asked(url)
+
+    def read() -> Counts:
+        count = size = 0
+        with socket.create_connection((host, port)) as connection:
+            connection.sendall(request)
+            rest = b""
+            while data := connection.recv(65536):
+                *lines, rest = (rest + data).split(b"\n")
+                for line in lines:
+                    if line.startswith(b"{"):  # else it is of the head, or a chunk's size
+                        count += 1
+                        size += len(_decode(line).message.content)
+        return count, size
+
+    return read
+
+
+def bare_async(url: str) -> Async:
+    host, port, request = _asked(url)
+
+    async def read() -> Counts:
+        count = size = 0
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(request)
+        rest = b""
+        while data := await reader.read(65536):
+            *lines, rest = (rest + data).split(b"\n")
+            for line in lines:
+                if line.startswith(b"{"):
+                    count += 1
+                    size += len(_decode(line).message.content)
+        writer.close()
+        return count, size
+
+    return read
+
+
+SYNC = {"bare": bare_sync, "tailrace": tailrace_sync, "ollama-python": ollama_sync, "openai-python": openai_sync}
+ASYNC = {"bare": bare_async, "tailrace": tailrace_async, "ollama-python": ollama_async, "openai-python": openai_async}
 
 
 def requests() -> Any:
