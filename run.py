@@ -35,7 +35,7 @@ PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
 LOCK = VENV / "run.lock"  # its presence also tells that this .venv is ours
 STAMP = VENV / "run.json"  # written last, removed first: no stamp, no trust
 PINS = ROOT / "requirements"
-SIZES = {"run": "about 40 MB", "dev": "about 75 MB"}
+SIZES = {"run": "about 45 MB", "dev": "about 160 MB"}
 
 
 def main(argv: list[str]) -> int:
