@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ NAMES = {
 
 def main() -> int:
     """Run what was named, or everything; the exit code."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the servers that were started are ended, too
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="What tailrace costs.")
     parser.add_argument("names", nargs="*", metavar="NAME", help="; ".join(f"{n}: {what}" for n, what in NAMES.items()))
     parser.add_argument("--quick", action="store_true", help="a smoke test: the figures mean nothing")

@@ -19,7 +19,7 @@ READERS = (1, 10, 100, 1000)
 
 def run(*, quick: bool) -> None:
     """Measure and print."""
-    tokens, rounds = (10, 1) if quick else (500, 5)
+    tokens, rounds = (10, 1) if quick else (500, 3)
     open_files()
     results: list[dict[str, Any]] = []
     for readers in (1, 5) if quick else READERS:

@@ -25,7 +25,7 @@ LONG, SLICES, FAST = 50_000, 10, 1000  # tokens of the long answer, its parts, a
 
 def run(*, quick: bool) -> None:
     """Measure and print."""
-    rounds = 1 if quick else 5
+    rounds = 1 if quick else 3
     open_files()
     sizes: dict[int, list[float]] = {size: [] for size in ((2, 5) if quick else STREAMS)}
     long: list[list[float]] = []

@@ -82,8 +82,10 @@ def notes(record: Record) -> list[str]:
     """The machine, the versions and the command."""
     machine = record["machine"]
     versions = {**machine["versions"], **record.get("peers", {})}
+    load = machine.get("load") or 0.0
+    busy = f" (others kept it busy: load {load:.1f})" if load > 2 * machine["cores"] else ""
     return [
-        f"{machine['cpu']}, {machine['cores']} cores; {machine['system']}; {machine['python']}; {record['day']}",
+        f"{machine['cpu']}, {machine['cores']} cores{busy}; {machine['system']}; {machine['python']}; {record['day']}",
         ", ".join(f"{name} {version}" for name, version in versions.items()),
         record["command"],
     ]
