@@ -15,7 +15,7 @@ from starlette.routing import Match
 from tailrace.client.aio import AsyncClient
 from tailrace.client.base import UNSET
 from tailrace.errors import TailraceError
-from tailrace.gateway.addresses import is_local
+from tailrace.gateway.addresses import Names, Origins, is_local
 from tailrace.gateway.admission import Queue
 from tailrace.gateway.api import (
     aisdk,
@@ -94,6 +94,7 @@ def create_app(
     )
     app.router.redirect_slashes = False
     app.state.house = house
+    Names(settings.hosts), Origins(settings.origins)  # the door is built with the first request; errors are told now
     if neighbours is not None:  # the last one that is added is the first that sees a request
         relay = Relay(neighbours.folder, settings.manners.send_timeout)
         app.add_middleware(Cursors)

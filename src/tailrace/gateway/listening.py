@@ -22,7 +22,8 @@ def listen(host: str, port: int, *, together: bool = False) -> socket.socket:
     Args:
         host: the address.
         port: the port; 0 for any that is free.
-        together: others listen there as well, and the kernel shares connections out among them.
+        together: others are to listen there as well, and the kernel shares connections out among them. The socket does
+            not listen yet: nobody is to be let in while the others are not there.
 
     Raises:
         TailraceError: the address cannot be listened on.
@@ -39,7 +40,8 @@ def listen(host: str, port: int, *, together: bool = False) -> socket.socket:
         if hasattr(socket, "TCP_USER_TIMEOUT"):
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNACKNOWLEDGED)
         listener.bind((host, port))
-        listener.listen(BACKLOG)
+        if not together:
+            listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
         reason = error.strerror or str(error)
@@ -52,7 +54,7 @@ def listen(host: str, port: int, *, together: bool = False) -> socket.socket:
 
 
 def listen_together(host: str, port: int, count: int) -> list[socket.socket]:
-    """Returns so many sockets that listen on one address.
+    """Returns so many sockets that can listen on one address.
 
     Raises:
         TailraceError: the address cannot be listened on.

@@ -21,6 +21,7 @@ from tailrace.gateway.house import House
 from tailrace.gateway.listening import BACKLOG
 from tailrace.gateway.output import keep_discreet, unheeded
 from tailrace.gateway.protocol import BoundedProtocol, bounded
+from tailrace.gateway.workers.process import Tie
 from tailrace.gateway.workers.relay import believing
 from tailrace.web.pushing import RAW_SEND
 
@@ -42,7 +43,7 @@ def serve(
     *,
     ready: Callable[[], object],
     private: socket.socket | None = None,
-    parent: socket.socket | None = None,
+    tie: Tie | None = None,
 ) -> None:
     """Serves until a signal, then lets the running answers end. A second signal ends the process at once.
 
@@ -51,7 +52,7 @@ def serve(
         listener: a listening socket.
         ready: called when requests are taken.
         private: a listening socket that only other workers reach, which say who their client is.
-        parent: is closed at its other end when the process that started this one has gone: then this one ends too.
+        tie: to the process that started this one, and others beside it.
     """
     house: House = app.state.house
     # Half of the files are for the other end of the answers, and for all else.
@@ -75,7 +76,7 @@ def serve(
         proxy_headers=bool(house.settings.proxies),
         forwarded_allow_ips=list(house.settings.proxies),
     )
-    server = _Server(config, house, ready, private, parent)
+    server = _Server(config, house, ready, private, tie)
     try:
         with _collector():
             server.run([listener])
@@ -103,13 +104,14 @@ class _Server(uvicorn.Server):
         house: House,
         ready: Callable[[], object],
         private: socket.socket | None,
-        parent: socket.socket | None,
+        tie: Tie | None,
     ) -> None:
         super().__init__(config)
         self._house = house
         self._ready = ready
         self._private = private
-        self._parent = parent
+        self._tie = tie
+        self._agreed = asyncio.Event()  # all workers may end
         self._stopping: asyncio.Task[None] | None = None
         self._watchdog: threading.Timer | None = None
 
@@ -134,8 +136,8 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if self._private is not None:
             await self._admit_workers(self._private)
-        if self._parent is not None:
-            asyncio.get_running_loop().add_reader(self._parent, self._orphaned, self._parent)
+        if self._tie is not None:
+            asyncio.get_running_loop().add_reader(self._tie.socket, self._told, self._tie)
         if not self.should_exit:
             gc.collect()
             gc.freeze()
@@ -157,9 +159,12 @@ class _Server(uvicorn.Server):
         server = await asyncio.get_running_loop().create_unix_server(connection, sock=private, backlog=BACKLOG)
         self.servers.append(server)
 
-    def _orphaned(self, parent: socket.socket) -> None:
-        """Nobody would pass a signal on any more, nor start this process again: it ends without waiting for answers."""
-        asyncio.get_running_loop().remove_reader(parent)
+    def _told(self, tie: Tie) -> None:
+        """All workers may end; or the parent has gone, and nobody would pass a signal on, nor start this one again."""
+        self._agreed.set()
+        if tie.is_there():
+            return
+        asyncio.get_running_loop().remove_reader(tie.socket)
         if self._stopping is None:
             self._stopping = asyncio.get_running_loop().create_task(self._end(1, at_once=True))
 
@@ -170,7 +175,14 @@ class _Server(uvicorn.Server):
 
     async def _end(self, code: int, *, at_once: bool = False) -> None:
         try:
-            await (self._house.end() if at_once else self._house.drain(self._until_answered))
+            if at_once:
+                await self._house.end()
+                return
+            await self._house.drain(self._until_answered)
+            if self._tie is not None:
+                # What others still read or ask comes on connections to this one too.
+                self._tie.tell_drained()
+                await self._agreed.wait()
         finally:
             self._watchdog = threading.Timer(_LATEST, os._exit, (code,))
             self._watchdog.daemon = True

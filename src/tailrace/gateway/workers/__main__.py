@@ -1,55 +1,42 @@
-"""A worker process: ``python -m tailrace.gateway.workers FD``, with its parent at the other end of that socket."""
+"""A worker process: ``python -m tailrace.gateway.workers FD NAME``, with its parent at the other end of that socket."""
 
 from __future__ import annotations
 
 import atexit
-import contextlib
 import os
-import pickle
 import shutil
 import socket
 import sys
-from collections.abc import Callable
-
-import msgspec
 
 from tailrace.errors import TailraceError
-from tailrace.gateway.workers.process import Task, Told
+from tailrace.gateway.workers.process import Task, Tie, Told
 
 __all__ = ["main"]
 
 
 def main() -> int:
     """Serves until a signal, or until the parent has gone."""
-    parent = _inherited(int(sys.argv[1]))
-    with parent.makefile("rb") as told:
-        task = pickle.load(told)  # noqa: S301 - from our parent
-    assert isinstance(task, Task)
-
-    def tell(what: Told) -> None:
-        with contextlib.suppress(OSError):  # the parent has gone, which the server notices as well
-            parent.sendall(msgspec.json.encode(what) + b"\n")
-
+    tie = Tie(_inherited(int(sys.argv[1])))
     try:
-        _serve(task, parent, tell)
+        _serve(tie.task(), tie)
     except ModuleNotFoundError as error:
-        tell(Told(error=str(error), missing=error.name or ""))
+        tie.tell(Told(error=str(error), missing=error.name or ""))
         return 1
     except TailraceError as error:
-        tell(Told(error=str(error), hint=error.hint))
+        tie.tell(Told(error=str(error), hint=error.hint))
         return 1
     return 0
 
 
-def _serve(task: Task, parent: socket.socket, tell: Callable[[Told], None]) -> None:
+def _serve(task: Task, tie: Tie) -> None:
     from tailrace.gateway.app import create_app
     from tailrace.gateway.server import serve
     from tailrace.gateway.workers.crossing import Neighbours
 
     app = create_app(task.settings, neighbours=Neighbours(task.here, task.count, task.folder))
     listener, private = _inherited(task.listener), _inherited(task.private)
-    serve(app, listener, ready=lambda: tell(Told(ready=True)), private=private, parent=parent)
-    if _is_closed(parent):
+    serve(app, listener, ready=lambda: tie.tell(Told(ready=True)), private=private, tie=tie)
+    if not tie.is_there():
         shutil.rmtree(task.folder, ignore_errors=True)
 
 
@@ -58,14 +45,6 @@ def _inherited(number: int) -> socket.socket:
     left = socket.socket(fileno=number)
     left.set_inheritable(False)
     return left
-
-
-def _is_closed(parent: socket.socket) -> bool:
-    parent.setblocking(False)
-    try:
-        return not parent.recv(1)
-    except OSError:
-        return False
 
 
 if __name__ == "__main__":

@@ -33,7 +33,9 @@ _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 _SOUND = 10.0  # seconds after which a worker that dies was a sound one
 _PAUSE = 0.5  # seconds before the third start in a row; twice as long each time, up to
 _LONGEST = 10.0
-_LATEST = 10.0  # seconds that workers have to end after their answers' time is over
+_LATE = 3.0  # seconds after the answers' time is over when all may end, whether they have told that they are drained
+_LATEST = 10.0  # seconds after it when the last ones are not waited for any more
+_NEVER = float("inf")
 _LONGEST_PATH = 100  # of a Unix socket: macOS allows 104 bytes, Linux 108
 
 
@@ -89,7 +91,7 @@ class Parent:
         self._selector = selectors.DefaultSelector()
         self._serving = False  # all have been ready
         self._stopping = False
-        self._until = float("inf")  # when the last ones are not waited for any more
+        self._agree_at = self._until = _NEVER  # when all may end, and when they have to
         self._ends_with = 0
         self._number = 0  # of the signal
 
@@ -145,11 +147,16 @@ class Parent:
                         self._stop(number)
                 elif not key.data.process.hear():
                     self._ended(key.data)
+                elif key.data.process.drained and not self._stopping:
+                    key.data.process.let_end()  # somebody stopped this one alone
             if self._stopping:
-                if not any(place.process for place in self._places):
+                left = [place.process for place in self._places if place.process is not None]
+                if not left:
                     return self._ends_with
                 if time.monotonic() >= self._until:
                     return self._number + 128
+                if self._agree_at <= time.monotonic() or (self._agree_at < _NEVER and all(one.drained for one in left)):
+                    self._let_end(left)
                 continue
             if not self._serving and all(place.process and place.process.ready for place in self._places):
                 self._serving = True
@@ -158,9 +165,9 @@ class Parent:
 
     def _wait(self) -> float | None:
         """Returns how long nothing is to be done but to listen; None: for ever."""
-        due = [self._until, *(place.due for place in self._places if place.due is not None)]
+        due = [self._until, self._agree_at, *(place.due for place in self._places if place.due is not None)]
         first = min(due)
-        return None if first == float("inf") else max(0.0, first - time.monotonic())
+        return None if first == _NEVER else max(0.0, first - time.monotonic())
 
     # -- workers -------------------------------------------------------------------------------------------------
 
@@ -191,7 +198,9 @@ class Parent:
         self._selector.unregister(process.control)
         code = process.bury()
         if self._stopping:
-            self._ends_with = self._ends_with or (code if code >= 0 else 128 - code)
+            place.close()  # nobody is to wait for it
+            if process.ready:
+                self._ends_with = self._ends_with or (code if code >= 0 else 128 - code)
             return
         told = process.told
         if not self._serving:
@@ -219,13 +228,24 @@ class Parent:
             self._until = 0.0
             return
         self._stopping = True
+        if not self._serving:
+            self._ends_with = 128 + number
+        self._agree_at = time.monotonic() + self._settings.drain + _LATE
         self._until = time.monotonic() + self._settings.drain + _LATEST
         for place in self._places:
             place.due = None
-            # The others go on to take what comes, and nothing waits for one that has ended.
-            place.close()
-            if place.process is not None:
+            if place.process is None:
+                place.close()
+            else:
                 place.process.send(number)
+
+    def _let_end(self, processes: list[Process]) -> None:
+        """Has the workers end, which until then take what comes, for each other too."""
+        self._agree_at = _NEVER
+        for place in self._places:
+            place.close()
+        for process in processes:
+            process.let_end()
 
 
 def _listen_privately(folder: Path, index: int) -> socket.socket:

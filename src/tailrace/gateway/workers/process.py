@@ -1,4 +1,8 @@
-"""A worker process, as its parent sees it: started, listened to, and waited for."""
+"""A worker process and its parent, as they see each other over what connects them: a pair of sockets.
+
+The parent sends the task, and later a byte: all may end now. The worker sends lines of JSON. Each has gone when its
+end is closed.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,7 @@ from tailrace.gateway.settings import Settings
 from tailrace.gateway.workers.badges import Badge
 from tailrace.i18n import language
 
-__all__ = ["Process", "Task", "Told"]
+__all__ = ["Process", "Task", "Tie", "Told", "how"]
 
 _ENDING = 5.0  # seconds from a process's last word to its end
 
@@ -44,16 +48,18 @@ class Task(msgspec.Struct, frozen=True):
 
 
 class Told(msgspec.Struct, omit_defaults=True):
-    """What a worker tells its parent: that it is ready, or why it cannot be.
+    """What a worker tells its parent: how far it is, or why it cannot start.
 
     Attributes:
         ready: it takes requests.
+        drained: its answers have ended after a signal.
         error: what is wrong; empty: nothing.
         hint: what to do about it.
         missing: the module that is not installed.
     """
 
     ready: bool = False
+    drained: bool = False
     error: str = ""
     hint: str = ""
     missing: str = ""
@@ -68,6 +74,7 @@ class Process:
     Attributes:
         control: our end of what connects us with it; closed at the other end when it has ended.
         ready: True once it takes requests.
+        drained: True once its answers have ended after a signal.
         told: the last that it told.
         began: when it was started, by the monotonic clock.
     """
@@ -75,13 +82,14 @@ class Process:
     def __init__(self, task: Task) -> None:
         self.control, theirs = socket.socketpair()
         self.told = Told()
-        self.ready = False
+        self.ready = self.drained = False
         self.began = time.monotonic()
         self._heard = b""
+        name = f"{task.here.index + 1}/{task.count}"  # for those who look at the list of processes
         with theirs:
             # -P: a json.py in the user's folder must not become ours; what we import is found by the worker as well.
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "tailrace.gateway.workers", str(theirs.fileno())],
+                [sys.executable, "-P", "-m", "tailrace.gateway.workers", str(theirs.fileno()), name],
                 pass_fds=(theirs.fileno(), task.listener, task.private),
                 stdin=subprocess.DEVNULL,
                 env={
@@ -110,7 +118,13 @@ class Process:
         for line in lines:
             self.told = msgspec.json.decode(line, type=Told)
             self.ready = self.ready or self.told.ready
+            self.drained = self.drained or self.told.drained
         return bool(data)
+
+    def let_end(self) -> None:
+        """Tells it that all workers are drained, and may end."""
+        with contextlib.suppress(OSError):  # it has ended
+            self.control.sendall(b".")
 
     def send(self, number: int) -> None:
         """Sends it a signal."""
@@ -130,6 +144,43 @@ class Process:
         """Ends it at once."""
         self._process.kill()
         self.bury()
+
+
+class Tie:
+    """What ties this process to its parent.
+
+    Args:
+        socket: our end of it.
+    """
+
+    def __init__(self, socket: socket.socket) -> None:
+        self.socket = socket
+
+    def task(self) -> Task:
+        """Waits for what is to be done, and returns it."""
+        with self.socket.makefile("rb") as told:
+            task = pickle.load(told)  # noqa: S301 - from our parent
+        self.socket.setblocking(False)
+        assert isinstance(task, Task)
+        return task
+
+    def tell(self, what: Told) -> None:
+        """Tells it something."""
+        with contextlib.suppress(OSError):  # it has gone, which is noticed otherwise
+            self.socket.sendall(msgspec.json.encode(what) + b"\n")
+
+    def tell_drained(self) -> None:
+        """Tells it that the answers of this process have ended."""
+        self.tell(Told(drained=True))
+
+    def is_there(self) -> bool:
+        """Takes what has come from it; False once it has gone."""
+        try:
+            return bool(self.socket.recv(64))
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
 
 
 def how(code: int) -> str:
