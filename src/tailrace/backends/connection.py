@@ -58,7 +58,6 @@ class Connection(asyncio.Protocol):
     def __init__(self, name: str) -> None:
         self._name = name
         self._loop = asyncio.get_running_loop()
-        self._parser: Any = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None
         self.status = 0
         self.headers = Headers()
@@ -67,11 +66,13 @@ class Connection(asyncio.Protocol):
         self._framed = False
         self._error: errors.TailraceError | None = None
         self._parts: list[bytes] = []  # of the body, not handed on yet
-        self._held = 0
+        self._whole = -1  # how many parts there were at the body's end
         self._paused = False
         self._take: Callable[[bytes], bool] | None = None
         self._waiter: asyncio.Future[None] | None = None  # of who waits for the head or the body
         self._drained: asyncio.Future[None] | None = None  # of who sends, while the server takes nothing
+        self.on_body = self._parts.append  # called by the parser for each frame: thousands of a burst
+        self._parser: Any = httptools.HttpResponseParser(self)
 
     # -- what the loop tells -------------------------------------------------------------------------------------
 
@@ -96,9 +97,11 @@ class Connection(asyncio.Protocol):
             self._error = self._wrong("there is no end of its headers")
         if self._error is not None:
             self.over = True
+        if self._whole >= 0 or not self.status:
+            del self._parts[max(0, self._whole) :]  # none of the answer
         if self._parts and self._take is not None:
             self._hand_on()
-        elif self._held > _HELD and not self._paused and self._transport is not None:
+        elif not self._paused and self._transport is not None and sum(map(len, self._parts)) > _HELD:
             self._paused = True
             self._transport.pause_reading()
         if self.over:
@@ -145,16 +148,11 @@ class Connection(asyncio.Protocol):
             self.status = status
             self._framed = "content-length" in self.headers or "transfer-encoding" in self.headers
 
-    def on_body(self, data: bytes) -> None:
-        """A piece of the body."""
-        if self.status and not self.over:
-            self._parts.append(data)
-            self._held += len(data)
-
     def on_message_complete(self) -> None:
         """The answer is whole."""
-        if self.status:
+        if self.status and not self.over:
             self.over = True
+            self._whole = len(self._parts)
 
     # -- for the exchange ----------------------------------------------------------------------------------------
 
@@ -285,7 +283,6 @@ class Connection(asyncio.Protocol):
         parts = self._parts
         data = parts[0] if len(parts) == 1 else b"".join(parts)
         parts.clear()
-        self._held = 0
         if self._paused and self._transport is not None:
             self._paused = False
             self._transport.resume_reading()
