@@ -137,7 +137,7 @@ def _settings(given: dict[str, Any]) -> Any:
 
 
 def _database(database: str | None, folder: str | None) -> str | Path | None:
-    from tailrace.gateway.store.store import FILE
+    from tailrace.gateway.store.values import FILE
 
     if database is not None:
         return database if "://" in database else Path(database)

@@ -12,12 +12,12 @@ from __future__ import annotations
 import asyncio
 import bisect
 import contextlib
+import importlib
 import sys
 from collections.abc import AsyncIterator, Sequence
 from weakref import WeakValueDictionary
 
 from tailrace.events import Ended, Event, TextDelta
-from tailrace.render.html import HtmlStream
 from tailrace.run.log import EventLog
 from tailrace.run.run import Run
 from tailrace.web.source import Feed, Source
@@ -27,6 +27,7 @@ from tailrace.wire.runs import RunsWire
 
 __all__ = ["prepared", "rendered"]
 
+_RENDERER = "tailrace.render.html"  # imported late: a start does not wait for the Markdown parser
 _SLICE = 1000  # characters that are rendered before others get their turn: some milliseconds
 _MOST = 64 * 1024  # bytes in one send: what a slow reader holds in buffers stays small
 
@@ -53,6 +54,8 @@ class _Rendering(Feed):
         self._start_over(before)
 
     def _start_over(self, seen: str) -> None:
+        from tailrace.render.html import HtmlStream
+
         self._html = HtmlStream()
         self._unseen = seen  # what is to be rendered before the events; whole pieces of it are no events'
         self._fed = 0  # characters of the event under way
@@ -198,6 +201,8 @@ async def prepared(run: Run, before: str = "") -> AsyncIterator[None]:
         run: the run.
         before: the text that it goes on from.
     """
+    if _RENDERER not in sys.modules:
+        await asyncio.to_thread(importlib.import_module, _RENDERER)
     rendering = _shared(run, before)
     while not rendering.advance(_SLICE):  # noqa: ASYNC110 - it waits for nothing, others have a turn
         await asyncio.sleep(0)

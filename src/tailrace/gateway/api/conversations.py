@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
+import logging
 import weakref
 from collections.abc import Awaitable, Callable
-from typing import Any, Self
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
 
 import msgspec
@@ -22,8 +26,6 @@ from tailrace.gateway.body import read_body, read_json
 from tailrace.gateway.door import Caller, caller_of
 from tailrace.gateway.house import STOPPING, House, house_of
 from tailrace.gateway.replies import json
-from tailrace.gateway.store.keeper import Keeper
-from tailrace.gateway.store.store import Store
 from tailrace.gateway.store.values import Conversation, Message, Summary, sent
 from tailrace.i18n import say
 from tailrace.run.reader import Reader
@@ -32,8 +34,14 @@ from tailrace.web.asking import Asked, parse_json
 from tailrace.web.problems import ProblemError
 from tailrace.wire.encoding import fault_of
 
+if TYPE_CHECKING:
+    from tailrace.gateway.store.keeper import Keeper
+    from tailrace.gateway.store.store import Store
+
 __all__ = ["Change", "Conversations", "Listed", "Turn", "Turned", "routes"]
 
+_log = logging.getLogger(__name__)
+_ANEW = "pip install --force-reinstall sqlalchemy"  # what to do where it cannot be imported
 _FIRST_LOOK = 2.0  # seconds that the database gets to show that it is there
 _SETTLING = 1.0  # seconds that it gets to take the end of an answer before somebody asks for it
 _LAST_WORDS = 3.0  # seconds that it gets to take the ends of the answers when the gateway stops
@@ -84,49 +92,98 @@ class Listed(msgspec.Struct, kw_only=True):
 class Conversations:
     """The store, and who writes down what runs say. An async context manager: open while the gateway serves.
 
+    The store's library takes longer to import than all else that a start does. That is done beside the serving, and
+    what needs the store waits for it.
+
     Args:
         house: what all requests share.
+
+    Raises:
+        RequestError: the database's URL is none.
+        ModuleNotFoundError: the store's library is not installed.
     """
 
     def __init__(self, house: House) -> None:
         self._house = house
-        self.store = Store(house.settings.database)
-        self.keeper = Keeper(self.store)
+        if find_spec("sqlalchemy") is None:
+            raise ModuleNotFoundError("sqlalchemy is not installed", name="sqlalchemy")
+        if isinstance(house.settings.database, str):  # only the library can tell whether a URL is one
+            from tailrace.gateway.store.database import url_of
+
+            url_of(house.settings.database)
+        self._kept: tuple[Store, Keeper] | None = None
         self._writers: dict[asyncio.Task[None], Run] = {}
         self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
         self._turned: weakref.WeakKeyDictionary[Run, tuple[Message | None, Message]] = weakref.WeakKeyDictionary()
 
     async def __aenter__(self) -> Self:
-        self._recovering = asyncio.create_task(self._recover())
-        # A database that is not there keeps nobody from being served; each request says what is wrong with it.
-        await asyncio.wait({self._recovering}, timeout=_FIRST_LOOK)
-        await self.keeper.__aenter__()
+        self._opening = asyncio.create_task(self._open())
         return self
 
-    async def _recover(self) -> None:
+    async def opened(self) -> tuple[Store, Keeper]:
+        """Returns the store and its keeper, once they are there.
+
+        Raises:
+            StoreError: the store's library cannot be imported.
+            ProblemError: the gateway has stopped.
+        """
+        await asyncio.wait({self._opening})  # which goes on if this request is cancelled
+        if self._opening.cancelled():
+            raise ProblemError(503, STOPPING)
+        if (error := self._opening.exception()) is not None:
+            raise StoreError(f"the store's library cannot be imported: {error}", hint=_ANEW) from error
+        return self._opening.result()
+
+    async def _open(self) -> tuple[Store, Keeper]:
+        loader = ThreadPoolExecutor(1, "tailrace-store")  # of our own: for the loop's threads the end would wait
+        try:
+            store_of, keeper_of = await asyncio.get_running_loop().run_in_executor(loader, _load)
+        except Exception as error:
+            _log.error("the store's library cannot be imported: %s (%s)", error, _ANEW)
+            raise
+        finally:
+            loader.shutdown(wait=False)
+        if gc.get_freeze_count():  # our server has the collector pass over what is loaded; this is more of it
+            gc.freeze()
+        store = store_of(self._house.settings.database)
+        keeper = keeper_of(store)
+        self._kept = store, keeper
+        self._recovering = asyncio.create_task(self._recover(store))
+        # A database that is not there keeps nobody from being served; each request says what is wrong with it.
+        await asyncio.wait({self._recovering}, timeout=_FIRST_LOOK)
+        await keeper.__aenter__()
+        return store, keeper
+
+    async def _recover(self, store: Store) -> None:
         with contextlib.suppress(StoreError):  # reported by the store, and the first change that it takes does it
             here = self._house.here
-            await (self.store.recover() if here is None else self.store.recover(here.is_left_over))
+            await (store.recover() if here is None else store.recover(here.is_left_over))
 
     async def __aexit__(self, *_: object) -> None:
+        self._opening.cancel()
+        await asyncio.gather(self._opening, return_exceptions=True)
+        if self._kept is None:
+            return
+        store, keeper = self._kept
         self._recovering.cancel()
         try:
             async with asyncio.timeout(_LAST_WORDS):
                 if self._writers:
                     await asyncio.wait(self._writers)
-                await self.keeper.close()
-                await self.store.close()
+                await keeper.close()
+                await store.close()
         except TimeoutError:
-            self.store.report(StoreError("the database did not take what came last in time"))
+            store.report(StoreError("the database did not take what came last in time"))
 
     # -- turns ---------------------------------------------------------------------------------------------------
 
     async def turn(self, id: str, turn: Turn, caller: Caller, key: str, body: bytes) -> tuple[Turned, bool]:
         """Starts an answer, and has it written down; returns it, and False if the key had started it already."""
+        store, keeper = await self.opened()
         async with self._lock(id):  # so that a repeated request finds what the first one started
             await self.settle()  # who has just stopped an answer may go on with it at once
-            conversation = await self.store.get(id)
-            asked, begin = self._meaning(conversation, turn)
+            conversation = await store.get(id)
+            asked, begin = self._meaning(store, conversation, turn)
             begun: list[tuple[Message | None, Message]] = []
 
             async def beginning(run: str) -> None:
@@ -136,7 +193,7 @@ class Conversations:
             run, new = await self._house.start(asked, caller, linger=linger, key=key, body=body, begin=beginning)
             if new:
                 self._turned[run] = begun[0]
-                self._write_down(run, begun[0][1])
+                self._write_down(run, begun[0][1], keeper)
             if run not in self._turned:
                 raise ProblemError(422, "this Idempotency-Key was used for another request")
         question, answer = self._turned[run]
@@ -144,8 +201,9 @@ class Conversations:
 
     async def delete(self, id: str, caller: Caller) -> None:
         """Deletes a conversation, and stops its runs."""
+        store, _ = await self.opened()
         async with self._lock(id):  # so that no turn begins meanwhile
-            for run in await self.store.delete(id):
+            for run in await store.delete(id):
                 with contextlib.suppress(ProblemError):
                     self._house.runs.get(run, caller.owner).cancel()
 
@@ -158,10 +216,10 @@ class Conversations:
         return turned[1].base if turned is not None else ""
 
     def _meaning(
-        self, conversation: Conversation, turn: Turn
+        self, store: Store, conversation: Conversation, turn: Turn
     ) -> tuple[Asked, Callable[[str, str], Awaitable[tuple[Message | None, Message]]]]:
         """Returns what is asked of the model, and what is written before it is."""
-        store, id = self.store, conversation.id
+        id = conversation.id
         if sum(each is not None for each in (turn.content, turn.regenerate, turn.go_on)) != 1:
             raise ProblemError(400, "a turn has one of content, regenerate and continue")
         begin: Callable[[str, str], Awaitable[tuple[Message | None, Message]]]
@@ -213,8 +271,10 @@ class Conversations:
 
     # -- what runs say -------------------------------------------------------------------------------------------
 
-    def _write_down(self, run: Run, answer: Message) -> None:
-        task = asyncio.get_running_loop().create_task(self._follow(run, answer), name=f"tailrace keeps {run.id}")
+    def _write_down(self, run: Run, answer: Message, keeper: Keeper) -> None:
+        task = asyncio.get_running_loop().create_task(
+            self._follow(run, answer, keeper), name=f"tailrace keeps {run.id}"
+        )
         self._writers[task] = run
         task.add_done_callback(self._writers.pop)
 
@@ -226,16 +286,17 @@ class Conversations:
     async def catch_up(self) -> None:
         """Writes down all that has come until now, also of answers under way."""
         await self.settle()
-        await self.keeper.flush()
+        _, keeper = await self.opened()
+        await keeper.flush()
 
-    async def _follow(self, run: Run, answer: Message) -> None:
+    async def _follow(self, run: Run, answer: Message, keeper: Keeper) -> None:
         reader = Reader(run)
         try:
             while events := await reader.read_async():
                 text = "".join(event.text for event in events if type(event) is TextDelta)
                 thinking = "".join(event.text for event in events if type(event) is ThinkingDelta)
                 if text or thinking:
-                    self.keeper.add(answer, text, thinking)
+                    keeper.add(answer, text, thinking)
         except EvictedError:  # the log moved on faster than we read; the end has all of it
             while run.ended is None:
                 await run.log.changed.wait_async(lambda: run.ended is not None, 1.0)
@@ -243,7 +304,7 @@ class Conversations:
         assert ended is not None
         # That we stop is no fault of the answer's: like one that we died under, it can be continued.
         stopped = ended.reason == STOPPING
-        await self.keeper.finish(
+        await keeper.finish(
             answer,
             Outcome.OWNER_LOST if stopped else ended.outcome,
             reply.text,
@@ -254,10 +315,17 @@ class Conversations:
         )
 
 
+def _load() -> tuple[type[Store], type[Keeper]]:
+    from tailrace.gateway.store.keeper import Keeper
+    from tailrace.gateway.store.store import Store
+
+    return Store, Keeper
+
+
 # -- the routes ------------------------------------------------------------------------------------------------------
 
 
-async def _here(request: Request) -> tuple[House, Conversations, str]:
+async def _here(request: Request) -> tuple[House, Conversations, Store, str]:
     """Returns what a request is about: its conversation is the caller's own.
 
     Raises:
@@ -266,9 +334,10 @@ async def _here(request: Request) -> tuple[House, Conversations, str]:
     house = house_of(request)
     kept, id = house.conversations, request.path_params.get("id", "")
     assert isinstance(kept, Conversations)
+    store, _ = await kept.opened()
     if id and house.settings.keys:
-        await kept.store.check(id, caller_of(request.scope).owner)
-    return house, kept, id
+        await store.check(id, caller_of(request.scope).owner)
+    return house, kept, store, id
 
 
 def _owner(request: Request) -> str | None:
@@ -278,12 +347,12 @@ def _owner(request: Request) -> str | None:
 
 async def listing(request: Request) -> Response:
     """``GET /conversations``."""
-    _, kept, _ = await _here(request)
+    _, _, store, _ = await _here(request)
     query = request.query_params
     limit = query.get("limit", "50")
     if not (limit.isascii() and limit.isdigit() and 0 < int(limit[:9]) <= 500):
         raise ProblemError(400, "limit is a number from 1 to 500")
-    found = await kept.store.page(
+    found = await store.page(
         query.get("q", ""), limit=int(limit[:9]), before=query.get("before"), owner=_owner(request)
     )
     return json(Listed(conversations=found))
@@ -291,47 +360,47 @@ async def listing(request: Request) -> Response:
 
 async def create(request: Request) -> Response:
     """``POST /conversations``."""
-    house, kept, _ = await _here(request)
+    house, _, store, _ = await _here(request)
     change = await read_json(request, house.settings.max_body, Change)
     given = {name: value for name, value in msgspec.structs.asdict(change).items() if value is not UNSET}
     given.pop("leaf", None)
-    made = await kept.store.create(**given, owner=caller_of(request.scope).owner)
+    made = await store.create(**given, owner=caller_of(request.scope).owner)
     return json(made, 201, {"Location": f"/conversations/{made.id}"})
 
 
 async def show(request: Request) -> Response:
     """``GET /conversations/{id}``."""
-    _, kept, id = await _here(request)
+    _, kept, store, id = await _here(request)
     await kept.catch_up()
-    return json(await kept.store.get(id))
+    return json(await store.get(id))
 
 
 async def change(request: Request) -> Response:
     """``PATCH /conversations/{id}``."""
-    house, kept, id = await _here(request)
+    house, _, store, id = await _here(request)
     change = await read_json(request, house.settings.max_body, Change)
-    return json(await kept.store.update(id, **msgspec.structs.asdict(change)))
+    return json(await store.update(id, **msgspec.structs.asdict(change)))
 
 
 async def delete(request: Request) -> Response:
     """``DELETE /conversations/{id}``: its runs are stopped."""
-    _, kept, id = await _here(request)
+    _, kept, _, id = await _here(request)
     await kept.delete(id, caller_of(request.scope))
     return Response(status_code=204)
 
 
 async def export(request: Request) -> Response:
     """``GET /conversations/{id}/export``."""
-    _, kept, id = await _here(request)
+    _, kept, store, id = await _here(request)
     format = request.query_params.get("format", "md")
     if format not in ("md", "json"):
         raise ProblemError(400, "format is md or json")
     await kept.catch_up()
-    title = (await kept.store.get(id)).title or id
+    title = (await store.get(id)).title or id
     if format == "md":
-        data, kind = (await kept.store.export_markdown(id)).encode(), "text/markdown; charset=utf-8"
+        data, kind = (await store.export_markdown(id)).encode(), "text/markdown; charset=utf-8"
     else:
-        data, kind = await kept.store.export_json(id), "application/json"
+        data, kind = await store.export_json(id), "application/json"
     name = quote("".join(char if char.isalnum() or char in " -_." else "_" for char in title)[:60].strip() or id)
     return Response(
         data, headers={"Content-Disposition": f"attachment; filename*=UTF-8''{name}.{format}"}, media_type=kind
@@ -340,7 +409,7 @@ async def export(request: Request) -> Response:
 
 async def turn(request: Request) -> Response:
     """``POST /conversations/{id}/turns``."""
-    house, kept, id = await _here(request)
+    house, kept, _, id = await _here(request)
     body = await read_body(request, house.settings.max_body)
     asked: Turn = parse_json(body, Turn)
     whole = whole_of(request, body)

@@ -12,7 +12,6 @@ from starlette.routing import BaseRoute, Route
 from tailrace.gateway.body import read_json
 from tailrace.gateway.house import house_of
 from tailrace.gateway.replies import json
-from tailrace.render.html import HtmlStream
 
 __all__ = ["Rendered", "Texts", "routes"]
 
@@ -41,6 +40,8 @@ async def render(request: Request) -> Response:
 
 
 def _html(text: str) -> str:
+    from tailrace.render.html import HtmlStream  # a start does not wait for the Markdown parser
+
     stream = HtmlStream()
     return "".join([*stream.feed(text), *stream.finish()])
 

@@ -5,5 +5,6 @@
 are what goes in and out. `database` opens the file and says in our own errors what is wrong with it; `schema` are the
 tables; `texts` makes titles, snippets and what a database can hold.
 
-Nothing outside this package knows SQLAlchemy, and only `tailrace serve` imports it.
+Nothing outside this package knows SQLAlchemy, and only `tailrace serve` imports it, beside its serving; `values` and
+`texts` do without it.
 """

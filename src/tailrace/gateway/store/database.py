@@ -24,7 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from tailrace.errors import RequestError, StoreError
 from tailrace.gateway.store import schema
 
-__all__ = ["Database"]
+__all__ = ["Database", "url_of"]
 
 _log = logging.getLogger(__name__)
 _DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
@@ -59,7 +59,7 @@ class Database:
     """
 
     def __init__(self, place: str | Path, *, patience: float, report: Callable[[StoreError], object]) -> None:
-        self.url = URL.create(_DRIVERS["sqlite"], database=str(place)) if isinstance(place, Path) else _url(place)
+        self.url = URL.create(_DRIVERS["sqlite"], database=str(place)) if isinstance(place, Path) else url_of(place)
         self.path = Path(self.url.database or "").absolute() if _is_file(self.url) else None
         self._patience = patience
         self._report = report
@@ -172,7 +172,8 @@ class Database:
         with self._told():
             if self.path is not None:
                 self._file = _make(self.path)
-            engine = create_async_engine(self.url, **self._settings())
+            # On a thread, since the driver is imported.
+            engine = await asyncio.to_thread(create_async_engine, self.url, **self._settings())
             if self.path is not None:
                 self._prepare(engine)
             try:
@@ -277,7 +278,12 @@ class Database:
         return StoreError(f"{self.place}: {text}", reason=reason, hint=hint)
 
 
-def _url(text: str) -> URL:
+def url_of(text: str) -> URL:
+    """Returns the URL of a database, with its asynchronous driver.
+
+    Raises:
+        RequestError: it is none.
+    """
     try:
         url = make_url(text)
     except (ArgumentError, ValueError) as error:

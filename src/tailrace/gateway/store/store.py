@@ -27,6 +27,7 @@ from tailrace.gateway.store.database import Database
 from tailrace.gateway.store.schema import conversations, messages
 from tailrace.gateway.store.texts import snippet, title_of
 from tailrace.gateway.store.values import (
+    FILE,
     ConflictError,
     Conversation,
     Ending,
@@ -39,9 +40,7 @@ from tailrace.gateway.store.values import (
     said,
 )
 
-__all__ = ["FILE", "Store"]
-
-FILE = "conversations.db"  # in the data folder
+__all__ = ["Store"]
 
 _log = logging.getLogger(__name__)
 _LONGEST_QUERY = 1000  # characters

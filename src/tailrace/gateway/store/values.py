@@ -16,6 +16,7 @@ from tailrace.errors import RequestError
 from tailrace.events import Outcome
 
 __all__ = [
+    "FILE",
     "ConflictError",
     "Conversation",
     "Ending",
@@ -32,6 +33,7 @@ __all__ = [
     "state_of",
 ]
 
+FILE = "conversations.db"  # in the data folder
 State = Literal["running", "complete", "interrupted", "failed"]
 _STOPPED = (Outcome.CANCELLED, Outcome.ABANDONED, Outcome.OWNER_LOST)
 
