@@ -21,7 +21,7 @@ from tailrace.gateway.house import House
 from tailrace.gateway.listening import BACKLOG
 from tailrace.gateway.output import keep_discreet, unheeded
 from tailrace.gateway.protocol import BoundedProtocol, bounded
-from tailrace.gateway.workers.process import Tie
+from tailrace.gateway.workers.process import END, LISTEN, Tie, Told
 from tailrace.gateway.workers.relay import believing
 from tailrace.web.pushing import RAW_SEND
 
@@ -111,6 +111,7 @@ class _Server(uvicorn.Server):
         self._ready = ready
         self._private = private
         self._tie = tie
+        self._admitted = asyncio.Event()  # all workers may listen
         self._agreed = asyncio.Event()  # all workers may end
         self._stopping: asyncio.Task[None] | None = None
         self._watchdog: threading.Timer | None = None
@@ -133,36 +134,48 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begins to take requests."""
         asyncio.get_running_loop().set_exception_handler(unheeded)
-        await super().startup(sockets)
-        if self._private is not None:
-            await self._admit_workers(self._private)
-        if self._tie is not None:
-            asyncio.get_running_loop().add_reader(self._tie.socket, self._told, self._tie)
+        if self._private is not None and self._tie is not None:
+            await super().startup([])
+            await self._listen_together(sockets or [], self._private, self._tie)
+        else:
+            await super().startup(sockets)
         if not self.should_exit:
             gc.collect()
             gc.freeze()
             self._ready()
 
-    async def _admit_workers(self, private: socket.socket) -> None:
-        """Takes the requests that other workers pass on, as they are."""
+    async def _listen_together(self, sockets: list[socket.socket], private: socket.socket, tie: Tie) -> None:
+        """Takes requests as soon as all workers could: who gets in has all of them. And those that others pass on."""
+        loop = asyncio.get_running_loop()
+        loop.add_reader(tie.socket, self._heard, tie)
+        tie.tell(Told(ready=True))
+        await self._admitted.wait()
         kind: Any = self.config.http_protocol_class
         app: Any = self.config.app  # without uvicorn's belief in proxies: who the client is is known by now
         believed = believing(app)
 
-        def connection() -> asyncio.Protocol:
-            protocol: BoundedProtocol = kind(
+        def connection() -> BoundedProtocol:
+            made: BoundedProtocol = kind(
                 config=self.config, server_state=self.server_state, app_state=self.lifespan.state
             )
-            protocol.app = believed
-            return protocol
+            return made
 
-        server = await asyncio.get_running_loop().create_unix_server(connection, sock=private, backlog=BACKLOG)
-        self.servers.append(server)
+        def passed_on() -> BoundedProtocol:
+            made = connection()
+            made.app = believed
+            return made
 
-    def _told(self, tie: Tie) -> None:
-        """All workers may end; or the parent has gone, and nobody would pass a signal on, nor start this one again."""
-        self._agreed.set()
-        if tie.is_there():
+        self.servers.append(await loop.create_unix_server(passed_on, sock=private, backlog=BACKLOG))
+        self.servers.extend([await loop.create_server(connection, sock=sock, backlog=BACKLOG) for sock in sockets])
+
+    def _heard(self, tie: Tie) -> None:
+        """What the parent lets us do; when it has gone, nobody would pass a signal on, nor start this one again."""
+        told = tie.hear()
+        if told is None or LISTEN in told or END in told:
+            self._admitted.set()
+        if told is None or END in told:
+            self._agreed.set()
+        if told is not None:
             return
         asyncio.get_running_loop().remove_reader(tie.socket)
         if self._stopping is None:
@@ -181,7 +194,7 @@ class _Server(uvicorn.Server):
             await self._house.drain(self._until_answered)
             if self._tie is not None:
                 # What others still read or ask comes on connections to this one too.
-                self._tie.tell_drained()
+                self._tie.tell(Told(drained=True))
                 await self._agreed.wait()
         finally:
             self._watchdog = threading.Timer(_LATEST, os._exit, (code,))

@@ -35,8 +35,8 @@ def _serve(task: Task, tie: Tie) -> None:
 
     app = create_app(task.settings, neighbours=Neighbours(task.here, task.count, task.folder))
     listener, private = _inherited(task.listener), _inherited(task.private)
-    serve(app, listener, ready=lambda: tie.tell(Told(ready=True)), private=private, tie=tie)
-    if not tie.is_there():
+    serve(app, listener, ready=lambda: tie.tell(Told(listening=True)), private=private, tie=tie)
+    if tie.hear() is None:
         shutil.rmtree(task.folder, ignore_errors=True)
 
 

@@ -22,7 +22,7 @@ from tailrace.errors import RequestError, TailraceError
 from tailrace.gateway.listening import BACKLOG, listen_together
 from tailrace.gateway.settings import Settings
 from tailrace.gateway.workers.badges import Badge
-from tailrace.gateway.workers.process import Process, Task, how
+from tailrace.gateway.workers.process import END, LISTEN, Process, Task, how
 from tailrace.gateway.workers.relay import socket_of
 from tailrace.gateway.workers.shares import check, share
 from tailrace.i18n import say
@@ -90,6 +90,7 @@ class Parent:
         self._places: list[_Place] = []
         self._selector = selectors.DefaultSelector()
         self._serving = False  # all have been ready
+        self._told = False  # where they serve
         self._stopping = False
         self._agree_at = self._until = _NEVER  # when all may end, and when they have to
         self._ends_with = 0
@@ -148,7 +149,9 @@ class Parent:
                 elif not key.data.process.hear():
                     self._ended(key.data)
                 elif key.data.process.drained and not self._stopping:
-                    key.data.process.let_end()  # somebody stopped this one alone
+                    key.data.process.let(END)  # somebody stopped this one alone
+                elif self._serving and not key.data.process.listening:
+                    key.data.process.let(LISTEN)  # one that was started again
             if self._stopping:
                 left = [place.process for place in self._places if place.process is not None]
                 if not left:
@@ -158,9 +161,7 @@ class Parent:
                 if self._agree_at <= time.monotonic() or (self._agree_at < _NEVER and all(one.drained for one in left)):
                     self._let_end(left)
                 continue
-            if not self._serving and all(place.process and place.process.ready for place in self._places):
-                self._serving = True
-                self._ready(self._places[0].listener.getsockname()[:2])
+            self._let_listen()
             self._start_due()
 
     def _wait(self) -> float | None:
@@ -168,6 +169,17 @@ class Parent:
         due = [self._until, self._agree_at, *(place.due for place in self._places if place.due is not None)]
         first = min(due)
         return None if first == _NEVER else max(0.0, first - time.monotonic())
+
+    def _let_listen(self) -> None:
+        """Has the first workers take requests, all at once; tells the address when all do."""
+        processes = [place.process for place in self._places if place.process is not None]
+        if not self._serving and all(process.ready for process in processes):
+            self._serving = True
+            for process in processes:
+                process.let(LISTEN)
+        if self._serving and not self._told and all(process.listening for process in processes):
+            self._told = True
+            self._ready(self._places[0].listener.getsockname()[:2])
 
     # -- workers -------------------------------------------------------------------------------------------------
 
@@ -245,7 +257,7 @@ class Parent:
         for place in self._places:
             place.close()
         for process in processes:
-            process.let_end()
+            process.let(END)
 
 
 def _listen_privately(folder: Path, index: int) -> socket.socket:

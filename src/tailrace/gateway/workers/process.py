@@ -1,7 +1,7 @@
 """A worker process and its parent, as they see each other over what connects them: a pair of sockets.
 
-The parent sends the task, and later a byte: all may end now. The worker sends lines of JSON. Each has gone when its
-end is closed.
+The parent sends the task, and later two bytes: all may listen now, and all may end. The worker sends lines of JSON.
+Each has gone when its end is closed.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from tailrace.gateway.settings import Settings
 from tailrace.gateway.workers.badges import Badge
 from tailrace.i18n import language
 
-__all__ = ["Process", "Task", "Tie", "Told", "how"]
+__all__ = ["END", "LISTEN", "Process", "Task", "Tie", "Told", "how"]
 
+LISTEN, END = b"l", b"e"
 _ENDING = 5.0  # seconds from a process's last word to its end
 
 
@@ -51,7 +52,8 @@ class Told(msgspec.Struct, omit_defaults=True):
     """What a worker tells its parent: how far it is, or why it cannot start.
 
     Attributes:
-        ready: it takes requests.
+        ready: it could take requests.
+        listening: it takes them.
         drained: its answers have ended after a signal.
         error: what is wrong; empty: nothing.
         hint: what to do about it.
@@ -59,6 +61,7 @@ class Told(msgspec.Struct, omit_defaults=True):
     """
 
     ready: bool = False
+    listening: bool = False
     drained: bool = False
     error: str = ""
     hint: str = ""
@@ -73,7 +76,8 @@ class Process:
 
     Attributes:
         control: our end of what connects us with it; closed at the other end when it has ended.
-        ready: True once it takes requests.
+        ready: True once it could take requests.
+        listening: True once it does.
         drained: True once its answers have ended after a signal.
         told: the last that it told.
         began: when it was started, by the monotonic clock.
@@ -82,7 +86,7 @@ class Process:
     def __init__(self, task: Task) -> None:
         self.control, theirs = socket.socketpair()
         self.told = Told()
-        self.ready = self.drained = False
+        self.ready = self.listening = self.drained = False
         self.began = time.monotonic()
         self._heard = b""
         name = f"{task.here.index + 1}/{task.count}"  # for those who look at the list of processes
@@ -118,13 +122,14 @@ class Process:
         for line in lines:
             self.told = msgspec.json.decode(line, type=Told)
             self.ready = self.ready or self.told.ready
+            self.listening = self.listening or self.told.listening
             self.drained = self.drained or self.told.drained
         return bool(data)
 
-    def let_end(self) -> None:
-        """Tells it that all workers are drained, and may end."""
+    def let(self, what: bytes) -> None:
+        """Lets it `LISTEN`, or `END`."""
         with contextlib.suppress(OSError):  # it has ended
-            self.control.sendall(b".")
+            self.control.sendall(what)
 
     def send(self, number: int) -> None:
         """Sends it a signal."""
@@ -169,18 +174,14 @@ class Tie:
         with contextlib.suppress(OSError):  # it has gone, which is noticed otherwise
             self.socket.sendall(msgspec.json.encode(what) + b"\n")
 
-    def tell_drained(self) -> None:
-        """Tells it that the answers of this process have ended."""
-        self.tell(Told(drained=True))
-
-    def is_there(self) -> bool:
-        """Takes what has come from it; False once it has gone."""
+    def hear(self) -> bytes | None:
+        """Takes what it lets us do; None once it has gone."""
         try:
-            return bool(self.socket.recv(64))
+            return self.socket.recv(64) or None
         except BlockingIOError:
-            return True
+            return b""
         except OSError:
-            return False
+            return None
 
 
 def how(code: int) -> str:
