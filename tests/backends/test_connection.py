@@ -7,7 +7,7 @@ import contextlib
 import socket
 import ssl
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -192,7 +192,7 @@ async def test_an_answer_before_the_request_is_sent() -> None:
     with raw_server(socket.AF_INET, "127.0.0.1", b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n") as port:
         ended = asyncio.Event()
 
-        async def pieces() -> AsyncIterator[bytes]:
+        async def pieces() -> AsyncGenerator[bytes, None]:
             try:
                 while True:
                     yield b"x" * 65536

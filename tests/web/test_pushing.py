@@ -15,7 +15,7 @@ from tailrace.run.log import BoundedLog
 from tailrace.run.run import Exchange, Report, Run, Take
 from tailrace.web.asgi import EventStream
 from tailrace.web.manners import Manners
-from tailrace.web.pushing import RAW_SEND
+from tailrace.web.pushing import PUSH
 from tailrace.web.source import Source, plain_feed
 
 
@@ -58,6 +58,13 @@ class Server:
         self.waits = 0
         self.error: Exception | None = None
 
+    def push(self, data: bytes) -> bool:
+        if self.gate is not None or self.error is not None:
+            return False
+        self.body += data
+        self.senders.append("pushed")
+        return True
+
     async def send(self, message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
             return
@@ -66,7 +73,6 @@ class Server:
         if self.gate is not None:
             self.waits += 1
             await self.gate.wait()
-            await asyncio.sleep(0)  # a send may wait more than once
         self.body += message["body"]
         self.senders.append(asyncio.current_task())
 
@@ -84,13 +90,8 @@ async def streaming(log: BoundedLog | None = None, manners: Manners | None = Non
     run = Run(model.open, model="m", log=log)
     run.start(asyncio.get_running_loop())
     stream = EventStream(run, Source(plain_feed(run)), manners=manners)
-    scope = {"type": "http", "method": "GET", RAW_SEND: server.send}
-
-    async def wrapped(message: MutableMapping[str, Any]) -> None:
-        assert message["type"] == "http.response.start"  # all else goes past the wrapping
-        await server.send(message)
-
-    task = asyncio.ensure_future(stream(scope, server.receive, wrapped))
+    scope = {"type": "http", "method": "GET", PUSH: server.push}
+    task = asyncio.ensure_future(stream(scope, server.receive, server.send))
     try:
         yield model, server, run, task
     finally:
@@ -127,11 +128,11 @@ async def test_tokens_are_pushed() -> None:
 
     assert texts(server) == [b"a", b"b", b"c", b"d"]
     assert server.body.endswith(b"data: [DONE]\n\n")
-    assert task not in server.senders[-5:-2]
+    assert server.senders[-5:-2] == ["pushed"] * 3
     assert server.senders[-1] is task
 
 
-async def test_a_send_that_waits_is_the_tasks() -> None:
+async def test_a_slow_reader_is_the_tasks() -> None:
     """The run goes on while a reader is slow, and the reader gets everything, once and in order."""
     async with streaming() as (model, server, run, task):
         model.say("a")
@@ -139,7 +140,7 @@ async def test_a_send_that_waits_is_the_tasks() -> None:
         server.gate = asyncio.Event()
         for text in "bcdefg":
             model.say(text)
-        await until(lambda: run.log.end == 7)
+        await until(lambda: run.log.end == 7 and server.waits > 0)
         assert server.waits == 1  # one send is under way, and no other passes it
         server.gate.set()
         await until(lambda: b'"g"' in server.body)
@@ -151,7 +152,7 @@ async def test_a_send_that_waits_is_the_tasks() -> None:
 
 
 async def test_a_reader_that_takes_nothing_is_let_go() -> None:
-    """The rest of a pushed send has the same limit as any."""
+    """What could not be pushed has the same limit as any."""
     async with streaming(manners=Manners(send_timeout=0.05)) as (model, server, run, task):
         model.say("a")
         await until(lambda: b'"a"' in server.body)
@@ -222,7 +223,7 @@ async def test_pings_come_between() -> None:
     assert texts(server) == [b"a", b"b"]
 
 
-async def test_cancelled_in_the_rest_of_a_send() -> None:
+async def test_cancelled_while_a_send_waits() -> None:
     """A cancel from outside reaches the send that waits, and the stream ends."""
     reached: list[str] = []
 
@@ -237,7 +238,7 @@ async def test_cancelled_in_the_rest_of_a_send() -> None:
     model, server = Model(), Waiting()
     run = Run(model.open, model="m")
     run.start(asyncio.get_running_loop())
-    scope = {"type": "http", "method": "GET", RAW_SEND: server.send}
+    scope = {"type": "http", "method": "GET", PUSH: server.push}
     task = asyncio.ensure_future(EventStream(run, Source(plain_feed(run)))(scope, server.receive, server.send))
     model.say("a")
     await until(lambda: b'"a"' in server.body)

@@ -8,6 +8,7 @@ HTTP/1.0 gets what it understands: a stream that ends where its connection does.
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, ClassVar
 
@@ -15,6 +16,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from tailrace.web.problems import MEDIA_TYPE, ProblemError
+from tailrace.web.pushing import PUSH
 
 __all__ = ["BoundedProtocol", "bounded"]
 
@@ -123,7 +125,11 @@ class BoundedProtocol(HttpToolsProtocol):
         return [host.lower()] == [value.lower() for name, value in self.headers if name == b"host"]
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        super()._start_asgi_task(cycle, _undivided(app, cycle) if cycle.scope["http_version"] == "1.0" else app)
+        if cycle.scope["http_version"] == "1.0":
+            app = _undivided(app, cycle)
+        else:
+            cycle.scope[PUSH] = functools.partial(_push, cycle)  # type: ignore[literal-required]
+        super()._start_asgi_task(cycle, app)
 
     @property
     def _answering(self) -> bool:
@@ -182,6 +188,14 @@ class _Body:
 def bounded(*, head_time: float, most: int) -> type[BoundedProtocol]:
     """Returns the protocol with these limits."""
     return type("BoundedProtocol", (BoundedProtocol,), {"head_time": head_time, "most": most})
+
+
+def _push(cycle: RequestResponseCycle, data: bytes) -> bool:
+    """Writes a piece of a body that goes in chunks; returns False where uvicorn's own way would wait, or do nothing."""
+    if cycle.flow.write_paused or cycle.disconnected or cycle.response_complete or not cycle.chunked_encoding:
+        return False
+    cycle.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+    return True
 
 
 def _undivided(app: Any, cycle: RequestResponseCycle) -> Any:

@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import uvicorn
@@ -23,7 +23,6 @@ from tailrace.gateway.output import keep_discreet, unheeded
 from tailrace.gateway.protocol import BoundedProtocol, bounded
 from tailrace.gateway.workers.process import END, LISTEN, Tie, Told
 from tailrace.gateway.workers.relay import believing
-from tailrace.web.pushing import RAW_SEND
 
 __all__ = ["serve"]
 
@@ -62,7 +61,7 @@ def serve(
     logger.setLevel(logging.ERROR)  # what strangers send is no news
     logger.addFilter(_is_news)
     config = uvicorn.Config(
-        _with_send(app),
+        app,
         http=bounded(head_time=house.settings.head_time, most=most),
         loop="auto",
         ws="none",
@@ -82,17 +81,6 @@ def serve(
             server.run([listener])
     finally:
         server.ended()
-
-
-def _with_send(app: Starlette) -> Callable[[Any, Any, Any], Awaitable[None]]:
-    """Has the scope tell uvicorn's own ``send``, past all middleware, so that tokens can be pushed."""
-
-    async def handing_on(scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "http":
-            scope[RAW_SEND] = send
-        await app(scope, receive, send)
-
-    return handing_on
 
 
 class _Server(uvicorn.Server):

@@ -293,22 +293,22 @@ class _Trying:
 
     async def relay(self, take: Take) -> None:
         """Gives the events on as they come; before the first word a failure means another upstream."""
-        again = True
-        while again:
-            again = False
+        elsewhere = over = False
+
+        def heard(events: Sequence[Event]) -> bool:
+            nonlocal elsewhere, over
+            elsewhere = not self._works(events)
+            events = events[:-1] if elsewhere else events
+            over = bool(events) and take(events)
+            return over or elsewhere or self._began
+
+        while not over:
             assert self._exchange is not None
-
-            def heard(events: Sequence[Event]) -> bool:
-                nonlocal again
-                if not self._began and not self._works(events):
-                    again = True
-                    if len(events) > 1:
-                        take(events[:-1])
-                    return True
-                return take(events)
-
+            if self._began:
+                await self._exchange.relay(take)  # straight: no step more than needed a token
+                return
             await self._exchange.relay(heard)
-            if again:
+            if elsewhere:
                 self._exchange.abort()
                 self._place.give_up()
                 await self.open(self._report)

@@ -20,7 +20,7 @@ from tailrace.errors import EvictedError
 from tailrace.run.run import Run
 from tailrace.run.signals import Bell
 from tailrace.web.manners import EVENTS, Manners, Medium, OnLeave, linger_of, opening
-from tailrace.web.pushing import RAW_SEND, Pushing
+from tailrace.web.pushing import PUSH, Push, Pushing
 from tailrace.web.source import Source, plain_feed
 
 __all__ = ["EventStream", "RawHeaders", "Receive", "Scope", "Send", "frames", "sse", "streams"]
@@ -89,7 +89,7 @@ class EventStream:
             if scope["method"] == "HEAD":
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
             else:
-                await self._read_out(receive, send, scope.get(RAW_SEND))
+                await self._read_out(receive, send, scope.get(PUSH))
         except TimeoutError:
             pass  # it takes nothing: the server closes the connection of an answer that does not end
         except OSError:
@@ -97,17 +97,17 @@ class EventStream:
         finally:
             self._leave()
 
-    async def _read_out(self, receive: Receive, send: Send, raw: Send | None) -> None:
+    async def _read_out(self, receive: Receive, send: Send, push: Push | None) -> None:
         medium = self._medium
-        tap = _Tap(self._run, self._source, self._manners, medium.ping, raw)
+        tap = _Tap(self._run, self._source, self._manners, medium.ping, push)
         # Not before the head is sent: to receive may ask the client for its body, which is of no use any more.
         listener = asyncio.ensure_future(_listen(receive, tap))
         try:
-            async with _Sender(raw or send, self._manners.send_timeout) as sender:
+            async with _Sender(send, self._manners.send_timeout) as sender:
                 first = opening(streams()) if medium.opening is None else medium.opening
                 if first:
                     await sender.body(first)
-                while data := await tap.next(sender.rest):
+                while data := await tap.next():
                     # In slices, so that who reads slowly is not taken for one who does not, and little is in buffers.
                     for start in range(0, len(data), _SLICE):
                         await sender.body(data[start : start + _SLICE])
@@ -153,11 +153,11 @@ class _Tap:
         source: where the reader is in it.
         manners: silences and paces.
         comment: what is sent in a silence; empty: nothing.
-        raw: the server's own send, if it may be called from anywhere.
+        push: the server's way to write from anywhere, if it has one.
     """
 
     def __init__(
-        self, run: Run, source: Source, manners: Manners, comment: bytes = EVENTS.ping, raw: Send | None = None
+        self, run: Run, source: Source, manners: Manners, comment: bytes = EVENTS.ping, push: Push | None = None
     ) -> None:
         ping = manners.ping
         self.left = False
@@ -165,7 +165,7 @@ class _Tap:
         self._loop = asyncio.get_running_loop()
         self._run = run
         self._source = source
-        self._pushing = None if raw is None or source.paced else Pushing(raw, source, self._moved)
+        self._pushing = None if push is None or source.paced else Pushing(push, source, self._moved)
         self._bell = Bell(source.log.changed, self._pushing)
         self._ping = ping
         self._due = self._loop.time() + ping
@@ -199,27 +199,14 @@ class _Tap:
     def _moved(self) -> None:
         self._due = self._loop.time() + self._ping
 
-    async def next(self, finish: Callable[[Awaitable[None]], Awaitable[None]] | None = None) -> bytes:
-        """Waits for the next piece; empty after the last one, and when the reader has left.
-
-        Args:
-            finish: waits for the rest of a send that was begun elsewhere.
-        """
+    async def next(self) -> bytes:
+        """Waits for the next piece; empty after the last one, and when the reader has left."""
         source, pushing = self._source, self._pushing
         while not (self.left or self._over):
-            if pushing is not None:
-                if pushing.error is not None:
-                    raise pushing.error
-                if pushing.rest is not None:
-                    rest, pushing.rest = pushing.rest, None
-                    assert finish is not None
-                    await finish(rest)
-                    self._moved()
-                    continue
-                if pushing.left:
-                    data, pushing.left = pushing.left, b""
-                    self._moved()
-                    return data
+            if pushing is not None and pushing.left:
+                data, pushing.left = pushing.left, b""
+                self._moved()
+                return data
             if self._frame and await self._paused():
                 continue
             try:
@@ -282,12 +269,6 @@ class _Sender:
         """
         self._since = self._loop.time()
         await self._send({"type": "http.response.body", "body": data, "more_body": more})
-        self._since = math.inf
-
-    async def rest(self, sending: Awaitable[None]) -> None:
-        """Waits for a send that has begun, within the same limit."""
-        self._since = self._loop.time()
-        await sending
         self._since = math.inf
 
     def _look(self) -> None:

@@ -1,25 +1,24 @@
 """Pushing: tokens are sent from within the change of the log, without waking the stream's task for each.
 
-That is possible where the server's own ``send`` is known not to care which task calls it, and nearly always does not
-wait: uvicorn's. The gateway hands it on in the scope; elsewhere streams send from their task. What is left to the task
-in any case: silences, endings, changes made on other threads, and the rest of a send that does have to wait.
+That takes a server that lets us write when we like: ours puts a function into the scope that writes a piece of the
+body at once, or says that it would have to wait. Elsewhere streams send from their task. Left to the task in any case
+are silences, endings, changes made on other threads, and readers that are slow.
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Awaitable, Callable, Generator, MutableMapping
-from typing import Any
+from collections.abc import Callable
 
 from tailrace.errors import EvictedError
 from tailrace.web.source import Source
 
-__all__ = ["RAW_SEND", "Pushing"]
+__all__ = ["PUSH", "Push", "Pushing"]
 
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Push = Callable[[bytes], bool]
+"""Writes a piece of the body now, on the loop's thread; returns False, without writing, if that would have to wait."""
 
-RAW_SEND = "tailrace.send"
-"""Where a scope has the server's own ``send``, if it may be called from anywhere on the loop."""
+PUSH = "tailrace.push"
+"""Where a scope has it, if the server has it."""
 
 _MOST = 64 * 1024  # bytes; what is more comes to a reader that was behind, and is cut and timed by the task
 
@@ -28,21 +27,17 @@ class Pushing:
     """Sends what is new in a log while it changes.
 
     Args:
-        send: the server's own.
+        push: the server's.
         source: where the reader is.
         sent: called when something was sent.
 
     Attributes:
         left: what was taken from the source and is to be sent by the task, before anything else.
-        rest: a send that has to wait, to be awaited by the task.
-        error: what a send raised.
     """
 
-    def __init__(self, send: Send, source: Source, sent: Callable[[], object]) -> None:
+    def __init__(self, push: Push, source: Source, sent: Callable[[], object]) -> None:
         self.left = b""
-        self.rest: Awaitable[None] | None = None
-        self.error: Exception | None = None
-        self._send = send
+        self._push = push
         self._source = source
         self._sent = sent
 
@@ -55,42 +50,10 @@ class Pushing:
             data = source.take()
         except EvictedError:
             return False  # it raises again for the task
-        if len(data) > _MOST:
+        if not data:
+            return True
+        if len(data) > _MOST or not self._push(data):
             self.left = data
             return False
-        if data:
-            sending = self._send({"type": "http.response.body", "body": data, "more_body": True}).__await__()
-            try:
-                waits_for = next(sending)
-            except StopIteration:
-                self._sent()
-            except Exception as error:
-                self.error = error
-                return False
-            else:
-                self.rest = _Rest(sending, waits_for)
-                return False
+        self._sent()
         return True
-
-
-class _Rest:
-    """What is left of a send that has begun: the task waits for what it waits for, and goes on with it."""
-
-    def __init__(self, sending: Generator[Any, Any, None], waits_for: Any) -> None:
-        self._sending = sending
-        self._waits_for = waits_for
-
-    def __await__(self) -> Generator[Any, Any, None]:
-        sending, waits_for = self._sending, self._waits_for
-        while True:
-            try:
-                # The event loop has not seen this yet: it is as the send gave it.
-                value = yield waits_for
-            except BaseException as error:
-                go_on = functools.partial(sending.throw, error)
-            else:
-                go_on = functools.partial(sending.send, value)
-            try:
-                waits_for = go_on()
-            except StopIteration:
-                return
