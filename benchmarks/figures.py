@@ -226,9 +226,13 @@ VIEWS: tuple[View, ...] = (
         "growth-streams",
         "What a token costs among more streams",
         "Microseconds of processor time, 20 tokens a second each; the same on every line is right.",
-        (Column("CPU µs a token", "cpu_us_per_token", ",.1f"), Column("times the first", "times_first", ".2f")),
+        (
+            Column("CPU µs a token", "cpu_us_per_token", ",.1f"),
+            Column("times its first", "times_first", ".2f"),
+            Column("times nginx", "times_nginx", ".2f"),
+        ),
         _label,
-        _ours,
+        _server,
         lambda row: row["what"] == "streams",
     ),
     View(

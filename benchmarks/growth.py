@@ -1,6 +1,7 @@
 """Does a token cost more where there are many? With 10, 100 and 1,000 streams, and late in a very long answer.
 
-What costs the same for each must not grow with the number of streams, nor with what was said before.
+What costs the same for each must not grow with the number of streams, nor with what was said before. nginx stands
+beside it for what the machine itself makes dearer: a process that is seldom woken pays more for each time.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ from typing import Any
 from benchmarks.common import Contestant, in_turns, quiet, ratio, report, shown, spread, table
 from benchmarks.crowd import ask, connect, get, played, post
 from benchmarks.processes import Process
-from benchmarks.servers import open_files, serving
+from benchmarks.servers import KINDS, missing, open_files, serving
 from benchmarks.told import Told
 from benchmarks.web import RATE, measured
 
 STREAMS = (10, 100, 1000)
+EACH = 400  # tokens of each of them
 LONG, SLICES, FAST = 50_000, 10, 1000  # tokens of the long answer, its parts, and tokens a second
 
 
@@ -27,24 +29,26 @@ def run(*, quick: bool) -> None:
     """Measure and print."""
     rounds = 1 if quick else 3
     open_files()
-    sizes: dict[int, list[float]] = {size: [] for size in ((2, 5) if quick else STREAMS)}
+    servers = [name for name in ("serve", "nginx") if not missing(name)]
+    sizes = [(size, name) for size in ((2, 5) if quick else STREAMS) for name in servers]
+    seen: dict[tuple[int, str], list[float]] = {case: [] for case in sizes}
     long: list[list[float]] = []
     for number in range(rounds):
-        for size in in_turns(list(sizes), number):
-            tokens = 10 if quick else max(200, 4000 // size)
+        for size, name in in_turns(sizes, number):
             with quiet():
-                sizes[size].append(measured("serve", size, tokens)["cpu_us_per_token"])
+                seen[size, name].append(measured(name, size, 10 if quick else EACH)["cpu_us_per_token"])
         with quiet():
             long.append(sliced(100 if quick else LONG))
-    first = next(iter(sizes.values()))
-    results: list[dict[str, Any]] = [
-        {"what": "streams", "label": f"{size:,} streams"} | _figures(costs, first) for size, costs in sizes.items()
-    ]
+    results: list[dict[str, Any]] = []
+    for (size, name), costs in seen.items():
+        row = {"what": "streams", "server": name, "label": f"{KINDS[name].label}, {size:,} streams"}
+        beside = {"times_nginx": ratio(costs, seen[size, "nginx"])} if "nginx" in servers else {}
+        results.append(row | _figures(costs, seen[sizes[0][0], name]) | beside)
     parts = list(zip(*long, strict=True))
     whole = 100 if quick else LONG
-    for part, costs in enumerate(parts):
+    for part, sliced_costs in enumerate(parts):
         label = f"tokens {part * whole // SLICES + 1:,} to {(part + 1) * whole // SLICES:,}"
-        results.append({"what": "tokens", "label": label} | _figures(costs, parts[0]))
+        results.append({"what": "tokens", "label": label} | _figures(sliced_costs, parts[0]))
     rows = [[row["label"], shown(row["cpu_us_per_token"], ".1f"), shown(row["times_first"], ".2f")] for row in results]
     table(["", "CPU µs a token", "times the first"], rows)
     report("growth", quick=quick, rate=RATE, long=LONG, long_rate=FAST, results=results)

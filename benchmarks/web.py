@@ -26,7 +26,7 @@ _BREAK = 2.0  # seconds between two servers, for what is left of the one before
 
 def run(*, quick: bool) -> None:
     """Measure and print."""
-    tokens, rounds = (10, 1) if quick else (100, 3)
+    tokens, rounds = (10, 1) if quick else (200, 3)
     open_files()
     names = []
     for name, kind in KINDS.items():
