@@ -292,8 +292,9 @@ class Connection(asyncio.Protocol):
         take, waiter = self._take, self._waiter
         assert take is not None
         assert waiter is not None
+        parts = self._parts
         try:
-            done = take(self._pieces())
+            done = take(parts.pop() if len(parts) == 1 else self._pieces())
         except Exception as error:
             self._take = None
             if not waiter.done():

@@ -173,11 +173,11 @@ class BoundedLog(MemoryLog):
             LogFullError: the answer is larger than the limit; nothing was appended.
             RuntimeError: the log is sealed; a bug of ours.
         """
-        size = sum(map(_size, events))
+        size = _COST * len(events) + sum(map(_text, events))
         if self.size + size > self._limit and type(events[-1]) is not Ended:
             self._make_room(size)
         self.size += size
-        self._add(events, self.end + len(events))
+        self._add(events, self._kept[0] - 1 + len(self._events) + len(events))
 
     def _make_room(self, size: int) -> None:
         """Folds the older half of the events, or more of them if that is not enough."""
@@ -231,7 +231,3 @@ def _text(event: Event) -> int:
         text: str = event.text  # type: ignore[union-attr]
         return len(text) if text.isascii() else 2 * len(text)
     return len(msgspec.json.encode(event))
-
-
-def _size(event: Event) -> int:
-    return _COST + _text(event)

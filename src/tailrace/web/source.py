@@ -57,12 +57,13 @@ class Feed:
         log = self.log
         if first == after and last == log.end:
             return data, last
-        events = log.read(after)[:MOST]
+        events = log.read(after)
         if not events:
             return b"", after
+        if len(events) > MOST:
+            return self.wire.encode(events[:MOST], after), after + MOST
         data, last = self.wire.encode(events, after), after + len(events)
-        if last == log.end:
-            self._last = (after, last, data)
+        self._last = (after, last, data)
         return data, last
 
 

@@ -33,15 +33,16 @@ class PlainWire:
 
     def __init__(self, tag: str, metrics: Callable[[], Any]) -> None:
         self._tag = tag
+        self._tag_bytes = tag.encode()
         self._metrics = metrics
 
     def encode(self, events: Sequence[Event], after: int) -> bytes:
         """Returns the events as bytes; `after` is the number of the one before the first."""
-        tag, out, number = self._tag, [], after
+        tag, out, number = self._tag_bytes, [], after
         for event in events:
             number += 1
             if type(event) is TextDelta:
-                out.append(b'id: %d-%b\ndata: {"content":%b}\n\n' % (number, tag.encode(), text_json(event.text)))
+                out.append(b'id: %d-%b\ndata: {"content":%b}\n\n' % (number, tag, text_json(event.text)))
             else:
                 out.append(self._other(event, number))
         return b"".join(out)
