@@ -101,12 +101,12 @@ class WireExchange:
 
     async def relay(self, take: Take) -> None:
         """Gives the events on as they come. A broken connection is an ending too, not an exception."""
-        feed = self._feed
+        feed, eof, note = self._feed, self._eof, self._note
 
         def heard(data: bytes) -> bool:
-            events = feed(data) if data else self._eof()
-            if self._note and events and isinstance(ended := events[-1], Ended):
-                events = [*events[:-1], msgspec.structs.replace(ended, warnings=(self._note, *ended.warnings))]
+            events = feed(data) if data else eof()
+            if note and events and isinstance(ended := events[-1], Ended):
+                events = [*events[:-1], msgspec.structs.replace(ended, warnings=(note, *ended.warnings))]
             return take(events) if events else False
 
         try:

@@ -55,6 +55,13 @@ class Connection(asyncio.Protocol):
         over: True once no more of the body will come.
     """
 
+    # A token touches all that a run has of these, when the processor's caches have forgotten them: so no dictionaries
+    # are in between, here and in what else each run has of its own.
+    __slots__ = (
+        *("_drained", "_error", "_framed", "_loop", "_name", "_parser", "_parts", "_paused", "_size", "_take"),
+        *("_transport", "_waiter", "_whole", "headers", "on_body", "over", "status"),
+    )
+
     def __init__(self, name: str) -> None:
         self._name = name
         self._loop = asyncio.get_running_loop()

@@ -35,6 +35,8 @@ class Pushing:
         left: what was taken from the source and is to be sent by the task, before anything else.
     """
 
+    __slots__ = ("_push", "_sent", "_source", "left")
+
     def __init__(self, push: Push, source: Source, sent: Callable[[], object]) -> None:
         self.left = b""
         self._push = push

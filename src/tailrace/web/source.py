@@ -42,6 +42,8 @@ class Feed:
         wire: its encoder.
     """
 
+    __slots__ = ("_last", "log", "wire")
+
     def __init__(self, log: EventLog, wire: Wire) -> None:
         self.log = log
         self.wire = wire

@@ -18,6 +18,8 @@ class Ending:
         surplus: records after the ending.
     """
 
+    __slots__ = ("_replaced", "_text", "_thinking", "ended", "surplus")
+
     def __init__(self) -> None:
         self.ended = False
         self.surplus = 0

@@ -108,10 +108,13 @@ class AnswerDecoder(Ending):
         surplus: lines after the ending.
     """
 
+    __slots__ = ("_limit", "_lines", "_mending", "_reason")
+
     def __init__(self, max_line: int = MAX_LINE) -> None:
         super().__init__()
         self._lines = LineSplitter(max_line)
         self._limit = max_line
+        self._mending = False  # half a character waits for its second half
         self._reason: str | None = None  # a done_reason seen on a line without done
 
     def feed(self, data: bytes) -> list[Event]:
@@ -163,10 +166,6 @@ class AnswerDecoder(Ending):
                 block = block[cut:]
         if block:
             self._line_by_line(block, events)
-
-    @property
-    def _mending(self) -> bool:
-        return self._text.waiting or self._thinking.waiting
 
     def _take(self, record: _Line, events: list[Event]) -> None:
         if self.ended:
@@ -259,6 +258,7 @@ class AnswerDecoder(Ending):
             record.message.content = self._text.mend(record.message.content)
         if record.response:
             record.response = self._text.mend(record.response)
+        self._mending = self._text.waiting or self._thinking.waiting
 
 
 def _tokens(block: bytes) -> list[Event] | None:

@@ -31,6 +31,8 @@ class PlainWire:
         metrics: returns the run's times and counts, for the last event.
     """
 
+    __slots__ = ("_metrics", "_tag", "_tag_bytes")
+
     def __init__(self, tag: str, metrics: Callable[[], Any]) -> None:
         self._tag = tag
         self._tag_bytes = tag.encode()
