@@ -27,6 +27,7 @@ NAMES = {
     "held": "4,000 streams held in one process, and readers that never read",
     "fanout": "one answer to a thousand readers",
     "growth": "whether a token costs more among many streams, and late in a long answer",
+    "steps": "where the time of a token goes between the two sockets",
     "ready": "from the start of `tailrace serve` to its first answer",
 }
 
@@ -43,11 +44,13 @@ def main() -> int:
     parser.add_argument(
         "--lock", type=Path, action="append", default=[], metavar="FILE", help="locked during each measurement"
     )
+    parser.add_argument("--rounds", type=int, default=0, metavar="N", help="of the benchmarks that take long")
     arguments = parser.parse_args()
     unknown = [name for name in arguments.names if name not in NAMES]
     if unknown:
         parser.error(f"no benchmark is called {unknown[0]!r}; there are: {', '.join(NAMES)}")
     common.locks += arguments.lock
+    common.rounds = arguments.rounds
     if arguments.peers:
         from benchmarks import peers
 

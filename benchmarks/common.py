@@ -31,6 +31,7 @@ _PACKAGES = (
 keepers: list[Callable[[dict[str, Any]], None]] = []
 """What is done with each record, besides printing it."""
 
+rounds = 0  # of the benchmarks that take long; 0: as many as they want
 locks: list[Path] = []
 """Files that all who measure on this machine lock in this order, each while it does."""
 
@@ -120,7 +121,11 @@ def contestants(module: str, names: Sequence[Sequence[str]]) -> Iterator[list[Co
 def environment() -> dict[str, str]:
     """The environment of a contestant: the same tailrace as ours, and nothing that leads it elsewhere."""
     source = str(Path(tailrace.__file__).resolve().parents[1])
-    kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    # What is compiled is kept, as it is for users: who forbids it here would measure the compiler.
+    left = ("PYTHONDONTWRITEBYTECODE",)
+    kept = {
+        name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy") and name not in left
+    }
     return {**kept, "PYTHONPATH": source, "OPENAI_API_KEY": "none"}
 
 
@@ -200,9 +205,13 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         print("  ".join(cells).rstrip(), flush=True)
 
 
+def _command(name: str) -> str:
+    return f"python3 run.py bench {name}" + (f" --rounds {rounds}" if rounds else "")
+
+
 def report(name: str, *, quick: bool, **results: Any) -> None:
     """Print the line of JSON, and hand the record to those who keep it."""
-    record = {"benchmark": name, "quick": quick, "command": f"python3 run.py bench {name}", "day": _today()}
+    record = {"benchmark": name, "quick": quick, "command": _command(name), "day": _today()}
     record |= {"machine": machine(), **_rounded(results)}
     print(json.dumps(record), flush=True)
     for keep in keepers:

@@ -152,6 +152,18 @@ VIEWS: tuple[View, ...] = (
         _ours,
     ),
     View(
+        "steps",
+        "steps",
+        "What a token costs between the two sockets",
+        "Microseconds of processor time until then, without system calls; less is better.",
+        (
+            Column("CPU µs a token", "us_per_token", ",.1f"),
+            Column("runs", "runs"),
+        ),
+        lambda row: f"{row['step']}, {'one run' if row['runs'] == 1 else 'a thousand in turn'}",
+        _ours,
+    ),
+    View(
         "start",
         "start",
         "From the start of a program to its first line",

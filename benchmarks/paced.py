@@ -19,7 +19,10 @@ from typing import cast
 from benchmarks.common import event_loop
 
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
-_PIECE = b'{"model":"m","message":{"role":"assistant","content":"%b:%d:%.6f "},"done":false}\n'
+_PIECE = (
+    b'{"model":"m","created_at":"2026-11-27T12:00:00.123456789Z",'
+    b'"message":{"role":"assistant","content":"%b:%d:%.6f "},"done":false}\n'
+)
 _DONE = b'{"model":"m","message":{"role":"assistant","content":""},"done":true,"done_reason":"stop","eval_count":%d}\n'
 _CHOICE = (
     b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"m",'

@@ -51,7 +51,7 @@ def _start(name: str) -> tuple[float, float]:
     try:
         address = f"http://127.0.0.1:{upstream.hear()['port']}"
         started = time.monotonic()
-        with serving(name, address) as server:
+        with serving(name, address, settled=False) as server:
             answer = played(lambda: reply(server.port, asked(server.path, "0")))
             seconds = time.monotonic() - started
             if b"0:0:" not in answer:

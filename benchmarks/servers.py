@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,18 +86,19 @@ def missing(name: str) -> str | None:
 
 
 @contextlib.contextmanager
-def serving(name: str, upstream: str, *options: str) -> Iterator[Server]:
+def serving(name: str, upstream: str, *options: str, settled: bool = True) -> Iterator[Server]:
     """Starts a server, and ends it.
 
     Args:
         name: a key of `KINDS`.
         upstream: the model server's address.
         options: more of `tailrace serve`'s.
+        settled: wait until it has nothing more to do for its start.
     """
     path = KINDS[name].path
     with contextlib.ExitStack() as stack:
         if name.startswith("serve"):
-            port, process = stack.enter_context(gateway(upstream, *options))
+            port, process = stack.enter_context(gateway(upstream, *options, settled=settled))
         elif name in {"nginx", "litellm"}:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
             port = free_port()
@@ -111,7 +113,7 @@ def serving(name: str, upstream: str, *options: str) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def gateway(upstream: str, *options: str) -> Iterator[tuple[int, Process]]:
+def gateway(upstream: str, *options: str, settled: bool = True) -> Iterator[tuple[int, Process]]:
     """Starts `tailrace serve`, with room for every run that a benchmark starts; its port and process."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "tailrace", "serve", "--port", "0", "-m", "m", "--data", folder]
@@ -121,7 +123,11 @@ def gateway(upstream: str, *options: str) -> Iterator[tuple[int, Process]]:
             found = re.search(rb":(\d+) ", said)
             if found is None:
                 raise RuntimeError(f"tailrace serve does not start: {said!r}")
-            yield int(found[1]), Process(process.pid)
+            port = int(found[1])
+            if settled:  # it serves before all of it is there; the conversations' library is what comes last
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/conversations") as answer:
+                    answer.read()
+            yield port, Process(process.pid)
 
 
 _PROXY = """
