@@ -39,6 +39,13 @@ class Gateway:
     def __init__(self, server: Running, upstream: FakeOllama) -> None:
         self.server = server
         self.upstream = upstream
+        self._settled = False
+
+    def settle(self) -> None:
+        """Waits until the server has nothing more to do for its start: the conversations' library comes last."""
+        if not self._settled:
+            assert self.call("GET", "/conversations").status == 200
+            self._settled = True
 
     @property
     def url(self) -> str:
@@ -83,8 +90,14 @@ class Gateway:
             reader.body()
         return self.call("GET", path).json
 
+    def memory(self) -> int:
+        """Bytes of memory that the server has, once it has started."""
+        self.settle()
+        return self.server.memory()
+
     def open_files(self) -> int:
-        """How many files the server has open."""
+        """How many files the server has open, once it has started."""
+        self.settle()
         return len(list(Path(f"/proc/{self.server.process.pid}/fd").iterdir()))
 
 

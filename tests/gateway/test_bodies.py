@@ -59,7 +59,7 @@ def test_c6_length_that_is_too_large(gateway: Gateway, path: str) -> None:
 @pytest.mark.parametrize("path", ROUTES)
 def test_c6_a_gigabyte_in_chunks(gateway: Gateway, path: str) -> None:
     """Who sends a gigabyte without saying so is answered 413 and cut off; the server's memory does not grow with it."""
-    before = gateway.server.memory()
+    before = gateway.memory()
     sock = _post(gateway, path, "Transfer-Encoding: chunked\r\n")
     chunk = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
     sent = 0
@@ -69,7 +69,7 @@ def test_c6_a_gigabyte_in_chunks(gateway: Gateway, path: str) -> None:
             sent += 0x10000
     except OSError:
         pass  # cut off
-    grown = gateway.server.memory() - before
+    grown = gateway.memory() - before
     sock.close()
 
     assert sent < 1 << 30
@@ -124,14 +124,14 @@ def test_c6_late_body() -> None:
 
 def test_c6_too_much_at_once(gateway: Gateway) -> None:
     """However many connections bring large bodies, no more of them is in memory than there is room for."""
-    before = gateway.server.memory()
+    before = gateway.memory()
     crowd = [_post(gateway, "/runs", f"Content-Length: {MEGABYTE}\r\n") for _ in range(600)]
     for sock in crowd:
         sock.sendall(b" " * (MEGABYTE - 1))
     refused, _, _ = select.select(crowd, [], [], PATIENCE)
     status = refused[0].recv(12)
     assert gateway.call("GET", "/healthz").status == 200
-    grown = gateway.server.memory() - before
+    grown = gateway.memory() - before
     for sock in crowd:
         sock.close()
 

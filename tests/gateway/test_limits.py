@@ -167,11 +167,11 @@ def test_c4_a_reader_that_never_reads_is_let_go() -> None:
             idle = [gateway.read(f"{path}/events", rcvbuf=4096) for _ in range(20)]
             for one in idle:
                 one.until(b": tailrace")
-            before = gateway.server.memory()
+            before = gateway.memory()
             gateway.upstream.release()
             for _ in range(pieces):
                 assert said([reader.next()]) == piece
-            grown = gateway.server.memory() - before
+            grown = gateway.memory() - before
             while gateway.call("GET", path).json["readers"] > 1:
                 pass
             gateway.upstream.release()

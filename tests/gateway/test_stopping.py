@@ -26,6 +26,7 @@ SLACK = 1.0  # seconds that the issue gives to the end after the drain
 def gateway() -> Iterator[Gateway]:
     """A gateway that gives running answers two seconds."""
     with serving("--drain", "2", "--on-leave", "continue") as gateway:
+        gateway.settle()
         yield gateway
 
 
@@ -112,6 +113,7 @@ def test_p4_readers_take_the_end_of_an_answer_before_the_server_goes(gateway: Ga
 def test_p4_signals_that_stop_it(number: signal.Signals) -> None:
     """Ctrl-C and a closed terminal are as good as SIGTERM."""
     with serving("--drain", "0", "--on-leave", "continue") as gateway:
+        gateway.settle()
         path, _ = gateway.start(say("x"), stall())
         with gateway.read(f"{path}/events") as reader:
             reader.until(b'"x"')

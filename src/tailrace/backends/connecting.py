@@ -234,7 +234,7 @@ def _mapped(error: OSError | UnicodeError, name: str, hint: str = _CONNECT_HINT)
 
 
 def _reason(error: OSError) -> str:
-    number = error.errno
+    number = None if hasattr(error, "winerror") else error.errno  # Windows has other numbers, and says them well
     return os.strerror(number) if number is not None and number > 0 else str(error) or type(error).__name__
 
 
