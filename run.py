@@ -129,8 +129,15 @@ def call(command: list[str]) -> tuple[int, bool]:
 
 
 def activated() -> dict[str, str]:
-    """The environment that `.venv/bin/activate` would make."""
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONHOME"}
+    """The environment that `.venv/bin/activate` would make.
+
+    Where Python is told to write no bytecode beside the sources, it is kept in `.venv`: without any, each start takes
+    twice as long.
+    """
+    left = {"PYTHONHOME", "PYTHONDONTWRITEBYTECODE"}
+    environment = {name: value for name, value in os.environ.items() if name not in left}
+    if "PYTHONDONTWRITEBYTECODE" in os.environ:
+        environment["PYTHONPYCACHEPREFIX"] = str(VENV / "bytecode")
     environment["VIRTUAL_ENV"] = str(VENV)
     environment["PATH"] = os.pathsep.join([str(BIN), environment.get("PATH", os.defpath)])
     return environment
