@@ -7,7 +7,6 @@ server has them, whose data are not.
 from __future__ import annotations
 
 import asyncio
-import functools
 import gc
 import time
 from collections.abc import Awaitable, Callable
@@ -69,7 +68,7 @@ async def _logged(connection: Connection) -> None:
 
 
 async def _sent(connection: Connection) -> None:
-    from tailrace.gateway.protocol import _push
+    from tailrace.gateway.protocol import Pusher
     from tailrace.web.asgi import EventStream
     from tailrace.web.pushing import PUSH
     from tailrace.web.source import Source, plain_feed
@@ -89,7 +88,7 @@ async def _sent(connection: Connection) -> None:
         await asyncio.Event().wait()
 
     run = _run(connection)
-    scope = {"type": "http", "method": "GET", PUSH: functools.partial(_push, Cycle())}  # type: ignore[arg-type]
+    scope = {"type": "http", "method": "GET", PUSH: Pusher(Cycle())}  # type: ignore[arg-type]
     try:
         await EventStream(run, Source(plain_feed(run)))(scope, receive, send)
     finally:

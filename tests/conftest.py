@@ -15,10 +15,12 @@ from hypothesis import HealthCheck, settings
 
 from tailrace.backends.embedded import fetch, models
 
-# In the background of a shell that is not interactive Ctrl-C is ignored, here and in all that we start; the tests are
-# about Ctrl-C too.
+# In the background of a shell that is not interactive Ctrl-C is ignored, and under nohup a terminal's hanging up, here
+# and in all that we start; the tests are about both.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # The same examples in every run, however slow the machine: what fails once fails always. Others are looked for with
 # `pytest --hypothesis-profile=default`.

@@ -24,6 +24,7 @@ import msgspec
 from tailrace.backends.base import Backend
 from tailrace.errors import TailraceError
 from tailrace.events import Ended, Outcome
+from tailrace.run.metrics import gaps_between
 from tailrace.run.run import Run
 from tailrace.types import ChatRequest, GenerateRequest
 
@@ -166,13 +167,14 @@ class _Watch:
             if metrics.time_to_first_token is not None:
                 telemetry.server_first.record(metrics.time_to_first_token, plain)
                 if metrics.output_tokens > 1:
-                    streaming = run.watch.last - run.watch.started - metrics.time_to_first_token
+                    times = run.times
+                    streaming = times[-1] - times[0]
                     telemetry.server_each.record(streaming / (metrics.output_tokens - 1), plain)
             return
         telemetry.duration.record(metrics.elapsed, told)
         if metrics.time_to_first_token is not None:
             telemetry.first_chunk.record(metrics.time_to_first_token, plain)
-        for gap in run.watch.gaps:
+        for gap in gaps_between(run.times):
             telemetry.each_chunk.record(gap, plain)
 
     @property

@@ -124,3 +124,35 @@ def test_threads_leave_no_place_behind() -> None:
         assert not waiters.wait(lambda: False, 0.001)
 
     assert waiters._waiting == []
+
+
+def test_who_follows_is_told_of_each_change() -> None:
+    """Until it follows no more; it need not register again, and may leave while it is told."""
+    waiters = Waiters()
+    told: list[str] = []
+
+    def once() -> None:
+        told.append("once")
+        waiters.unfollow(once)
+
+    def always() -> None:
+        told.append("always")
+
+    waiters.follow(once)
+    waiters.follow(always)
+    waiters.wake()
+    waiters.wake()
+    waiters.unfollow(always)
+    waiters.unfollow(always)
+    waiters.wake()
+
+    assert told == ["once", "always", "always"]
+
+
+async def test_a_bell_that_no_change_rings() -> None:
+    """It waits until it is rung."""
+    bell = Bell(None)
+    asyncio.get_running_loop().call_soon(bell.ring)
+    await bell.wait(lambda: False)
+
+    assert not bell._placed

@@ -88,31 +88,34 @@ class WireExchange:
         media: the media type of the wire's streams. Another one is taken, with a note; JSON is a whole answer's.
     """
 
+    __slots__ = ("_decoder", "_http", "_note", "_take", "abort", "confirms", "finish", "half_close")
+
     def __init__(self, http: HttpExchange, decoder: Decoder, media: str, *, confirms: float = 0.1) -> None:
         self.confirms = confirms
         self.half_close = http.half_close
         self.abort = http.abort
         self.finish = http.finish
         self._http = http
-        self._feed = decoder.feed
-        self._eof = decoder.eof
+        self._decoder = decoder
+        self._take: Take = bool  # until `relay` has another
         known = http.content_type in ("", media, "application/json")
         self._note = "" if known else f"the server sent the answer as {http.content_type}"
 
     async def relay(self, take: Take) -> None:
         """Gives the events on as they come. A broken connection is an ending too, not an exception."""
-        feed, eof, note = self._feed, self._eof, self._note
-
-        def heard(data: bytes) -> bool:
-            events = feed(data) if data else eof()
-            if note and events and isinstance(ended := events[-1], Ended):
-                events = [*events[:-1], msgspec.structs.replace(ended, warnings=(note, *ended.warnings))]
-            return take(events) if events else False
-
+        self._take = take
         try:
-            await self._http.deliver(heard)
+            await self._http.deliver(self._heard)
         except errors.StreamError as error:
             take([ended_by(error)])
+
+    def _heard(self, data: bytes) -> bool:
+        events = self._decoder.feed(data) if data else self._decoder.eof()
+        if not events:
+            return False
+        if self._note and isinstance(ended := events[-1], Ended):
+            events = [*events[:-1], msgspec.structs.replace(ended, warnings=(self._note, *ended.warnings))]
+        return self._take(events)
 
 
 async def open_patiently(send: Callable[[], Awaitable[HttpExchange]], report: Report) -> HttpExchange:

@@ -98,6 +98,10 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserError as error:
             if not self.over:  # what follows an answer is none of ours
                 self._error = self._wrong(str(error) or type(error).__name__)
+        take, parts = self._take, self._parts
+        if take is not None and parts and not self.over and self._error is None:  # as nearly always
+            self._hand_on(take, parts.pop() if len(parts) == 1 else self._pieces())
+            return
         if not self.status:
             self._size += len(data)
         if self._size > _HEAD:
@@ -105,9 +109,9 @@ class Connection(asyncio.Protocol):
         if self._error is not None:
             self.over = True
         if self._whole >= 0 or not self.status:
-            del self._parts[max(0, self._whole) :]  # none of the answer
-        if self._parts and self._take is not None:
-            self._hand_on()
+            del parts[max(0, self._whole) :]  # none of the answer
+        if parts and take is not None:
+            self._hand_on(take, self._pieces())
         elif not self._paused and self._transport is not None and sum(map(len, self._parts)) > _HELD:
             self._paused = True
             self._transport.pause_reading()
@@ -295,17 +299,13 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
         return data
 
-    def _hand_on(self) -> None:
-        take, waiter = self._take, self._waiter
-        assert take is not None
-        assert waiter is not None
-        parts = self._parts
+    def _hand_on(self, take: Callable[[bytes], bool], data: bytes) -> None:
         try:
-            done = take(parts.pop() if len(parts) == 1 else self._pieces())
+            done = take(data)
         except Exception as error:
             self._take = None
-            if not waiter.done():
-                waiter.set_exception(error)
+            if self._waiter is not None and not self._waiter.done():
+                self._waiter.set_exception(error)
         else:
             if done:
                 self._take = None

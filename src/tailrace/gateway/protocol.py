@@ -8,7 +8,6 @@ HTTP/1.0 gets what it understands: a stream that ends where its connection does.
 from __future__ import annotations
 
 import asyncio
-import functools
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, ClassVar
 
@@ -44,6 +43,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._begun = False  # something of it has come
         self._head = 0  # bytes of it
         self._deaf = False  # nothing that comes is of interest any more
+        self._pusher: Pusher | None = None  # of the last request
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begins to wait for a request."""
@@ -57,6 +57,23 @@ class BoundedProtocol(HttpToolsProtocol):
         """The connection is gone."""
         self._calm()
         super().connection_lost(exc)
+        self.pause_pushing()
+
+    def pause_writing(self) -> None:
+        """The client does not take what is written."""
+        super().pause_writing()
+        self.pause_pushing()
+
+    def resume_writing(self) -> None:
+        """It does again."""
+        super().resume_writing()
+        if self._pusher is not None:
+            self._pusher.open = True
+
+    def pause_pushing(self) -> None:
+        """What is to be sent goes uvicorn's own way."""
+        if self._pusher is not None:
+            self._pusher.open = False
 
     def data_received(self, data: bytes) -> None:
         """Takes bytes; a head that is not complete may not grow for ever."""
@@ -128,7 +145,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if cycle.scope["http_version"] == "1.0":
             app = _undivided(app, cycle)
         else:
-            cycle.scope[PUSH] = functools.partial(_push, cycle)  # type: ignore[literal-required]
+            self._pusher = cycle.scope[PUSH] = Pusher(cycle)  # type: ignore[literal-required]
         super()._start_asgi_task(cycle, app)
 
     @property
@@ -190,12 +207,36 @@ def bounded(*, head_time: float, most: int) -> type[BoundedProtocol]:
     return type("BoundedProtocol", (BoundedProtocol,), {"head_time": head_time, "most": most})
 
 
-def _push(cycle: RequestResponseCycle, data: bytes) -> bool:
-    """Writes a piece of a body that goes in chunks; returns False where uvicorn's own way would wait, or do nothing."""
-    if cycle.flow.write_paused or cycle.disconnected or cycle.response_complete or not cycle.chunked_encoding:
-        return False
-    cycle.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
-    return True
+class Pusher:
+    """Writes pieces of a body that goes in chunks.
+
+    Args:
+        cycle: uvicorn's, of the request.
+
+    Attributes:
+        open: False while uvicorn's own way would wait, or do nothing. The connection sets it: to ask would touch four
+            more objects for each token.
+    """
+
+    __slots__ = ("_cycle", "_write", "open")
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle = cycle
+        self._write: Callable[[bytes], None] | None = None
+        self.open = True
+
+    def __call__(self, data: bytes) -> bool:
+        """Writes a piece now; returns False, without writing, if that has to go uvicorn's way."""
+        if not self.open:
+            return False
+        write = self._write
+        if write is None:
+            if not self._cycle.chunked_encoding:
+                self.open = False
+                return False
+            write = self._write = self._cycle.transport.write
+        write(b"%x\r\n%b\r\n" % (len(data), data))
+        return True
 
 
 def _undivided(app: Any, cycle: RequestResponseCycle) -> Any:

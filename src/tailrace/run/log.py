@@ -7,7 +7,6 @@ log and never the owner.
 
 from __future__ import annotations
 
-import bisect
 import copy
 import time
 from array import array
@@ -23,7 +22,7 @@ from tailrace.run.signals import Waiters
 
 __all__ = ["BoundedLog", "EventLog", "MemoryLog"]
 
-_COST = 160  # bytes that an event takes beside its text: the object, its place, its share of times
+_COST = 160  # bytes that an event takes beside its text: the object, its place, its time
 
 
 class EventLog(Protocol):
@@ -64,18 +63,21 @@ class EventLog(Protocol):
 
 
 class MemoryLog:
-    """The log in memory. What is appended is visible at once."""
+    """The log in memory. What is appended is visible at once.
 
-    __slots__ = ("_ends", "_events", "_times", "changed", "sealed")
+    Attributes:
+        times: when each event ever appended came, in seconds on the monotonic clock.
+    """
+
+    __slots__ = ("_epoch", "_events", "changed", "sealed", "times")
     first = 1
 
     def __init__(self) -> None:
         self._events: list[Event] = []
-        # Arrays: a list of as many numbers takes four times as much.
-        self._times = array("d")  # of each append
-        self._ends = array("q")  # the number of each append's last event
+        self._epoch = time.time() - time.monotonic()
         self.changed = Waiters()
         self.sealed = False
+        self.times = array("d")  # a list of as many numbers would take four times as much
 
     @property
     def end(self) -> int:
@@ -88,14 +90,13 @@ class MemoryLog:
         Raises:
             RuntimeError: the log is sealed; a bug of ours.
         """
-        self._add(events, len(self._events) + len(events))
-
-    def _add(self, events: Sequence[Event], end: int) -> None:
         if self.sealed:
             raise RuntimeError("bug in tailrace: append to a sealed log")
-        # Before the events: a reader that sees an event finds its time.
-        self._times.append(time.time())
-        self._ends.append(end)
+        # The times before the events: a reader that sees an event finds its time.
+        if len(events) == 1:
+            self.times.append(time.monotonic())
+        else:
+            self.times.extend([time.monotonic()] * len(events))
         self._events.extend(events)
         if type(events[-1]) is Ended:
             self.sealed = True
@@ -119,16 +120,17 @@ class MemoryLog:
 
         Times are seconds since the epoch.
         """
-        index = bisect.bisect_right(self._ends, after)
-        if self._ends[index] >= after + len(events):
-            return [(events, self._times[index])]  # the usual case: a reader that keeps up
+        times, epoch, last = self.times, self._epoch, after + len(events) - 1
+        at = times[after]
+        if at == times[last]:
+            return [(events, epoch + at)]  # the usual case: a reader that keeps up
         parts: list[tuple[Sequence[Event], float]] = []
-        start = 0
-        while start < len(events):
-            stop = self._ends[index] - after
-            parts.append((events[start:stop], self._times[index]))
-            start = stop
-            index += 1
+        start = after
+        for place in range(after + 1, last + 1):
+            if times[place] != at:
+                parts.append((events[start - after : place - after], epoch + at))
+                start, at = place, times[place]
+        parts.append((events[start - after :], epoch + at))
         return parts
 
 
@@ -151,20 +153,20 @@ class BoundedLog(MemoryLog):
         super().__init__()
         self._limit = limit
         # The first number, the events from there on, and the fold of those before: one value, so that readers on other
-        # threads never see two that do not belong together.
-        self._kept = (1, self._events, Reply())
+        # threads never see two that do not belong together. None while all of them are there.
+        self._kept: tuple[int, list[Event], Reply] | None = None
         self.size = 0
 
     @property
     def first(self) -> int:  # type: ignore[override]
         """The number of the first event that is still kept."""
-        return self._kept[0]
+        return 1 if self._kept is None else self._kept[0]
 
     @property
     def end(self) -> int:
         """The number of the last event."""
-        first, events, _ = self._kept
-        return first - 1 + len(events)
+        events, kept = self._events, self._kept
+        return len(events) if kept is None else kept[0] - 1 + len(kept[1])
 
     def append(self, events: Sequence[Event]) -> None:
         """Appends and wakes the readers.
@@ -177,7 +179,7 @@ class BoundedLog(MemoryLog):
         if self.size + size > self._limit and type(events[-1]) is not Ended:
             self._make_room(size)
         self.size += size
-        self._add(events, self._kept[0] - 1 + len(self._events) + len(events))
+        super().append(events)
 
     def _make_room(self, size: int) -> None:
         """Folds the older half of the events, or more of them if that is not enough."""
@@ -187,13 +189,11 @@ class BoundedLog(MemoryLog):
             raise LogFullError(f"the answer is larger than the {self._limit:,} bytes that a run may keep")
 
     def _drop(self, count: int) -> None:
-        first, events, folded = self._kept
+        first, events, folded = self._whole()
         gone, kept = events[:count], events[count:]
         self.size -= _COST * count
         self._kept = (first + count, kept, fold(gone, copy.copy(folded)))
-        self._events = kept
-        index = bisect.bisect_right(self._ends, first - 1 + count)
-        del self._ends[:index], self._times[:index]
+        self._events = kept  # in this order: see `_whole`
 
     def read(self, after: int) -> Sequence[Event]:
         """Returns what is new after `after`.
@@ -201,21 +201,28 @@ class BoundedLog(MemoryLog):
         Raises:
             EvictedError: some of it is no longer kept.
         """
-        first, events, _ = self._kept
+        events, kept = self._events, self._kept
+        if kept is None:
+            return events[after:]
+        first, events, _ = kept
         if after < first - 1:
             raise EvictedError(f"events up to number {first - 1} are no longer kept")
         return events[after - first + 1 :]
 
     def fold(self, reply: Reply) -> Reply:
         """Adds all that was ever appended to `reply`, and returns it."""
-        _, events, folded = self._kept
+        _, events, folded = self._whole()
         return self._join(reply, events, folded)
 
     def so_far(self) -> tuple[Reply, int]:
         """Returns all that was ever appended, and the number of its last event."""
-        first, events, folded = self._kept
+        first, events, folded = self._whole()
         events = events[:]  # the owner may append meanwhile, on another thread
         return self._join(Reply(), events, folded), first - 1 + len(events)
+
+    def _whole(self) -> tuple[int, list[Event], Reply]:
+        events, kept = self._events, self._kept  # in this order: events seen before any were dropped are all of them
+        return kept or (1, events, Reply())
 
     @staticmethod
     def _join(reply: Reply, events: Sequence[Event], folded: Reply) -> Reply:

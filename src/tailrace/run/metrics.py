@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 import time
-from array import array
 from collections.abc import Sequence
 
 import msgspec
@@ -11,7 +11,7 @@ import msgspec
 from tailrace.events import Usage
 from tailrace.run.state import State
 
-__all__ = ["Metrics", "Stopwatch"]
+__all__ = ["Metrics", "Stopwatch", "gaps_between"]
 
 
 class Metrics(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -49,58 +49,41 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Stopwatch:
-    """Collects times while a run goes; costs one append per batch of events."""
+    """Collects the times of a run's states. Those of its pieces are in its log."""
 
-    __slots__ = ("_gaps", "cancel", "count", "ended", "entered", "first", "last", "spent", "started")
+    __slots__ = ("cancel", "ended", "entered", "spent", "started")
 
     def __init__(self) -> None:
         self.started = time.monotonic()
         self.entered = self.started  # when the run entered its state
-        self.first: float | None = None
-        self.last = self.started  # when the last content came
         self.ended: float | None = None
-        self.count = 0
         self.cancel: float | None = None
         self.spent: dict[State, float] = {}
-        self._gaps = array("d")
 
     def leave(self, state: State, now: float) -> None:
         """The run leaves `state`."""
         self.spent[state] = self.spent.get(state, 0.0) + now - self.entered
         self.entered = now
 
-    def content(self, pieces: int, now: float) -> None:
-        """`pieces` deltas came together at `now`."""
-        if self.first is None:
-            self.first = now
-            pieces_after = pieces - 1
-        else:
-            self._gaps.append(now - self.last)
-            pieces_after = pieces - 1
-        # What comes in one read came together: gaps of nothing, and true ones.
-        if pieces_after:
-            self._gaps.frombytes(bytes(self._gaps.itemsize * pieces_after))
-        self.count += pieces
-        self.last = now
+    def metrics(self, usage: Usage | None, times: Sequence[float]) -> Metrics:
+        """Returns the figures, of a finished run or so far.
 
-    @property
-    def gaps(self) -> Sequence[float]:
-        """Seconds between one piece of content and the next."""
-        return self._gaps
-
-    def metrics(self, usage: Usage | None) -> Metrics:
-        """Returns the figures, of a finished run or so far."""
+        Args:
+            usage: what the server counted.
+            times: when each piece of content came.
+        """
         end = self.ended if self.ended is not None else time.monotonic()
-        gaps = sorted(self._gaps)
-        tokens = usage.output_tokens if usage is not None and usage.output_tokens else self.count
+        count = len(times)
+        gaps = sorted(gaps_between(times))
+        tokens = usage.output_tokens if usage is not None and usage.output_tokens else count
         estimated = usage is None or not usage.output_tokens
         rate = None
         if usage is not None and usage.output_tokens and usage.output_duration:
             rate = usage.output_tokens / (usage.output_duration / 1e9)
-        elif self.first is not None and self.last > self.first and self.count > 1:
-            rate = (self.count - 1) / (self.last - self.first)
+        elif count > 1 and times[-1] > times[0]:
+            rate = (count - 1) / (times[-1] - times[0])
         return Metrics(
-            time_to_first_token=None if self.first is None else self.first - self.started,
+            time_to_first_token=times[0] - self.started if times else None,
             inter_token_p50=_quantile(gaps, 0.50),
             inter_token_p95=_quantile(gaps, 0.95),
             tokens_per_second=rate,
@@ -114,6 +97,11 @@ class Stopwatch:
             prefill=usage.prompt_duration / 1e9 if usage is not None and usage.prompt_duration else None,
             cancel=self.cancel,
         )
+
+
+def gaps_between(times: Sequence[float]) -> list[float]:
+    """Returns the seconds between one piece of content and the next."""
+    return [later - sooner for sooner, later in itertools.pairwise(times)]
 
 
 def _quantile(ordered: list[float], q: float) -> float | None:

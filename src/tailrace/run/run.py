@@ -20,7 +20,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from tailrace import errors
-from tailrace.events import Ended, Event, Fault, Outcome, Progress, TextDelta, ThinkingDelta, ToolCall, ToolCallDelta
+from tailrace.events import Ended, Event, Fault, Outcome
 from tailrace.run.log import MemoryLog
 from tailrace.run.metrics import Metrics, Stopwatch
 from tailrace.run.observer import Observer, passed_on, watching
@@ -31,7 +31,6 @@ from tailrace.run.timeouts import Timeouts
 
 __all__ = ["CancelReceipt", "Exchange", "Opener", "Run", "Take", "ended_by", "error_of", "lose_all"]
 
-_CONTENT = frozenset((TextDelta, ThinkingDelta, ToolCall, ToolCallDelta, Progress))
 _LATE = 0.1  # a timer this much late means that the loop was blocked, not the server silent
 
 
@@ -108,6 +107,12 @@ class Run:
         log: where its events are kept.
     """
 
+    __slots__ = (
+        *("__weakref__", "_before", "_cancelled_at", "_confirm", "_confirmed", "_due", "_exchange", "_linger"),
+        *("_linger_timer", "_looked", "_loop", "_lost", "_open", "_readers", "_released", "_sealing", "_task"),
+        *("_timeouts", "_timer", "_verdict", "cause", "id", "log", "model", "observer", "released", "state", "watch"),
+    )
+
     def __init__(
         self,
         open: Opener,
@@ -133,6 +138,7 @@ class Run:
         self._readers = 0
         self._verdict: dict[str, Ended] = {}  # setdefault is atomic: the first to decide wins
         self._sealing: dict[str, object] = {}
+        self._before: int | None = None  # events before the first content, once that is there
         self._confirm = False
         self._cancelled_at: float | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -142,7 +148,7 @@ class Run:
         self._due = 0.0
         self._looked = False  # whether what had come by the time of the limit was read
         self._linger_timer: asyncio.TimerHandle | None = None
-        self.__lost = False
+        self._lost = False
 
     # -- starting ------------------------------------------------------------------------------------------------
 
@@ -156,7 +162,7 @@ class Run:
         if self._loop is not None:
             return
         self._loop = loop
-        self.watch.started = self.watch.entered = self.watch.last = time.monotonic()
+        self.watch.started = self.watch.entered = time.monotonic()
         if self._verdict:
             self._seal()
             self._release()
@@ -231,31 +237,25 @@ class Run:
 
     def _take(self, events: Sequence[Event]) -> bool:
         """Appends what the server said; returns True if that was the ending."""
-        now = time.monotonic()
-        last = events[-1]
-        ended = last if type(last) is Ended else None
         if self.state is not State.STREAMING:
-            self._move(events, now)
-        if _CONTENT.issuperset(map(type, events)):  # nearly always, and six times as fast as a look at each
-            content = len(events)
-        else:
-            content = sum(type(event) in _CONTENT for event in events)
-        if content:
-            self.watch.content(content, now)
-        if ended is None:
+            self._move(events)
+        last = events[-1]
+        if type(last) is not Ended:
             self.log.append(events)
             return False
         if len(events) > 1:
             self.log.append(events[:-1])
-        self._decide(ended)  # or somebody cancelled in this very moment: then their verdict counts
+        self._decide(last)  # or somebody cancelled in this very moment: then their verdict counts
         return True
 
-    def _move(self, events: Sequence[Event], now: float) -> None:
-        for event in events:
+    def _move(self, events: Sequence[Event]) -> None:
+        now = time.monotonic()
+        for place, event in enumerate(events):
             signal = SIGNALS[type(event)]
             if signal is not Signal.END:
                 self._enter(signal, now)
             if self.state is State.STREAMING:
+                self._before = self.log.end + place
                 return  # nothing but the ending leads out of it
 
     def _enter(self, signal: Signal, now: float) -> None:
@@ -372,7 +372,7 @@ class Run:
         if loop is None:
             if self._verdict:
                 self._seal()
-        elif loop.is_closed() or self.__lost:
+        elif loop.is_closed() or self._lost:
             message = "the event loop that talked to the model is closed, or belongs to another process"
             self._decide(Ended(Outcome.OWNER_LOST, fault=Fault("OwnerLostError", message)))
             self._seal()
@@ -380,7 +380,7 @@ class Run:
 
     def lose(self) -> None:
         """Marks the owner as lost: in a forked child the owner lives in the parent."""
-        self.__lost = True
+        self._lost = True
         self.settle()
 
     def reply(self) -> Reply:
@@ -395,7 +395,17 @@ class Run:
     def metrics(self, reply: Reply | None = None) -> Metrics:
         """Returns times and counts."""
         ended = self.ended
-        return self.watch.metrics(ended.usage if ended is not None else None)
+        return self.watch.metrics(ended.usage if ended is not None else None, self.times)
+
+    @property
+    def times(self) -> Sequence[float]:
+        """When each piece of content came, in seconds on the monotonic clock."""
+        if self._before is None:
+            return ()
+        times = self.log.times[self._before :]
+        if self.log.sealed:
+            times.pop()  # the ending's
+        return times
 
     # -- readers and timers --------------------------------------------------------------------------------------
 
@@ -444,11 +454,16 @@ class Run:
             ended = Ended(Outcome.ABANDONED, reason=f"no reader for {self._linger:g} s")
             self._linger_timer = self._loop.call_later(self._linger, lambda: self.end(ended) and None)
 
+    def _limit(self) -> tuple[float, str] | None:
+        entered, times = self.watch.entered, self.log.times
+        content = max(entered, times[-1]) if times else entered
+        return self._timeouts.due(self.state, self.watch.started, entered, content)
+
     def _arm(self) -> None:
         """Sets the timer to the next limit. Not moved with each token: it looks again when it fires."""
         if self._loop is None or self._verdict:
             return
-        due = self._timeouts.due(self.state, self.watch.started, self.watch.entered, self.watch.last)
+        due = self._limit()
         self._disarm()
         if due is not None:
             self._due = due[0]
@@ -463,7 +478,7 @@ class Run:
     def _tick(self) -> None:
         self._timer = None
         now = time.monotonic()
-        due = self._timeouts.due(self.state, self.watch.started, self.watch.entered, self.watch.last)
+        due = self._limit()
         if due is None or self._loop is None:
             return
         if due[0] > now:

@@ -16,15 +16,18 @@ __all__ = ["Bell", "Waiters"]
 
 
 class Waiters:
-    """Those who wait for the next change."""
+    """Those who wait for the next change, and those who follow every change."""
 
-    __slots__ = ("_waiting",)
+    __slots__ = ("_following", "_waiting")
 
     def __init__(self) -> None:
+        self._following: tuple[Callable[[], object], ...] = ()
         self._waiting: list[Callable[[], object]] = []
 
     def wake(self) -> None:
-        """Wakes everybody; each must register again."""
+        """Tells who follows, and wakes who waits; each of those must register again."""
+        for follow in self._following:
+            follow()
         if self._waiting:
             waiting, self._waiting = self._waiting, []
             for waiter in waiting:
@@ -45,6 +48,14 @@ class Waiters:
         """Has `wake` called at the next change, on whatever thread makes it; it must not block or raise."""
         self._waiting.append(wake)
 
+    def follow(self, told: Callable[[], object]) -> None:
+        """Has `told` called at every change. On the owner's thread only; it must not block or raise."""
+        self._following = (*self._following, told)
+
+    def unfollow(self, told: Callable[[], object]) -> None:
+        """Has it called no more; nothing if it was not."""
+        self._following = tuple(other for other in self._following if other is not told)
+
     async def wait_async(self, ready: Callable[[], bool], timeout: float | None = None) -> None:
         """Suspends this task until the next change or until the time is up; returns at once if `ready`."""
         await Bell(self).wait(ready, timeout)
@@ -54,16 +65,13 @@ class Bell:
     """One task's place among the waiters, for who waits often; it can be rung from elsewhere too.
 
     Args:
-        waiters: those whom a change wakes.
-        instead: called in the task's place when a change comes on its own thread while it waits; returns False if the
-            task is to be woken after all.
+        waiters: those whom a change wakes; None if it is rung and no change wakes it.
     """
 
-    __slots__ = ("_future", "_instead", "_loop", "_placed", "_thread", "_waiters")
+    __slots__ = ("_future", "_loop", "_placed", "_thread", "_waiters")
 
-    def __init__(self, waiters: Waiters, instead: Callable[[], bool] | None = None) -> None:
+    def __init__(self, waiters: Waiters | None) -> None:
         self._waiters = waiters
-        self._instead = instead
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._future: asyncio.Future[None] | None = None
@@ -80,11 +88,6 @@ class Bell:
             pass  # the reader's loop is closed: nobody waits there any more
 
     def _changed(self) -> None:
-        if self._instead is not None and threading.get_ident() == self._thread:
-            future = self._future
-            if future is not None and not future.done() and self._instead():
-                self._waiters.add(self._changed)
-                return
         self._placed = False
         self.ring()
 
@@ -96,7 +99,7 @@ class Bell:
     async def wait(self, ready: Callable[[], bool], timeout: float | None = None) -> None:
         """Suspends the task until the next change, until it is rung or until the time is up; not at all if `ready`."""
         future = self._future = self._loop.create_future()
-        if not self._placed:
+        if not self._placed and self._waiters is not None:
             self._placed = True
             self._waiters.add(self._changed)
         if not ready():

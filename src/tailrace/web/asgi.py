@@ -165,15 +165,22 @@ class _Tap:
         self._loop = asyncio.get_running_loop()
         self._run = run
         self._source = source
-        self._pushing = None if push is None or source.paced else Pushing(push, source, self._moved)
-        self._bell = Bell(source.log.changed, self._pushing)
+        here = run.lives_on(self._loop)
+        self._pushing: Pushing | None = None
+        if push is None or source.paced or not here:
+            self._bell = Bell(source.log.changed)
+        else:
+            self._bell = Bell(None)
+            self._pushing = Pushing(push, source, self._bell.ring)
+            source.log.changed.follow(self._pushing)
         self._ping = ping
         self._due = self._loop.time() + ping
-        self._look = math.inf if run.lives_on(self._loop) else _LOOK
+        self._seen = source.after  # when it was looked at last
+        self._beats = min(ping / 2, math.inf if here else _LOOK)  # seconds between two looks
         self._over = False
         self._frame = manners.frame if source.paced else 0.0
         self._next = 0.0  # when the next frame may come
-        self._timer = self._loop.call_later(min(ping, self._look), self._beat)
+        self._timer = self._loop.call_later(self._beats, self._beat)
 
     def leave(self) -> None:
         """The reader has gone."""
@@ -183,21 +190,24 @@ class _Tap:
     def close(self) -> None:
         """Nothing is wanted any more."""
         self._timer.cancel()
+        if self._pushing is not None:
+            self._pushing.waits = False
+            self._source.log.changed.unfollow(self._pushing)
 
     def _beat(self) -> None:
         self._run.settle()
         now = self._loop.time()
-        if now >= self._due:
-            self._bell.ring()
+        if self._seen != self._source.after:  # whatever came since, it came no longer ago than half of the time
+            self._seen = self._source.after
+            self._due = max(self._due, now + self._ping / 2)
         wait = self._due - now
-        self._timer = self._loop.call_later(min(wait if wait > 0 else self._ping, self._look), self._beat)
+        if wait <= 0:
+            self._bell.ring()
+        self._timer = self._loop.call_later(min(wait, self._beats) if wait > 0 else self._beats, self._beat)
 
     def _ready(self) -> bool:
         source = self._source
         return source.ready() or self.left or source.at_end or self._loop.time() >= self._due
-
-    def _moved(self) -> None:
-        self._due = self._loop.time() + self._ping
 
     async def next(self) -> bytes:
         """Waits for the next piece; empty after the last one, and when the reader has left."""
@@ -205,7 +215,7 @@ class _Tap:
         while not (self.left or self._over):
             if pushing is not None and pushing.left:
                 data, pushing.left = pushing.left, b""
-                self._moved()
+                self._due = self._loop.time() + self._ping
                 return data
             if self._frame and await self._paused():
                 continue
@@ -218,7 +228,11 @@ class _Tap:
                 if source.at_end:
                     break
                 if self._loop.time() < self._due:
+                    if pushing is not None:
+                        pushing.waits = True
                     await self._bell.wait(self._ready)
+                    if pushing is not None:
+                        pushing.waits = False
                     continue
                 data = self._comment
             now = self._loop.time()

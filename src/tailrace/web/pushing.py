@@ -24,38 +24,40 @@ _MOST = 64 * 1024  # bytes; what is more comes to a reader that was behind, and 
 
 
 class Pushing:
-    """Sends what is new in a log while it changes.
+    """Sends what is new in a log while it changes; a follower of a log whose owner lives on this loop.
 
     Args:
         push: the server's.
         source: where the reader is.
-        sent: called when something was sent.
+        ring: wakes the stream's task.
 
     Attributes:
+        waits: True while the task waits: then nobody else sends.
         left: what was taken from the source and is to be sent by the task, before anything else.
     """
 
-    __slots__ = ("_push", "_sent", "_source", "left")
+    __slots__ = ("_push", "_ring", "_source", "left", "waits")
 
-    def __init__(self, push: Push, source: Source, sent: Callable[[], object]) -> None:
+    def __init__(self, push: Push, source: Source, ring: Callable[[], object]) -> None:
         self.left = b""
+        self.waits = False
         self._push = push
         self._source = source
-        self._sent = sent
+        self._ring = ring
 
-    def __call__(self) -> bool:
-        """The log has changed, and the task waits; returns False if the task is to see to it."""
+    def __call__(self) -> None:
+        """The log has changed."""
+        if not self.waits:
+            return
         source = self._source
-        if source.log.sealed:
-            return False
-        try:
-            data = source.take()
-        except EvictedError:
-            return False  # it raises again for the task
-        if not data:
-            return True
-        if len(data) > _MOST or not self._push(data):
-            self.left = data
-            return False
-        self._sent()
-        return True
+        if not source.log.sealed:
+            try:
+                data = source.take()
+            except EvictedError:
+                pass  # it raises again for the task
+            else:
+                if not data or (len(data) <= _MOST and self._push(data)):
+                    return
+                self.left = data
+        self.waits = False
+        self._ring()

@@ -42,11 +42,12 @@ class Feed:
         wire: its encoder.
     """
 
-    __slots__ = ("_last", "log", "wire")
+    __slots__ = ("_last", "log", "readers", "wire")
 
     def __init__(self, log: EventLog, wire: Wire) -> None:
         self.log = log
         self.wire = wire
+        self.readers = 0  # that there have been: the bytes are kept for a second one only
         self._last: tuple[int, int, bytes] = (-1, -1, b"")  # the batch that was encoded last
 
     def take(self, after: int) -> tuple[bytes, int]:
@@ -55,17 +56,19 @@ class Feed:
         Raises:
             EvictedError: the log no longer keeps it.
         """
-        first, last, data = self._last
         log = self.log
-        if first == after and last == log.end:
-            return data, last
+        if self.readers > 1:
+            first, last, data = self._last
+            if first == after and last == log.end:
+                return data, last
         events = log.read(after)
         if not events:
             return b"", after
         if len(events) > MOST:
             return self.wire.encode(events[:MOST], after), after + MOST
         data, last = self.wire.encode(events, after), after + len(events)
-        self._last = (after, last, data)
+        if self.readers > 1:
+            self._last = (after, last, data)
         return data, last
 
 
@@ -86,6 +89,7 @@ class Source:
 
     def __init__(self, feed: Feed, after: int = 0, first: bytes = b"") -> None:
         self.feed = feed
+        feed.readers += 1
         self.log = feed.log
         ahead = after > self.log.end
         self.after = 0 if ahead else after
