@@ -16,7 +16,7 @@ from benchmarks.common import Skipped, event_loop, quiet, report, shown, spread,
 from tailrace.backends.base import WireExchange
 from tailrace.backends.connection import Connection
 from tailrace.backends.http import HttpExchange
-from tailrace.run.log import BoundedLog
+from tailrace.run.bounded import BoundedLog
 from tailrace.run.run import Exchange, Report, Run
 from tailrace.wire.ollama import AnswerDecoder
 

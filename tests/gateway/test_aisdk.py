@@ -148,11 +148,11 @@ def test_any_run_is_a_message(served: Renewed, fake: FakeOllama, start: str) -> 
 
 def test_what_is_no_longer_kept_comes_as_one_piece() -> None:
     """Who comes back to an answer whose beginning is folded away has all of its text, and then what is said."""
-    words = [f"word{number} " for number in range(300)]
+    words = [f"word{number} " for number in range(2000)]
     with renewed("--linger", "60", "--run-bytes", "40000") as small, small.upstream() as server:
-        server.script(say(*words[:150]), hold(), say(*words[150:]), hold(), say("end"))
+        server.script(say(*words[:1000]), hold(), say(*words[1000:]), hold(), say("end"))
         with ask(small, "long") as first:
-            first.until(b"word149")
+            first.until(b"word999")
             server.release()  # there is room for either half, and not for both
             path = f"/runs/{first.headers['x-run-id']}"
         shown: dict[str, Any] = {"first": 1, "reply": {"text": ""}}
@@ -161,12 +161,12 @@ def test_what_is_no_longer_kept_comes_as_one_piece() -> None:
                 shown = showing.json
         assert shown["first"] > 1
         with resume(small, "long") as second:
-            second.until(b"word299")
+            second.until(b"word1999")
             server.release()
             whole = second.body()
 
     assert text(whole) == "".join(words) + "end"
-    assert kinds(whole).count("text-delta") < 300
+    assert kinds(whole).count("text-delta") < 2000
 
 
 @pytest.mark.parametrize(("method", "path"), [("POST", "stop"), ("DELETE", "stream")])

@@ -22,11 +22,11 @@ def small() -> Iterator[Gateway]:
 
 def test_cursor_of_what_is_no_longer_kept(small: Gateway) -> None:
     """410, with the first id that is kept, all that was generated, and where to read on; which then is exact."""
-    words = [f"{number} " for number in range(300)]
-    path, _ = small.start(hold(), say(*words, every=0.001), hold(), say("end"))
+    words = [f"{number} " for number in range(3000)]
+    path, _ = small.start(hold(), say(*words), hold(), say("end"))
     with small.read(f"{path}/events") as follower:
         small.upstream.release()
-        follower.until(b'"299 "')
+        follower.until(b'"2999 "')
         for query in ("", "?after=1", "?render=html", "?after=9999"):
             late = small.call("GET", f"{path}/events{query}")
             assert late.status == 410
@@ -46,7 +46,7 @@ def test_cursor_of_what_is_no_longer_kept(small: Gateway) -> None:
 
 def test_reader_that_is_slower_than_the_log() -> None:
     """It has what its connection took, then is told that it lagged; where it was is no longer kept: 410."""
-    with serving("--run-bytes", "2M", "--on-leave", "continue") as gateway:
+    with serving("--run-bytes", "1M", "--on-leave", "continue") as gateway:
         path, _ = gateway.start(hold(), say(*[f"{number:09} " for number in range(60_000)]), hold())
         with gateway.read(f"{path}/events") as reader, gateway.read(f"{path}/events", rcvbuf=4096) as slow:
             slow.until(b": tailrace")

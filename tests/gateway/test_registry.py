@@ -10,7 +10,7 @@ import weakref
 import pytest
 
 from tailrace.events import Ended, Outcome, TextDelta
-from tailrace.run.log import BoundedLog
+from tailrace.run.bounded import BoundedLog
 from tailrace.run.run import Exchange, Report, Run
 from tailrace.web import registry as module
 from tailrace.web.problems import ProblemError

@@ -14,7 +14,7 @@ from tests.render.documents import CHINESE, ENGLISH
 from tailrace.errors import EvictedError
 from tailrace.events import Ended, Event, Outcome, TextDelta, ThinkingDelta, ToolCall
 from tailrace.render.html import HtmlStream
-from tailrace.run.log import BoundedLog
+from tailrace.run.bounded import BoundedLog
 from tailrace.run.run import Exchange, Report, Run
 from tailrace.web import rendered as module
 from tailrace.web.rendered import prepared, rendered
@@ -191,7 +191,7 @@ def test_long_text_is_rendered_a_bit_at_a_time() -> None:
 def test_reader_of_a_trimmed_log_goes_on_and_one_too_late_is_told() -> None:
     """The oldest events are folded away: a reader behind them goes on exactly, one before them is told."""
     run = run_of(limit=32 * 1024)
-    first = [TextDelta(f"{number} *word*\n\n") for number in range(300)]
+    first = [TextDelta(f"{number} *word*\n\n") for number in range(1000)]
     for event in first:
         run.log.append([event])
     assert run.log.first > 1
@@ -201,13 +201,13 @@ def test_reader_of_a_trimmed_log_goes_on_and_one_too_late_is_told() -> None:
     page = Page()
     page.blocks = list(blocks)
     source = rendered(run, after)
-    for number in range(300, 400):
+    for number in range(1000, 1100):
         run.log.append([TextDelta(f"{number} *word*\n\n")])
         page.take(SSEDecoder().feed(source.take()))
     run.log.append([Ended(Outcome.COMPLETE)])
     page.take(SSEDecoder().feed(source.take()))
 
-    assert whole("".join(f"{number} *word*\n\n" for number in range(400))) == page.html
+    assert whole("".join(f"{number} *word*\n\n" for number in range(1100))) == page.html
     with pytest.raises(EvictedError):
         rendered(run, 1)
     with pytest.raises(EvictedError):

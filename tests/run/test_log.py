@@ -13,7 +13,8 @@ from tests.run.spoken import COMPLETE
 
 from tailrace.errors import EvictedError, LogFullError
 from tailrace.events import Event, TextDelta, ThinkingDelta, ToolCall
-from tailrace.run.log import BoundedLog, MemoryLog
+from tailrace.run.bounded import BoundedLog
+from tailrace.run.log import MemoryLog
 from tailrace.run.reply import Reply, fold
 
 PATIENCE = 60.0
@@ -256,3 +257,51 @@ def test_fold_is_the_reply_of_the_events() -> None:
 
     assert log.first > 1
     assert log.fold(Reply()) == fold(events * 3, Reply())
+
+
+# -- packing -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [TextDelta, ThinkingDelta])
+def test_what_is_packed_reads_as_it_was(kind: type[TextDelta]) -> None:
+    """Wherever one reads on, however much is wanted at once: the same events, and their times."""
+    log = BoundedLog(LARGE)
+    said: list[Event] = [kind(text) for text in ("a", "", "字", "\ud83d", "\ude00", "😀", "\n", "x" * 70_000) * 60]
+    for event in said:
+        log.append([event])
+    size = log.size
+    assert list(log.read(len(said))) == []
+    for after in (0, 1, 63, 64, 65, 200, 463, 464, 479):
+        assert list(log.read(after)) == said[after:]
+        assert [list(log.read(after, most)) for most in (1, 64, 70, 1000)] == [
+            said[after : after + most] for most in (1, 64, 70, 1000)
+        ]
+        assert [event for part, _ in log.parts(after, log.read(after)) for event in part] == said[after:]
+    log.append(said)
+
+    assert list(log.read(0)) == said * 2
+    assert size < 160 * len(said) + sum(2 * len(event.text) for event in said)  # type: ignore[union-attr,misc]
+
+
+def test_what_is_more_than_text_is_kept_as_it_is() -> None:
+    """Calls, log probabilities and where thinking turns to text."""
+    log = BoundedLog(LARGE)
+    more: list[Event] = [TextDelta("b", [{"token": "b"}]), ToolCall("f", {"x": 1})]
+    said: list[Event] = [*[ThinkingDelta("t")] * 100, *[TextDelta("a")] * 100, *more * 50, *[TextDelta("c")] * 100]
+    for event in said:
+        log.append([event])
+
+    assert list(log.read(0)) == said
+    assert log.fold(Reply()) == fold(said, Reply())
+    assert log.so_far() == (fold(said, Reply()), len(said))
+
+
+def test_a_packed_answer_takes_a_fraction() -> None:
+    """More than four times as many tokens fit as would if they were kept one by one."""
+    log = BoundedLog(1 << 20)
+    count = 0
+    while log.first == 1:
+        log.append([TextDelta(" word")])
+        count += 1
+
+    assert count > 4 * (1 << 20) // 165

@@ -15,7 +15,7 @@ from tests.web.reader import text
 
 from tailrace import AsyncClient
 from tailrace.events import Outcome
-from tailrace.run.log import BoundedLog
+from tailrace.run.bounded import BoundedLog
 from tailrace.run.run import Run
 from tailrace.testing import FakeOllama, hold, say
 from tailrace.web import frames, sse

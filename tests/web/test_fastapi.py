@@ -343,7 +343,7 @@ def test_c10_evicted(upstream: FakeOllama) -> None:
     """Of events no longer kept there is a 410 with all that was said, and where to go on from there."""
     pieces = [f"{number:04d} " for number in range(200)]
     upstream.script(*[step for piece in pieces for step in (say(piece), hold())], say("end"))
-    bounds = Bounds(run_bytes=16_000)
+    bounds = Bounds(run_bytes=4_000)
     with routed(upstream, model="m", bounds=bounds, on_leave="continue") as url:
         with Reader(url, "/chat/stream?message=hi") as reader:
             for piece in pieces:

@@ -135,8 +135,8 @@ def test_the_users_client_keeps_its_own_logs(client: Client) -> None:
 
 def test_c10_a_cursor_that_is_no_longer_kept(fake_ollama: FakeOllama, client: Client) -> None:
     """Who comes too late gets 410, with all that was generated and where to go on."""
-    web = application(client, model="m", bounds=Bounds(run_bytes=64 * 1024))
-    groups = 10  # of 100 words, which come in different batches: one alone would be too large
+    web = application(client, model="m", bounds=Bounds(run_bytes=20 * 1024))
+    groups = 10  # of 100 words
     fake_ollama.script(*[step for n in range(groups) for step in (hold(), say(*["word "] * 99, f"end{n} "))])
     first = web.post("/chat/stream", json={"message": "hi", "linger": 60})
     pieces, run = first.iter_encoded(), first.headers["Location"]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tailrace.events import Ended, Outcome, TextDelta
-from tailrace.run.log import BoundedLog
+from tailrace.run.bounded import BoundedLog
 from tailrace.run.run import Exchange, Report, Run, Take
 from tailrace.web.asgi import EventStream
 from tailrace.web.manners import Manners

@@ -10,7 +10,7 @@ from tests.run.spoken import COMPLETE, Spoken, spoken, until, until_ended
 from tests.web.reader import text
 
 from tailrace.events import ThinkingDelta, ToolCall
-from tailrace.run.log import BoundedLog
+from tailrace.run.bounded import BoundedLog
 from tailrace.run.run import Run
 from tailrace.web.problems import ProblemError
 from tailrace.web.reading import cursors_of, reading

@@ -1,28 +1,22 @@
 """The log of a run: append-only, read by cursors.
 
-`EventLog` is the protocol that a run needs; `MemoryLog` is the one kept in this process, `BoundedLog` the same with a
+`EventLog` is the protocol that a run needs; `MemoryLog` is the one kept in this process; `bounded` has the same with a
 limit of bytes. A log that lives elsewhere shows an event only once it is kept there, which is why readers follow the
 log and never the owner.
 """
 
 from __future__ import annotations
 
-import copy
 import time
 from array import array
 from collections.abc import Sequence
 from typing import Protocol
 
-import msgspec
-
-from tailrace.errors import EvictedError, LogFullError
-from tailrace.events import Ended, Event, TextDelta, ThinkingDelta
+from tailrace.events import Ended, Event
 from tailrace.run.reply import Reply, fold
 from tailrace.run.signals import Waiters
 
-__all__ = ["BoundedLog", "EventLog", "MemoryLog"]
-
-_COST = 160  # bytes that an event takes beside its text: the object, its place, its time
+__all__ = ["EventLog", "MemoryLog"]
 
 
 class EventLog(Protocol):
@@ -48,8 +42,12 @@ class EventLog(Protocol):
     def append(self, events: Sequence[Event]) -> None:
         """Takes events; they are visible when the log says so."""
 
-    def read(self, after: int) -> Sequence[Event]:
+    def read(self, after: int, most: int | None = None) -> Sequence[Event]:
         """Returns the events after number `after` that are visible now; empty if there is nothing new.
+
+        Args:
+            after: number of an event; 0 reads from the start.
+            most: how many are wanted at most.
 
         Raises:
             EvictedError: some of them are no longer kept.
@@ -102,9 +100,9 @@ class MemoryLog:
             self.sealed = True
         self.changed.wake()
 
-    def read(self, after: int) -> Sequence[Event]:
-        """Returns what is new after `after`."""
-        return self._events[after:]
+    def read(self, after: int, most: int | None = None) -> Sequence[Event]:
+        """Returns what is new after `after`, but no more than `most`."""
+        return self._events[after:] if most is None else self._events[after : after + most]
 
     def fold(self, reply: Reply) -> Reply:
         """Adds all of it to `reply`, and returns it."""
@@ -132,109 +130,3 @@ class MemoryLog:
                 start, at = place, times[place]
         parts.append((events[start - after :], epoch + at))
         return parts
-
-
-class BoundedLog(MemoryLog):
-    """A log in memory that stays within a limit of bytes.
-
-    Over the limit the oldest events are folded into what `fold` returns: the text is kept, a cursor before them is not.
-    An answer whose text alone is larger than the limit ends its run.
-
-    Args:
-        limit: bytes, as estimated.
-
-    Attributes:
-        size: bytes taken, as estimated.
-    """
-
-    __slots__ = ("_kept", "_limit", "size")
-
-    def __init__(self, limit: int) -> None:
-        super().__init__()
-        self._limit = limit
-        # The first number, the events from there on, and the fold of those before: one value, so that readers on other
-        # threads never see two that do not belong together. None while all of them are there.
-        self._kept: tuple[int, list[Event], Reply] | None = None
-        self.size = 0
-
-    @property
-    def first(self) -> int:  # type: ignore[override]
-        """The number of the first event that is still kept."""
-        return 1 if self._kept is None else self._kept[0]
-
-    @property
-    def end(self) -> int:
-        """The number of the last event."""
-        events, kept = self._events, self._kept
-        return len(events) if kept is None else kept[0] - 1 + len(kept[1])
-
-    def append(self, events: Sequence[Event]) -> None:
-        """Appends and wakes the readers.
-
-        Raises:
-            LogFullError: the answer is larger than the limit; nothing was appended.
-            RuntimeError: the log is sealed; a bug of ours.
-        """
-        size = _COST * len(events) + sum(map(_text, events))
-        if self.size + size > self._limit and type(events[-1]) is not Ended:
-            self._make_room(size)
-        self.size += size
-        super().append(events)
-
-    def _make_room(self, size: int) -> None:
-        """Folds the older half of the events, or more of them if that is not enough."""
-        while self._events and self.size + size > self._limit // 2:
-            self._drop((len(self._events) + 1) // 2)
-        if self.size + size > self._limit:
-            raise LogFullError(f"the answer is larger than the {self._limit:,} bytes that a run may keep")
-
-    def _drop(self, count: int) -> None:
-        first, events, folded = self._whole()
-        gone, kept = events[:count], events[count:]
-        self.size -= _COST * count
-        self._kept = (first + count, kept, fold(gone, copy.copy(folded)))
-        self._events = kept  # in this order: see `_whole`
-
-    def read(self, after: int) -> Sequence[Event]:
-        """Returns what is new after `after`.
-
-        Raises:
-            EvictedError: some of it is no longer kept.
-        """
-        events, kept = self._events, self._kept
-        if kept is None:
-            return events[after:]
-        first, events, _ = kept
-        if after < first - 1:
-            raise EvictedError(f"events up to number {first - 1} are no longer kept")
-        return events[after - first + 1 :]
-
-    def fold(self, reply: Reply) -> Reply:
-        """Adds all that was ever appended to `reply`, and returns it."""
-        _, events, folded = self._whole()
-        return self._join(reply, events, folded)
-
-    def so_far(self) -> tuple[Reply, int]:
-        """Returns all that was ever appended, and the number of its last event."""
-        first, events, folded = self._whole()
-        events = events[:]  # the owner may append meanwhile, on another thread
-        return self._join(Reply(), events, folded), first - 1 + len(events)
-
-    def _whole(self) -> tuple[int, list[Event], Reply]:
-        events, kept = self._events, self._kept  # in this order: events seen before any were dropped are all of them
-        return kept or (1, events, Reply())
-
-    @staticmethod
-    def _join(reply: Reply, events: Sequence[Event], folded: Reply) -> Reply:
-        for name in ("text", "thinking", "tool_calls", "logprobs"):
-            setattr(reply, name, getattr(folded, name))
-        return fold(events, reply)
-
-
-def _text(event: Event) -> int:
-    """Bytes of an event's text, as Python keeps them."""
-    kind = type(event)
-    if kind is TextDelta or kind is ThinkingDelta:
-        text: str = event.text  # type: ignore[union-attr]
-        return len(text) if text.isascii() else 2 * len(text)
-    return len(msgspec.json.encode(event))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from tailrace.run.log import BoundedLog
+from tailrace.run.bounded import BoundedLog
 from tailrace.run.run import Run
 from tailrace.web.problems import ProblemError
 

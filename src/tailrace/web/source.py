@@ -61,11 +61,9 @@ class Feed:
             first, last, data = self._last
             if first == after and last == log.end:
                 return data, last
-        events = log.read(after)
+        events = log.read(after, MOST)
         if not events:
             return b"", after
-        if len(events) > MOST:
-            return self.wire.encode(events[:MOST], after), after + MOST
         data, last = self.wire.encode(events, after), after + len(events)
         if self.readers > 1:
             self._last = (after, last, data)

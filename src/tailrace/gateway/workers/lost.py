@@ -15,7 +15,7 @@ from starlette.requests import Request
 
 from tailrace.events import Ended, Fault, Outcome
 from tailrace.gateway.workers.badges import Badge
-from tailrace.run.log import BoundedLog
+from tailrace.run.bounded import BoundedLog
 from tailrace.run.reply import Reply
 from tailrace.run.run import Run
 from tailrace.web.problems import ProblemError
@@ -102,7 +102,7 @@ class _Rest(BoundedLog):
 
     def __init__(self, after: int) -> None:
         super().__init__(0)
-        self._kept = (after + 1, self._events, Reply())
+        self._keep((after, after, [], [], Reply()))
 
 
 def _lost(id: str, after: int) -> Run:
