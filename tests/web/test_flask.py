@@ -135,8 +135,8 @@ def test_the_users_client_keeps_its_own_logs(client: Client) -> None:
 
 def test_c10_a_cursor_that_is_no_longer_kept(fake_ollama: FakeOllama, client: Client) -> None:
     """Who comes too late gets 410, with all that was generated and where to go on."""
-    web = application(client, model="m", bounds=Bounds(run_bytes=20 * 1024))
-    groups = 10  # of 100 words
+    web = application(client, model="m", bounds=Bounds(run_bytes=64 * 1024))
+    groups = 40  # of 100 words
     fake_ollama.script(*[step for n in range(groups) for step in (hold(), say(*["word "] * 99, f"end{n} "))])
     first = web.post("/chat/stream", json={"message": "hi", "linger": 60})
     pieces, run = first.iter_encoded(), first.headers["Location"]
@@ -155,7 +155,7 @@ def test_c10_a_cursor_that_is_no_longer_kept(fake_ollama: FakeOllama, client: Cl
     assert (gone.status_code, told["reply"]["text"]) == (410, answer)
     oldest = int(told["oldest"].partition("-")[0])
     assert answer.endswith(rest := text(events_of(web.get(f"{run}?after={oldest - 1}"))))
-    assert rest.endswith("end9 ")
+    assert rest.endswith("end39 ")
     assert web.get(f"{run}?after={told['after']}").status_code == 204
 
 
