@@ -14,10 +14,12 @@ from typing import Any, cast
 import httptools
 
 from tailrace import errors
+from tailrace.run.turns import turn_of
 
 __all__ = ["Connection", "Headers"]
 
 _HEAD = 64 * 1024  # bytes of an answer's head, of the interim ones before it, and of what follows its body
+_LITTLE = 16 * 1024  # bytes that may wait for the end of a turn
 _HELD = 256 * 1024  # bytes of a body that wait to be read, before the server has to wait as well
 _NOT_HTTP = "{} does not speak HTTP as it should: {}"
 
@@ -59,12 +61,13 @@ class Connection(asyncio.Protocol):
     # are in between, here and in what else each run has of its own.
     __slots__ = (
         *("_drained", "_error", "_framed", "_loop", "_name", "_parser", "_parts", "_paused", "_size", "_take"),
-        *("_transport", "_waiter", "_whole", "headers", "on_body", "over", "status"),
+        *("_transport", "_turn", "_waiter", "_whole", "headers", "on_body", "over", "status"),
     )
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._loop = asyncio.get_running_loop()
+        self._turn = turn_of(self._loop)
         self._transport: asyncio.Transport | None = None
         self.status = 0
         self.headers = Headers()
@@ -89,6 +92,14 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Something has come."""
+        if self._turn is not None:
+            if self._take is not None and len(data) <= _LITTLE:
+                self._turn.later(self._received, data)
+                return
+            self._turn.deal()  # there may be something of ours
+        self._received(data)
+
+    def _received(self, data: bytes) -> None:
         if self.over:
             return
         try:
@@ -122,10 +133,14 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> None:
         """The server has ended its side."""
+        if self._turn is not None:
+            self._turn.deal()
         self._closed()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
+        if self._turn is not None:
+            self._turn.deal()
         self._transport = None
         self._closed()
         self._parser = None  # which knows us: no circle is left to the collector

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from tailrace.run.turns import Turn, turn_of
 from tailrace.web.problems import MEDIA_TYPE, ProblemError
 from tailrace.web.pushing import PUSH
 
@@ -145,7 +146,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if cycle.scope["http_version"] == "1.0":
             app = _undivided(app, cycle)
         else:
-            self._pusher = cycle.scope[PUSH] = Pusher(cycle)  # type: ignore[literal-required]
+            self._pusher = cycle.scope[PUSH] = Pusher(cycle, turn_of(self.loop))  # type: ignore[literal-required]
         super()._start_asgi_task(cycle, app)
 
     @property
@@ -212,21 +213,23 @@ class Pusher:
 
     Args:
         cycle: uvicorn's, of the request.
+        turn: the turns of its loop, if it takes any.
 
     Attributes:
         open: False while uvicorn's own way would wait, or do nothing. The connection sets it: to ask would touch four
             more objects for each token.
     """
 
-    __slots__ = ("_cycle", "_write", "open")
+    __slots__ = ("_cycle", "_turn", "_write", "open")
 
-    def __init__(self, cycle: RequestResponseCycle) -> None:
+    def __init__(self, cycle: RequestResponseCycle, turn: Turn | None = None) -> None:
         self._cycle = cycle
+        self._turn = turn
         self._write: Callable[[bytes], None] | None = None
         self.open = True
 
     def __call__(self, data: bytes) -> bool:
-        """Writes a piece now; returns False, without writing, if that has to go uvicorn's way."""
+        """Writes a piece now, or in this turn; returns False, without writing, if that has to go uvicorn's way."""
         if not self.open:
             return False
         write = self._write
@@ -235,7 +238,10 @@ class Pusher:
                 self.open = False
                 return False
             write = self._write = self._cycle.transport.write
-        write(b"%x\r\n%b\r\n" % (len(data), data))
+        if self._turn is None:
+            write(b"%x\r\n%b\r\n" % (len(data), data))
+        else:
+            self._turn.write(write, b"%x\r\n%b\r\n" % (len(data), data))
         return True
 
 

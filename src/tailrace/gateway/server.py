@@ -23,6 +23,7 @@ from tailrace.gateway.output import keep_discreet, unheeded
 from tailrace.gateway.protocol import BoundedProtocol, bounded
 from tailrace.gateway.workers.process import END, LISTEN, Tie, Told
 from tailrace.gateway.workers.relay import believing
+from tailrace.run.turns import take_turns
 
 __all__ = ["serve"]
 
@@ -122,6 +123,7 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begins to take requests."""
         asyncio.get_running_loop().set_exception_handler(unheeded)
+        take_turns()
         if self._private is not None and self._tie is not None:
             await super().startup([])
             await self._listen_together(sockets or [], self._private, self._tie)

@@ -1,0 +1,132 @@
+"""Turns: what came together is read, worked on and written together, in order, and one stream's bug is its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+import pytest
+
+from tailrace.backends.connection import Connection
+from tailrace.run.turns import Turn, take_turns, turn_of
+
+HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def frame(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+async def test_all_work_comes_before_all_writes() -> None:
+    """Each in the order in which it came; what is written elsewhere is written at once."""
+    turn = Turn(asyncio.get_running_loop())
+    done: list[str] = []
+
+    def write(data: bytes) -> None:
+        done.append(f"write {data.decode()}")
+
+    def work(data: bytes) -> None:
+        done.append(f"work {data.decode()}")
+        turn.write(write, data)
+
+    turn.later(work, b"a")
+    turn.later(work, b"b")
+    assert done == []
+    await asyncio.sleep(0)
+
+    assert done == ["work a", "work b", "write a", "write b"]
+    turn.write(write, b"c")
+    assert done[4:] == ["write c"]
+
+
+async def test_what_has_to_come_before_something_else() -> None:
+    """It is dealt with when that is asked for, and not again."""
+    turn = Turn(asyncio.get_running_loop())
+    done: list[bytes] = []
+    turn.later(done.append, b"a")
+    turn.deal()
+    turn.later(done.append, b"b")
+    assert done == [b"a"]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+
+    assert done == [b"a", b"b"]
+
+
+async def test_a_bug_is_one_streams_own() -> None:
+    """It is told to the loop, and the others go on."""
+    loop = asyncio.get_running_loop()
+    turn = Turn(loop)
+    told: list[BaseException] = []
+    done: list[bytes] = []
+    loop.set_exception_handler(lambda _, context: told.append(context["exception"]))
+
+    def fail(_: bytes) -> None:
+        raise ZeroDivisionError
+
+    def work(data: bytes) -> None:
+        turn.write(fail if data == b"b" else done.append, data)
+
+    for step in ((work, b"a"), (fail, b""), (work, b"b"), (work, b"c")):
+        turn.later(*step)
+    await asyncio.sleep(0)
+
+    assert done == [b"a", b"c"]
+    assert [type(error) for error in told] == [ZeroDivisionError, ZeroDivisionError]
+
+
+async def test_only_where_they_are_taken() -> None:
+    """A loop has turns from when it was told to take them; another has none."""
+    loop = asyncio.get_running_loop()
+    assert turn_of(loop) is None
+    take_turns()
+    turn = turn_of(loop)
+    take_turns()
+
+    assert turn is not None
+    assert turn_of(loop) is turn
+
+
+class Nowhere(asyncio.Transport):
+    """A transport that goes nowhere."""
+
+    def write(self, data: Any) -> None:
+        pass
+
+    def abort(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("end", ["whole", "closed", "lost", "much"])
+async def test_an_answer_is_in_order(end: str) -> None:
+    """Little waits for the end of the turn; more, and the end of the connection, come behind it all the same."""
+    take_turns()
+    connection = Connection("the server")
+    connection.connection_made(Nowhere())
+    taken: list[bytes] = []
+    connection.data_received(HEAD)
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+
+        async def deliver() -> None:
+            with contextlib.suppress(Exception):
+                await connection.deliver(lambda data: taken.append(data) or not data)  # type: ignore[func-returns-value]
+
+        group.create_task(deliver())
+        await asyncio.sleep(0)
+        connection.data_received(frame(b"a"))
+        connection.data_received(frame(b"b"))
+        assert taken == []
+        if end == "whole":
+            connection.data_received(b"0\r\n\r\n")
+        elif end == "closed":
+            connection.eof_received()
+        elif end == "lost":
+            connection.connection_lost(None)
+        else:
+            connection.data_received(frame(b"c" * 20_000))
+            assert taken == [b"a", b"b", b"c" * 20_000]
+            connection.data_received(b"0\r\n\r\n")
+
+    assert b"".join(taken) == b"ab" + (b"c" * 20_000 if end == "much" else b"")
+    assert connection.over
