@@ -26,7 +26,7 @@ class Manners(msgspec.Struct, frozen=True, kw_only=True):
     """How a run is read out.
 
     Attributes:
-        ping: seconds of silence after which a comment is sent, so that proxies keep the connection open.
+        ping: seconds of silence after which, at the latest, a comment is sent: proxies then keep the connection open.
         send_timeout: seconds that a send may wait for a reader who takes nothing; then the reader is let go.
         frame: seconds between two frames of a rendered reader, at least.
     """
