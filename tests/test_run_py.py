@@ -56,7 +56,7 @@ FAKE_PYTEST = """\
 import os, sys, time
 if "PYTEST_HANG" in os.environ:
     try:
-        open(os.environ["PYTEST_HANG"], "w").close()
+        os.close(os.open(os.environ["PYTEST_HANG"], os.O_WRONLY))  # `open` may lose a Ctrl-C: it clears errors within
         time.sleep(60)
     except KeyboardInterrupt:
         time.sleep(0.5)  # longer than subprocess.call() would grant
