@@ -10,6 +10,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import Any
 
+from benchmarks import common
 from benchmarks.answers import ndjson, sse, words
 from benchmarks.common import Contestant, contestants, in_turns, ratio, report, shown, spread, table
 from tailrace.testing import FakeOllama, FakeOpenAI, FakeServer, say
@@ -21,7 +22,7 @@ MODES = ("sync", "async")
 
 def run(*, quick: bool) -> None:
     """Measure and print."""
-    rounds, chunks, paced = (1, 200, 50) if quick else (9, 20_000, 300)
+    rounds, chunks, paced = (1, 200, 50) if quick else (common.rounds or 9, 20_000, 300)
     feeds = {"burst": chunks, "sends": chunks, "paced": paced}
     sizes = {(wire, feed): n // 5 if wire == "openai" else n for wire in WIRES for feed, n in feeds.items()}
     cases = [(wire, library, mode) for wire, libraries in WIRES.items() for mode in MODES for library in libraries]

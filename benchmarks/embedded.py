@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 from typing import Any
 
+from benchmarks import common
 from benchmarks.common import Contestant, Skipped, contestants, in_turns, ratio, report, shown, spread, table
 from tailrace.backends.embedded import models
 from tailrace.backends.embedded.engine import SLOTS
@@ -21,7 +22,7 @@ NAMES = ("tailrace", "bare")
 def run(*, quick: bool) -> None:
     """Measure and print."""
     model = the_model(quick)
-    rounds, tokens, few = (1, 4, 4) if quick else (5, 64, 20)
+    rounds, tokens, few = (1, 4, 4) if quick else (common.rounds or 5, 64, 20)
     cases = CASES[:2] if quick else CASES
     seen: dict[tuple[int, int], dict[str, list[dict[str, Any]]]] = {case: {n: [] for n in NAMES} for case in cases}
     choices = sorted({slots for _, slots in cases})

@@ -6,6 +6,7 @@ import asyncio
 import json
 from typing import Any
 
+from benchmarks import common
 from benchmarks.common import Contestant, quiet, report, shown, spread, table
 from benchmarks.crowd import ask, connect, get, played, post
 from benchmarks.processes import Process
@@ -19,7 +20,7 @@ READERS = (1, 10, 100, 1000)
 
 def run(*, quick: bool) -> None:
     """Measure and print."""
-    tokens, rounds = (10, 1) if quick else (500, 3)
+    tokens, rounds = (10, 1) if quick else (500, common.rounds or 3)
     open_files()
     results: list[dict[str, Any]] = []
     for readers in (1, 5) if quick else READERS:

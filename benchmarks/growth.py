@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from benchmarks import common
 from benchmarks.common import Contestant, in_turns, quiet, ratio, report, shown, spread, table
 from benchmarks.crowd import ask, connect, get, played, post
 from benchmarks.processes import Process
@@ -27,7 +28,7 @@ LONG, SLICES, FAST = 50_000, 10, 1000  # tokens of the long answer, its parts, a
 
 def run(*, quick: bool) -> None:
     """Measure and print."""
-    rounds = 1 if quick else 3
+    rounds = 1 if quick else common.rounds or 3
     open_files()
     servers = [name for name in ("serve", "nginx") if not missing(name)]
     sizes = [(size, name) for size in ((2, 5) if quick else STREAMS) for name in servers]

@@ -22,6 +22,7 @@ RATE = 20
 SIZES = (200, 1000)
 BESIDE = ("nginx", "ollama", "litellm")  # whose cost ours is divided by
 _KEEPS_UP = 99.0  # percent delivered; who delivers less is not asked for more
+_WARM = 3.0  # seconds of one answer, before those that count
 _BREAK = 2.0  # seconds between two servers, for what is left of the one before
 
 
@@ -72,7 +73,7 @@ def measured(name: str, streams: int, tokens: int, rate: float = RATE) -> dict[s
     limit = 3 * tokens / rate + 10
     try:
         with serving(name, f"http://127.0.0.1:{upstream.hear()['port']}") as server:
-            played(lambda: crowd(server.port, ["warm"], server.path, limit=limit))
+            played(lambda: crowd(server.port, ["warm"], server.path, limit=min(limit, _WARM)))
             questions = [str(number) for number in range(streams)]
             cpu, memory, start = server.process.cpu(), server.process.memory(), time.monotonic()
             told = played(lambda: crowd(server.port, questions, server.path, limit=limit))
