@@ -31,6 +31,7 @@ from tailrace.run.timeouts import Timeouts
 
 __all__ = ["CancelReceipt", "Exchange", "Opener", "Run", "Take", "ended_by", "error_of", "lose_all"]
 
+_WAITING = frozenset(kind for kind, signal in SIGNALS.items() if signal in (Signal.QUEUE, Signal.WORK))
 _LATE = 0.1  # a timer this much late means that the loop was blocked, not the server silent
 
 
@@ -239,6 +240,11 @@ class Run:
         """Appends what the server said; returns True if that was the ending."""
         if self.state is not State.STREAMING:
             self._move(events)
+        elif not _WAITING.isdisjoint(map(type, events)):
+            # A late report of waiting is no content: it must not put off the idle limit, nor be counted.
+            events = [event for event in events if type(event) not in _WAITING]
+            if not events:
+                return False
         last = events[-1]
         if type(last) is not Ended:
             self.log.append(events)
