@@ -58,12 +58,15 @@ class Server:
         self.waits = 0
         self.error: Exception | None = None
 
-    def push(self, data: bytes) -> bool:
+    def __call__(self, data: bytes) -> bool:
         if self.gate is not None or self.error is not None:
             return False
         self.body += data
         self.senders.append("pushed")
         return True
+
+    def watch(self, left: Callable[[], object] | None) -> bool:
+        return left is None  # `receive` will tell
 
     async def send(self, message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
@@ -90,7 +93,7 @@ async def streaming(log: BoundedLog | None = None, manners: Manners | None = Non
     run = Run(model.open, model="m", log=log)
     run.start(asyncio.get_running_loop())
     stream = EventStream(run, Source(plain_feed(run)), manners=manners)
-    scope = {"type": "http", "method": "GET", PUSH: server.push}
+    scope = {"type": "http", "method": "GET", PUSH: server}
     task = asyncio.ensure_future(stream(scope, server.receive, server.send))
     try:
         yield model, server, run, task
@@ -238,7 +241,7 @@ async def test_cancelled_while_a_send_waits() -> None:
     model, server = Model(), Waiting()
     run = Run(model.open, model="m")
     run.start(asyncio.get_running_loop())
-    scope = {"type": "http", "method": "GET", PUSH: server.push}
+    scope = {"type": "http", "method": "GET", PUSH: server}
     task = asyncio.ensure_future(EventStream(run, Source(plain_feed(run)))(scope, server.receive, server.send))
     model.say("a")
     await until(lambda: b'"a"' in server.body)

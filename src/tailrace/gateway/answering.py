@@ -20,6 +20,7 @@ from tailrace.run.reply import Reply
 from tailrace.run.run import Run, error_of
 from tailrace.run.signals import Bell, Waiters
 from tailrace.web.asgi import EventStream, Receive, Scope, Send
+from tailrace.web.later import put_off
 from tailrace.web.problems import ProblemError
 
 __all__ = ["CONTENT", "Ears", "Held", "Telling", "failure", "told", "unless_left", "whole"]
@@ -148,6 +149,8 @@ class Held:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Sends the run until its end, or until the reader leaves."""
+        if put_off(self, scope, receive, send):
+            return
         run = self._run
         async with Ears(receive) as ears:
             try:

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from tailrace.gateway.slim import Flag, Flow, Pipeline
 from tailrace.run.turns import Turn, turn_of
 from tailrace.web.problems import MEDIA_TYPE, ProblemError
 from tailrace.web.pushing import PUSH
@@ -35,11 +36,13 @@ class BoundedProtocol(HttpToolsProtocol):
         most: connections at once; more are closed at once.
     """
 
+    __slots__ = ("_begun", "_deaf", "_head", "_pusher", "_timer")  # with uvicorn's they are too many for a shared dict
     head_time: ClassVar[float] = 10.0
     most: ClassVar[int] = 20_000
 
     def __init__(self, *args: Any, **rest: Any) -> None:
         super().__init__(*args, **rest)
+        self.pipeline = Pipeline()  # type: ignore[assignment]
         self._timer: asyncio.TimerHandle | None = None  # runs while a head is waited for
         self._begun = False  # something of it has come
         self._head = 0  # bytes of it
@@ -49,6 +52,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begins to wait for a request."""
         super().connection_made(transport)
+        self.flow = Flow(transport)  # type: ignore[assignment]
         if len(self.connections) > self.most:
             self._refuse(503, "too many connections")
         else:
@@ -58,7 +62,8 @@ class BoundedProtocol(HttpToolsProtocol):
         """The connection is gone."""
         self._calm()
         super().connection_lost(exc)
-        self.pause_pushing()
+        if self._pusher is not None:
+            self._pusher.lost()
 
     def pause_writing(self) -> None:
         """The client does not take what is written."""
@@ -136,6 +141,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._deaf:
             raise ValueError("refused")  # the parser stops there
         super().on_headers_complete()
+        self.cycle.message_event = Flag()  # type: ignore[assignment] # nobody has waited for it yet
 
     def _is_for_host(self) -> bool:
         """A target may name the host as well, as to a proxy; what is checked later is the header."""
@@ -220,10 +226,11 @@ class Pusher:
             more objects for each token.
     """
 
-    __slots__ = ("_cycle", "_turn", "_write", "open")
+    __slots__ = ("_cycle", "_left", "_turn", "_write", "open")
 
     def __init__(self, cycle: RequestResponseCycle, turn: Turn | None = None) -> None:
         self._cycle = cycle
+        self._left: Callable[[], object] | None = None
         self._turn = turn
         self._write: Callable[[bytes], None] | None = None
         self.open = True
@@ -243,6 +250,28 @@ class Pusher:
         else:
             self._turn.write(write, b"%x\r\n%b\r\n" % (len(data), data))
         return True
+
+    def watch(self, left: Callable[[], object] | None) -> bool:
+        """Has `left` called when the client goes, or nothing with None; False if only ``receive`` will tell.
+
+        That is so while the body of the request has not come: it may have to be asked for.
+        """
+        self._left = None
+        cycle = self._cycle
+        if left is None:
+            return True
+        if cycle.more_body or cycle.disconnected:
+            return False
+        cycle.flow.resume_reading()  # else nobody would see it
+        self._left = left
+        return True
+
+    def lost(self) -> None:
+        """The client has gone."""
+        self.open = False
+        left, self._left = self._left, None
+        if left is not None:
+            left()
 
 
 def _undivided(app: Any, cycle: RequestResponseCycle) -> Any:

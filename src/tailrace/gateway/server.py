@@ -24,6 +24,8 @@ from tailrace.gateway.protocol import BoundedProtocol, bounded
 from tailrace.gateway.workers.process import END, LISTEN, Tie, Told
 from tailrace.gateway.workers.relay import believing
 from tailrace.run.turns import take_turns
+from tailrace.web.later import with_the_rest
+from tailrace.web.pushing import PUSH
 
 __all__ = ["serve"]
 
@@ -62,7 +64,7 @@ def serve(
     logger.setLevel(logging.ERROR)  # what strangers send is no news
     logger.addFilter(_is_news)
     config = uvicorn.Config(
-        app,
+        with_the_rest(app, "type", "method", "http_version", "path", PUSH),
         http=bounded(head_time=house.settings.head_time, most=most),
         loop="auto",
         ws="none",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 from array import array
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate, chain, pairwise
+from itertools import accumulate, chain, groupby, pairwise
 
 import msgspec
 
@@ -18,41 +19,95 @@ __all__ = ["BoundedLog"]
 
 _COST = 160  # bytes that an event takes beside its text: the object, its place, its time
 _PACKED = 24  # the same of one that is packed
-_PACK = 64  # events
-_NEW = 16  # events that are never packed: who keeps up reads no others
+_PACK = 64  # events: a pack takes up more of them until it has as many
+_NEW = 8  # events that are never packed: who keeps up reads no others
+_STEP = 16  # events that are packed together
+_FEW = 8  # events of one kind that are no pack of their own
+
+_Kind = type[TextDelta] | type[ThinkingDelta]
 
 
 class _Pack:
     """Pieces of text that came one after another, in one string."""
 
-    __slots__ = ("_ends", "_kind", "_text")
+    __slots__ = ("kind", "lengths", "text")
 
-    def __init__(self, kind: type[TextDelta | ThinkingDelta], texts: Sequence[str]) -> None:
-        self._kind = kind
-        self._text = "".join(texts)
-        self._ends = array("H" if len(self._text) < 1 << 16 else "Q", accumulate(map(len, texts)))
+    def __init__(self, kind: _Kind, texts: Sequence[str], before: _Pack | None = None) -> None:
+        lengths = [len(text) for text in texts]
+        self.kind = kind
+        if before is None:
+            self.text = "".join(texts)
+        else:
+            self.text = "".join((before.text, *texts))
+            lengths = [*before.lengths, *lengths]
+        self.lengths: Sequence[int] = bytes(lengths) if max(lengths) < 256 else array("Q", lengths)
+
+    def __len__(self) -> int:
+        return len(self.lengths)
 
     def __iter__(self) -> Iterator[Event]:
-        kind, text = self._kind, self._text
-        return (kind(text[start:end]) for start, end in pairwise((0, *self._ends)))
+        kind, text = self.kind, self.text
+        return (kind(text[start:end]) for start, end in pairwise(accumulate(self.lengths, initial=0)))
 
     def whole(self) -> Iterable[Event]:
         """What is as good to fold."""
-        return (self._kind(self._text),)
+        return (self.kind(self.text),)
 
 
-def _pack(events: list[Event]) -> _Pack | list[Event]:
-    """Packs events, if they are pieces of one kind and nothing but text."""
-    for kind in (TextDelta, ThinkingDelta):
-        if all(type(event) is kind and not getattr(event, "logprobs", None) for event in events):
-            return _Pack(kind, [event.text for event in events])  # type: ignore[union-attr]
-    return events
+def _kind(event: Event) -> _Kind | None:
+    """Returns of what kind an event is, if it has nothing but text."""
+    kind = type(event)
+    if kind is ThinkingDelta or (kind is TextDelta and not event.logprobs):  # type: ignore[union-attr]
+        return kind
+    return None
 
 
-_Packs = list[_Pack | list[Event]]  # of `_PACK` events each
+_Packs = list[tuple[int, "_Pack | list[Event]"]]
+"""Packs in order, each with how many events were ever appended before it."""
+
 _Kept = tuple[int, int, list[Event], _Packs, Reply]
 """How many events are no longer kept; how many come before the new ones; those; the packs between; the fold of the
 first ones. One value, so that readers on other threads never see two that do not belong together."""
+
+
+def _add(packs: _Packs, start: int, events: list[Event]) -> int:
+    """Adds events to packs; returns how many of them have become text."""
+    packed = 0
+    for kind, group in groupby(events, _kind):
+        same = list(group)
+        begin, last = packs[-1] if packs else (start, [])
+        if not 0 < len(last) < _PACK:
+            begin, last = start, []
+        goes_on = isinstance(last, _Pack) and last.kind is kind
+        pack: _Pack | list[Event]
+        if kind is not None and (goes_on or len(same) >= _FEW):
+            texts = [event.text for event in same]  # type: ignore[union-attr]
+            pack = _Pack(kind, texts, last if goes_on and isinstance(last, _Pack) else None)
+            packed += len(same)
+        else:
+            goes_on = isinstance(last, list) and bool(last)
+            pack = [*last, *same] if isinstance(last, list) else same
+        if goes_on:
+            packs[-1] = begin, pack  # a reader that knows of fewer reads no more of them
+        else:
+            packs.append((start, pack))
+        start += len(same)
+    return packed
+
+
+def _cut(packs: _Packs, after: int, end: int) -> Iterator[_Pack | list[Event]]:
+    """Yields the packs with the events after number `after`, up to number `end`."""
+    for start, pack in packs[max(0, bisect_right(packs, after, key=_start) - 1) :]:
+        if start >= end:
+            return
+        if start >= after and start + len(pack) <= end:
+            yield pack
+        else:
+            yield list(pack)[max(0, after - start) : end - start]
+
+
+def _start(place: tuple[int, object]) -> int:
+    return place[0]
 
 
 class BoundedLog(MemoryLog):
@@ -103,20 +158,14 @@ class BoundedLog(MemoryLog):
             self._make_room(size)
         self.size += size
         super().append(events)
-        if len(self._events) >= _PACK + _NEW:
+        if len(self._events) >= _STEP + _NEW:
             self._pack()
 
     def _pack(self) -> None:
         """Packs all but the last few."""
         gone, start, events, packs, folded = self._whole()
-        place = 0
-        while place + _PACK + _NEW <= len(events):
-            pack = _pack(events[place : place + _PACK])
-            packs.append(pack)  # a reader that knows of fewer reads no more of them
-            if isinstance(pack, _Pack):
-                self.size -= (_COST - _PACKED) * _PACK
-            place += _PACK
-        self._keep((gone, start + place, events[place:], packs, folded))
+        self.size -= (_COST - _PACKED) * _add(packs, start, events[:-_NEW])
+        self._keep((gone, start + len(events) - _NEW, events[-_NEW:], packs, folded))
 
     def _make_room(self, size: int) -> None:
         """Folds the older half of the packs or, without any, of the events; more of them if that is not enough."""
@@ -129,9 +178,9 @@ class BoundedLog(MemoryLog):
         gone, start, events, packs, folded = self._whole()
         if packs:
             count = (len(packs) + 1) // 2
-            old, packs = packs[:count], packs[count:]
-            gone += _PACK * count
-            self.size -= sum((_PACKED if isinstance(pack, _Pack) else _COST) * _PACK for pack in old)
+            old, packs = [pack for _, pack in packs[:count]], packs[count:]
+            gone += sum(map(len, old))
+            self.size -= sum((_PACKED if isinstance(pack, _Pack) else _COST) * len(pack) for pack in old)
         else:
             count = (len(events) + 1) // 2
             old, events = [events[:count]], events[count:]
@@ -163,13 +212,13 @@ class BoundedLog(MemoryLog):
         place = after - start
         if place < 0:
             read: list[Event] = []
-            for pack in packs[(after - gone) // _PACK : (start - gone) // _PACK]:
+            for pack in _cut(packs, after, start):
                 read += pack
-                if most is not None and len(read) >= most + _PACK:
+                if most is not None and len(read) >= most:
                     break
             else:
                 read += events
-            events, place = read, (after - gone) % _PACK
+            events, place = read, 0
         return events[place:] if most is None else events[place : place + most]
 
     def fold(self, reply: Reply) -> Reply:
@@ -187,10 +236,10 @@ class BoundedLog(MemoryLog):
         gone, start, events, packs, folded = kept
         for name in ("text", "thinking", "tool_calls", "logprobs"):
             setattr(reply, name, getattr(folded, name))
-        return fold(chain(_all(packs[: (start - gone) // _PACK]), events), reply)
+        return fold(chain(_all(_cut(packs, gone, start)), events), reply)
 
 
-def _all(packs: _Packs) -> Iterable[Event]:
+def _all(packs: Iterable[_Pack | list[Event]]) -> Iterable[Event]:
     """What is as good to fold as the events of packs."""
     return chain.from_iterable(pack.whole() if isinstance(pack, _Pack) else pack for pack in packs)
 

@@ -4,14 +4,14 @@ The reader's leaving is noticed while the model is silent, because somebody list
 ``receive`` alone, and a stream that only sends would learn of it at its next token. Readers never touch the model; what
 their leaving means is the run's linger time.
 
-A token costs a wake-up and a send, and no timer: silences and blocked sends are watched by two timers of the stream's.
+A token costs a wake-up and a send, and no timer: silences and blocked sends are watched by one timer of the stream's.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-import weakref
+import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
@@ -19,6 +19,7 @@ from tailrace.client.streams import BaseStream
 from tailrace.errors import EvictedError
 from tailrace.run.run import Run
 from tailrace.run.signals import Bell
+from tailrace.web.later import put_off
 from tailrace.web.manners import EVENTS, Manners, Medium, OnLeave, linger_of, opening
 from tailrace.web.pushing import PUSH, Push, Pushing
 from tailrace.web.source import Source, plain_feed
@@ -68,24 +69,31 @@ class EventStream:
         self._medium = medium
         self.taken = False
         run.attach()
-        # An endpoint may raise between making a response and returning it: then nobody ever calls it.
-        self._leave = weakref.finalize(self, _left, run, mark := object())
-        self._leave.atexit = False
-        _open.add(mark)
+        _open.add(mark := object())
+        self._mark: object | None = mark
 
     def leave(self) -> None:
-        """The reader has gone before it was sent anything; idempotent."""
-        self._leave()
+        """The reader has gone; idempotent."""
+        mark, self._mark = self._mark, None
+        if mark is not None:
+            _open.discard(mark)
+            self._run.detach()
+
+    def __del__(self) -> None:
+        # An endpoint may raise between making a response and returning it: then nobody ever calls it.
+        if not sys.is_finalizing():
+            self.leave()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Sends the run until its end, or until the reader leaves."""
-        raw = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in self.headers]
-        await self.answer(scope, receive, send, raw)
+        if not put_off(self, scope, receive, send):
+            await self.answer(scope, receive, send, _raw(self.headers))
 
     async def answer(self, scope: Scope, receive: Receive, send: Send, headers: RawHeaders) -> None:
         """Does what a call does, with these headers and no others."""
         try:
             await send({"type": "http.response.start", "status": 200, "headers": list(headers)})
+            headers = ()  # a stream may last, and they are of no use any more
             if scope["method"] == "HEAD":
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
             else:
@@ -95,15 +103,18 @@ class EventStream:
         except OSError:
             pass  # some servers raise when the reader has gone
         finally:
-            self._leave()
+            self.leave()
 
     async def _read_out(self, receive: Receive, send: Send, push: Push | None) -> None:
         medium = self._medium
-        tap = _Tap(self._run, self._source, self._manners, medium.ping, push)
-        # Not before the head is sent: to receive may ask the client for its body, which is of no use any more.
-        listener = asyncio.ensure_future(_listen(receive, tap))
+        sender = _Sender(send, self._manners.send_timeout)
+        tap = _Tap(self._run, self._source, self._manners, medium.ping, push, sender)
+        listener: asyncio.Task[None] | None = None
+        if push is None or not push.watch(tap.leave):
+            # Not before the head is sent: to receive may ask the client for its body, which is of no use any more.
+            listener = asyncio.ensure_future(_listen(receive, tap))
         try:
-            async with _Sender(send, self._manners.send_timeout) as sender:
+            async with sender:
                 first = opening(streams()) if medium.opening is None else medium.opening
                 if first:
                     await sender.body(first)
@@ -118,8 +129,9 @@ class EventStream:
                     self.taken = self._source.at_end
         finally:
             tap.close()
-            listener.cancel()
-        if listener.done():
+            if listener is not None:
+                listener.cancel()
+        if listener is not None and listener.done():
             listener.result()  # a middleware that cannot receive raises there
 
 
@@ -131,9 +143,8 @@ def streams() -> int:
     return len(_open)
 
 
-def _left(run: Run, mark: object) -> None:
-    _open.discard(mark)
-    run.detach()
+def _raw(headers: Iterable[tuple[str, str]]) -> RawHeaders:
+    return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
 
 
 async def _listen(receive: Receive, tap: _Tap) -> None:
@@ -154,10 +165,22 @@ class _Tap:
         manners: silences and paces.
         comment: what is sent in a silence; empty: nothing.
         push: the server's way to write from anywhere, if it has one.
+        sender: who sends it, to be looked after.
     """
 
+    __slots__ = (
+        *("_beats", "_bell", "_comment", "_due", "_frame", "_loop", "_next", "_over", "_ping", "_push", "_pushing"),
+        *("_run", "_seen", "_sender", "_source", "_timer", "left"),
+    )
+
     def __init__(
-        self, run: Run, source: Source, manners: Manners, comment: bytes = EVENTS.ping, push: Push | None = None
+        self,
+        run: Run,
+        source: Source,
+        manners: Manners,
+        comment: bytes = EVENTS.ping,
+        push: Push | None = None,
+        sender: _Sender | None = None,
     ) -> None:
         ping = manners.ping
         self.left = False
@@ -165,6 +188,8 @@ class _Tap:
         self._loop = asyncio.get_running_loop()
         self._run = run
         self._source = source
+        self._push = push
+        self._sender = sender
         here = run.lives_on(self._loop)
         self._pushing: Pushing | None = None
         if push is None or source.paced or not here:
@@ -180,7 +205,7 @@ class _Tap:
         self._over = False
         self._frame = manners.frame if source.paced else 0.0
         self._next = 0.0  # when the next frame may come
-        self._timer = self._loop.call_later(self._beats, self._beat)
+        self._timer = self._loop.call_later(self._until(math.inf), self._beat)
 
     def leave(self) -> None:
         """The reader has gone."""
@@ -190,6 +215,8 @@ class _Tap:
     def close(self) -> None:
         """Nothing is wanted any more."""
         self._timer.cancel()
+        if self._push is not None:
+            self._push.watch(None)
         if self._pushing is not None:
             self._pushing.waits = False
             self._source.log.changed.unfollow(self._pushing)
@@ -203,7 +230,11 @@ class _Tap:
         wait = self._due - now
         if wait <= 0:
             self._bell.ring()
-        self._timer = self._loop.call_later(min(wait, self._beats) if wait > 0 else self._beats, self._beat)
+        self._timer = self._loop.call_later(self._until(wait if wait > 0 else math.inf), self._beat)
+
+    def _until(self, wait: float) -> float:
+        """Returns the seconds until the next look, of which a send that takes too long may want an earlier one."""
+        return min(wait, self._beats, self._sender.look() if self._sender is not None else math.inf)
 
     def _ready(self) -> bool:
         source = self._source
@@ -258,6 +289,8 @@ class _Sender:
         limit: seconds that a send may take.
     """
 
+    __slots__ = ("_limit", "_loop", "_scope", "_send", "_since", "_suspect")
+
     def __init__(self, send: Send, limit: float) -> None:
         self._send = send
         self._limit = limit
@@ -268,11 +301,9 @@ class _Sender:
 
     async def __aenter__(self) -> _Sender:
         await self._scope.__aenter__()
-        self._timer = self._loop.call_later(self._limit, self._look)
         return self
 
     async def __aexit__(self, *raised: Any) -> None:
-        self._timer.cancel()
         await self._scope.__aexit__(*raised)  # turns the cancelling that it did into a TimeoutError
 
     async def body(self, data: bytes, *, more: bool = True) -> None:
@@ -285,19 +316,18 @@ class _Sender:
         await self._send({"type": "http.response.body", "body": data, "more_body": more})
         self._since = math.inf
 
-    def _look(self) -> None:
+    def look(self) -> float:
+        """Gives up a send that takes too long; returns the seconds until this is to be called again, at the latest."""
         now = self._loop.time()
         since = self._since
         if now < since + self._limit:
-            wait = min(since + self._limit - now, self._limit)
-        elif self._suspect != since:
+            return min(since + self._limit - now, self._limit)
+        if self._suspect != since:
             # If the loop was blocked, or the whole computer asleep, the socket has not been asked yet.
             self._suspect = since
-            wait = _SECOND_LOOK
-        else:
-            self._scope.reschedule(now)
-            return
-        self._timer = self._loop.call_later(wait, self._look)
+            return _SECOND_LOOK
+        self._scope.reschedule(now)
+        return self._limit
 
 
 def sse(

@@ -8,14 +8,23 @@ are silences, endings, changes made on other threads, and readers that are slow.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 from tailrace.errors import EvictedError
 from tailrace.web.source import Source
 
 __all__ = ["PUSH", "Push", "Pushing"]
 
-Push = Callable[[bytes], bool]
-"""Writes a piece of the body now, on the loop's thread; returns False, without writing, if that would have to wait."""
+
+class Push(Protocol):
+    """A server's way to write without a task. On the loop's thread only."""
+
+    def __call__(self, data: bytes) -> bool:
+        """Writes a piece of the body now; returns False, without writing, if that would have to wait."""
+
+    def watch(self, left: Callable[[], object] | None) -> bool:
+        """Has `left` called when the client goes, or nothing with None; False if only ``receive`` will tell."""
+
 
 PUSH = "tailrace.push"
 """Where a scope has it, if the server has it."""

@@ -1,0 +1,51 @@
+"""Later: a stream goes on when all that stood around its request has returned.
+
+Between a server and an endpoint are a framework's layers. Each keeps a coroutine, a request or a function of its own
+for as long as the answer lasts, though a stream wants nothing of them any more: some kilobytes for each of thousands of
+streams. So our server has the layers return first, and calls the stream itself.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+__all__ = ["put_off", "with_the_rest"]
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_LATER = "tailrace.later"
+
+
+def put_off(answer: App, scope: Scope, receive: Receive, send: Send) -> bool:
+    """Has an answer called with these once the layers around it have returned; False where it is to be given now."""
+    rest: list[Callable[[], Awaitable[None]]] | None = scope.pop(_LATER, None)
+    if rest is None:
+        return False
+    rest.append(functools.partial(answer, scope, receive, send))
+    return True
+
+
+def with_the_rest(app: App, *needed: str) -> App:
+    """Returns an application that calls what was put off in another.
+
+    Args:
+        app: the other one. No layer of it may do anything for a response after it has returned.
+        needed: what of the scope is still wanted then; the rest is forgotten.
+    """
+
+    async def whole(scope: Scope, receive: Receive, send: Send) -> None:
+        rest: list[Callable[[], Awaitable[None]]] = []
+        scope[_LATER] = rest
+        await app(scope, receive, send)
+        if rest:
+            kept = {name: scope[name] for name in needed if name in scope}
+            scope.clear()
+            scope.update(kept)
+            await rest.pop()()
+
+    return whole
