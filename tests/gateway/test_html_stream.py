@@ -162,7 +162,7 @@ def test_continued_answer_is_rendered_from_its_beginning(gateway: Gateway) -> No
     gateway.upstream.script(say("```python\nx =", " 1"), hold(), path="/api/chat")
     turn = gateway.call("POST", f"/conversations/{made}/turns", {"content": "hi"}).json
     with gateway.read(f"/runs/{turn['run']['id']}/events") as reader:
-        reader.until(b" 1")
+        reader.until(b'" 1"')
         gateway.call("DELETE", f"/runs/{turn['run']['id']}")
         reader.all()
     gateway.upstream.script(say("\ny = 2\n```\n\nDone."), path="/api/chat")

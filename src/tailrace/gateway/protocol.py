@@ -246,9 +246,9 @@ class Pusher:
                 return False
             write = self._write = self._cycle.transport.write
         if self._turn is None:
-            write(b"%x\r\n%b\r\n" % (len(data), data))
+            write(_chunk(data))
         else:
-            self._turn.write(write, b"%x\r\n%b\r\n" % (len(data), data))
+            self._turn.write(write, _chunk(data))
         return True
 
     def watch(self, left: Callable[[], object] | None) -> bool:
@@ -272,6 +272,18 @@ class Pusher:
         left, self._left = self._left, None
         if left is not None:
             left()
+
+
+_framed = (b"", b"")  # the last piece, and it as a chunk: a thousand readers of one answer get the same
+
+
+def _chunk(data: bytes) -> bytes:
+    global _framed
+    piece, chunk = _framed
+    if data is not piece:
+        chunk = b"%x\r\n%b\r\n" % (len(data), data)
+        _framed = data, chunk
+    return chunk
 
 
 def _undivided(app: Any, cycle: RequestResponseCycle) -> Any:

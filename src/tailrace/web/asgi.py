@@ -197,7 +197,6 @@ class _Tap:
         else:
             self._bell = Bell(None)
             self._pushing = Pushing(push, source, self._bell.ring)
-            source.log.changed.follow(self._pushing)
         self._ping = ping
         self._due = self._loop.time() + ping
         self._seen = source.after  # when it was looked at last
@@ -218,8 +217,7 @@ class _Tap:
         if self._push is not None:
             self._push.watch(None)
         if self._pushing is not None:
-            self._pushing.waits = False
-            self._source.log.changed.unfollow(self._pushing)
+            self._pushing.close()
 
     def _beat(self) -> None:
         self._run.settle()

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from tailrace.errors import EvictedError
-from tailrace.web.source import Source
+from tailrace.web.source import Feed, Source
 
 __all__ = ["PUSH", "Push", "Pushing"]
 
@@ -33,7 +33,7 @@ _MOST = 64 * 1024  # bytes; what is more comes to a reader that was behind, and 
 
 
 class Pushing:
-    """Sends what is new in a log while it changes; a follower of a log whose owner lives on this loop.
+    """Sends what is new in a log while it changes, for one reader of a log whose owner lives on this loop.
 
     Args:
         push: the server's.
@@ -45,28 +45,69 @@ class Pushing:
         left: what was taken from the source and is to be sent by the task, before anything else.
     """
 
-    __slots__ = ("_push", "_ring", "_source", "left", "waits")
+    __slots__ = ("left", "push", "ring", "source", "waits")
 
     def __init__(self, push: Push, source: Source, ring: Callable[[], object]) -> None:
         self.left = b""
         self.waits = False
-        self._push = push
-        self._source = source
-        self._ring = ring
+        self.push = push
+        self.source = source
+        self.ring = ring
+        feed = source.feed
+        if feed.pushing is None:
+            feed.pushing = together = _Together(feed)
+            feed.log.changed.follow(together)
+        feed.pushing.readers.append(self)
+
+    def close(self) -> None:
+        """Sends no more; idempotent."""
+        self.waits = False
+        feed = self.source.feed
+        together = feed.pushing
+        if together is not None and self in together.readers:
+            together.readers.remove(self)
+            if not together.readers:
+                feed.log.changed.unfollow(together)
+                feed.pushing = None
+
+    def leave_to_task(self, data: bytes = b"") -> None:
+        """Has the task go on, with what was taken already."""
+        self.left = data
+        self.waits = False
+        self.ring()
+
+
+class _Together:
+    """All readers of one feed: those who keep up are at the same place, and what is new is taken once for all."""
+
+    __slots__ = ("_feed", "readers")
+
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
+        self.readers: list[Pushing] = []
 
     def __call__(self) -> None:
         """The log has changed."""
-        if not self.waits:
-            return
-        source = self._source
-        if not source.log.sealed:
-            try:
-                data = source.take()
-            except EvictedError:
-                pass  # it raises again for the task
+        feed = self._feed
+        sealed = feed.log.sealed
+        at, data, last = -1, b"", 0
+        for reader in tuple(self.readers):
+            if not reader.waits:
+                continue
+            if sealed:
+                reader.leave_to_task()
+                continue
+            source = reader.source
+            if source.after != at or source.begins:
+                try:
+                    at = source.after
+                    data = source.take()
+                except EvictedError:
+                    at = -1
+                    reader.leave_to_task()  # it raises again for the task
+                    continue
+                last = source.after
             else:
-                if not data or (len(data) <= _MOST and self._push(data)):
-                    return
-                self.left = data
-        self.waits = False
-        self._ring()
+                source.after = last
+            if data and not (len(data) <= _MOST and reader.push(data)):
+                reader.leave_to_task(data)

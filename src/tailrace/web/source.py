@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from tailrace.events import Event
 from tailrace.run.log import EventLog
@@ -42,12 +42,13 @@ class Feed:
         wire: its encoder.
     """
 
-    __slots__ = ("_last", "log", "readers", "wire")
+    __slots__ = ("_last", "log", "pushing", "readers", "wire")
 
     def __init__(self, log: EventLog, wire: Wire) -> None:
         self.log = log
         self.wire = wire
         self.readers = 0  # that there have been: the bytes are kept for a second one only
+        self.pushing: Any = None  # those of them that are sent to from within the log's change
         self._last: tuple[int, int, bytes] = (-1, -1, b"")  # the batch that was encoded last
 
     def take(self, after: int) -> tuple[bytes, int]:
@@ -78,11 +79,15 @@ class Source:
         after: number of the last event already seen; one the log does not have yet begins with a reset.
         first: bytes that are to come before anything else.
 
+    Attributes:
+        after: number of the last event that was taken.
+        begins: bytes that are to come before the next event.
+
     Raises:
         EvictedError: what comes after it is no longer kept.
     """
 
-    __slots__ = ("_first", "after", "feed", "log")
+    __slots__ = ("after", "begins", "feed", "log")
     paced = False  # whether what comes soon after the last piece may wait for more
 
     def __init__(self, feed: Feed, after: int = 0, first: bytes = b"") -> None:
@@ -91,17 +96,17 @@ class Source:
         self.log = feed.log
         ahead = after > self.log.end
         self.after = 0 if ahead else after
-        self._first = first or feed.wire.reset() if ahead else first
+        self.begins = first or feed.wire.reset() if ahead else first
         self.log.read(self.after)
 
     def ready(self) -> bool:
         """True if there is something new."""
-        return self.log.end > self.after or bool(self._first)
+        return self.log.end > self.after or bool(self.begins)
 
     @property
     def at_end(self) -> bool:
         """True once the ending was taken."""
-        return self.log.sealed and self.after >= self.log.end and not self._first
+        return self.log.sealed and self.after >= self.log.end and not self.begins
 
     def take(self) -> bytes:
         """Returns what is new, as bytes, but no more than a piece; empty if there is nothing.
@@ -110,8 +115,8 @@ class Source:
             EvictedError: the reader is so slow that what it wants is no longer kept.
         """
         data, self.after = self.feed.take(self.after)
-        if self._first:
-            data, self._first = self._first + data, b""
+        if self.begins:
+            data, self.begins = self.begins + data, b""
         return data
 
 
