@@ -224,14 +224,16 @@ VIEWS: tuple[View, ...] = (
         "Microseconds of processor time for each token and reader, at 50 tokens a second; less is better.",
         (
             Column("CPU µs a delivered token", "cpu_us_per_token", ",.2f"),
+            Column("times the writes", "times_bare", ".2f"),
             Column("lag p50 ms", "lag_p50_ms", ",.2f"),
             Column("p99 ms", "lag_p99_ms", ",.1f"),
             Column("missing", "missing"),
             Column("doubled", "doubled"),
+            Column("CPU ms to let one in", "cpu_ms_to_come", ",.2f"),
             Column("KiB a reader", "kib_per_reader", ",.1f"),
         ),
-        lambda row: f"{row['readers']:,} reader{'s' if row['readers'] > 1 else ''}",
-        _ours,
+        _label,
+        lambda row: "ours" if row["who"] == "serve" else "limit",
     ),
     View(
         "growth",

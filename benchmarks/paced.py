@@ -1,9 +1,10 @@
-"""A model server that says tokens at a steady rate: `python -m benchmarks.paced TOKENS RATE`.
+"""A model server that says tokens at a steady rate: `python -m benchmarks.paced TOKENS RATE [DELAY]`.
 
 It speaks as much of Ollama's wire, and below /v1 of OpenAI's, as a chat needs, at next to no cost. Streams are out of
 step with each other, as those of real people are: each has its own moment within the interval of two tokens. Each token
 is the question, the token's number and the time (monotonic, seconds): what is lost, doubled, mixed up or late can be
-told. It prints its port as a line of JSON, and ends when its standard input does.
+told. With a delay, an answer begins so many seconds after it was asked for. It prints its port as a line of JSON, and
+ends when its standard input does.
 """
 
 from __future__ import annotations
@@ -40,16 +41,20 @@ class Paced:
     Args:
         tokens: of an answer.
         rate: tokens of each answer in a second.
+        delay: seconds before the first.
     """
 
-    def __init__(self, tokens: int, rate: float) -> None:
+    def __init__(self, tokens: int, rate: float, delay: float) -> None:
         self.tokens = tokens
+        self.delay = delay
         self._slots: list[dict[_Answer, None]] = [{} for _ in range(max(1, round(1 / rate / _TICK)))]
         self._every = 1 / rate / len(self._slots)
         self._count = 0
 
     def begin(self, answer: _Answer) -> None:
         """Gives an answer its place."""
+        if answer.gone:
+            return
         self._count += 1
         answer.slot = self._slots[self._count * _STRIDE % len(self._slots)]
         answer.slot[answer] = None
@@ -71,6 +76,7 @@ class _Answer(asyncio.Protocol):
 
     def __init__(self, paced: Paced) -> None:
         self.slot: dict[_Answer, None] = {}
+        self.gone = False
         self._paced = paced
         self._asked = b""
         self._question: bytes | None = None
@@ -95,7 +101,10 @@ class _Answer(asyncio.Protocol):
                 self._transport.write(_HEAD % b"text/event-stream")
             else:
                 self._transport.write(_HEAD % b"application/x-ndjson")
-            self._paced.begin(self)
+            if self._paced.delay:
+                asyncio.get_running_loop().call_later(self._paced.delay, self._paced.begin, self)
+            else:
+                self._paced.begin(self)
 
     def say(self) -> None:
         """Says the next token, or that it was the last."""
@@ -108,6 +117,7 @@ class _Answer(asyncio.Protocol):
         self._said += 1
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.gone = True
         self.slot.pop(self, None)
 
 
@@ -115,9 +125,9 @@ def _chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-async def serve(tokens: int, rate: float) -> None:
+async def serve(tokens: int, rate: float, delay: float) -> None:
     """Serves until standard input ends."""
-    paced = Paced(tokens, rate)
+    paced = Paced(tokens, rate, delay)
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: _Answer(paced), "127.0.0.1", 0, backlog=4096)
     ticking = asyncio.create_task(paced.tick())
@@ -130,4 +140,4 @@ async def serve(tokens: int, rate: float) -> None:
 if __name__ == "__main__":
     gc.disable()  # it lives for one measurement
     with asyncio.Runner(loop_factory=event_loop()) as runner:
-        runner.run(serve(int(sys.argv[1]), float(sys.argv[2])))
+        runner.run(serve(int(sys.argv[1]), float(sys.argv[2]), float((sys.argv[3:] or ["0"])[0])))
