@@ -79,7 +79,7 @@ async def _sent(connection: Connection) -> None:
         def __init__(self) -> None:
             self.flow, self.transport = self, _Nowhere()
             self.write_paused = self.disconnected = self.response_complete = False
-            self.chunked_encoding = True
+            self.chunked_encoding = self.more_body = True  # so that it does not tell who leaves
 
     async def send(_message: Any) -> None:
         pass

@@ -12,8 +12,13 @@ class Cycle:
 
     def __init__(self, *, chunked: bool | None = True) -> None:
         self.chunked_encoding = chunked
-        self.transport = self
+        self.transport = self.flow = self
+        self.more_body = self.disconnected = False
+        self.resumed = 0
         self.written: list[bytes] = []
+
+    def resume_reading(self) -> None:
+        self.resumed += 1
 
     def write(self, data: bytes) -> None:
         self.written.append(data)
@@ -54,3 +59,39 @@ def test_a_body_that_does_not_go_in_chunks() -> None:
     push.open = True
     assert not push(b"x")
     assert cycle.written == []
+
+
+def test_who_watches_is_told_once() -> None:
+    """A client's leaving, to the last one who asked; and reading goes on, or nobody would see it."""
+    cycle = Cycle()
+    push = pusher(cycle)
+    told: list[str] = []
+
+    assert push.watch(lambda: told.append("first"))
+    assert push.watch(lambda: told.append("second"))
+    push.lost()
+    push.lost()
+
+    assert told == ["second"]
+    assert cycle.resumed == 2
+    assert not push(b"x")
+
+
+def test_who_watches_no_more() -> None:
+    """It is told nothing, and nothing holds it."""
+    push = pusher(Cycle())
+    told: list[str] = []
+    push.watch(lambda: told.append("left"))
+    push.watch(None)
+    push.lost()
+
+    assert told == []
+
+
+def test_a_body_that_is_not_here_yet() -> None:
+    """Then, and when the client has gone already, only `receive` tells."""
+    cycle = Cycle()
+    cycle.more_body = True
+    assert not pusher(cycle).watch(lambda: None)
+    cycle.more_body, cycle.disconnected = False, True
+    assert not pusher(cycle).watch(lambda: None)

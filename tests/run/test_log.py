@@ -296,6 +296,20 @@ def test_what_is_more_than_text_is_kept_as_it_is() -> None:
     assert log.so_far() == (fold(said, Reply()), len(said))
 
 
+def test_thinking_and_text_in_turns() -> None:
+    """Few of a kind are no pack of their own, which would take more than they do; many after them are."""
+    log = BoundedLog(LARGE)
+    said: list[Event] = [ThinkingDelta("t"), TextDelta("a")] * 40
+    said += [*[TextDelta("b")] * 40, ThinkingDelta("u"), *[TextDelta("c")] * 100]
+    for event in said:
+        log.append([event])
+
+    assert list(log.read(0)) == said
+    assert [list(log.read(after, 3)) for after in range(len(said))] == [said[n : n + 3] for n in range(len(said))]
+    assert 81 * 161 < log.size < 130 * 161
+    assert log.so_far() == (fold(said, Reply()), len(said))
+
+
 def test_a_packed_answer_takes_a_fraction() -> None:
     """More than four times as many tokens fit as would if they were kept one by one."""
     log = BoundedLog(1 << 20)

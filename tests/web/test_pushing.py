@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import AsyncIterator, Callable, MutableMapping
+from collections.abc import AsyncIterator, Callable, MutableMapping, Sequence
 from typing import Any
 
 import pytest
 
-from tailrace.events import Ended, Outcome, TextDelta
+from tailrace.events import Ended, Event, Outcome, TextDelta
 from tailrace.run.bounded import BoundedLog
 from tailrace.run.run import Exchange, Report, Run, Take
 from tailrace.web.asgi import EventStream
 from tailrace.web.manners import Manners
 from tailrace.web.pushing import PUSH
-from tailrace.web.source import Source, plain_feed
+from tailrace.web.source import Source, Wire, plain_feed
 
 
 class Model:
@@ -82,6 +82,19 @@ class Server:
     async def receive(self) -> MutableMapping[str, Any]:
         await self.left.wait()
         return {"type": "http.disconnect"}
+
+
+class Counting:
+    """A wire that notes what it is to encode."""
+
+    def __init__(self, wire: Wire) -> None:
+        self.encoded: list[int] = []
+        self.reset, self.lagged = wire.reset, wire.lagged
+        self._encode = wire.encode
+
+    def encode(self, events: Sequence[Event], after: int) -> bytes:
+        self.encoded.append(after)
+        return self._encode(events, after)
 
 
 Parts = tuple[Model, Server, Run, "asyncio.Task[None]"]
@@ -256,3 +269,44 @@ async def test_cancelled_while_a_send_waits() -> None:
 
     assert reached == ["send"]
     assert run.readers == 0
+
+
+async def test_readers_of_one_run() -> None:
+    """Readers who keep up get what is new together; one who is slow, one who comes late and one who leaves do not mind.
+
+    What is new is encoded once, and each has all of it in order.
+    """
+    model, quick, slow, late, leaving = Model(), Server(), Server(), Server(), Server()
+    run = Run(model.open, model="m", log=BoundedLog(1 << 20))
+    run.start(asyncio.get_running_loop())
+    feed = plain_feed(run)
+    feed.wire = wire = Counting(feed.wire)
+
+    def reading(server: Server) -> asyncio.Task[None]:
+        scope = {"type": "http", "method": "GET", PUSH: server}
+        return asyncio.ensure_future(EventStream(run, Source(feed))(scope, server.receive, server.send))
+
+    tasks = [reading(server) for server in (quick, slow, leaving)]
+    model.say("a")
+    await until(lambda: all(texts(server) == [b"a"] for server in (quick, slow, leaving)))
+    slow.gate = asyncio.Event()
+    model.say("b")
+    await until(lambda: texts(quick) == [b"a", b"b"] and bool(slow.waits))
+    leaving.left.set()
+    await tasks[2]
+    tasks.append(reading(late))
+    await until(lambda: texts(late) == [b"a", b"b"])
+    once = len(wire.encoded)
+    model.say("c")
+    await until(lambda: all(texts(server) == [b"a", b"b", b"c"] for server in (quick, late)))
+    assert len(wire.encoded) == once + 1
+    slow.gate.set()
+    slow.gate = None
+    model.say("d", end=True)
+    await asyncio.gather(*tasks)
+
+    assert [texts(server) for server in (quick, slow, late)] == [[b"a", b"b", b"c", b"d"]] * 3
+    assert texts(leaving) == [b"a", b"b"]
+    assert all("pushed" in server.senders for server in (quick, late))
+    assert run.readers == 0
+    assert feed.pushing is None

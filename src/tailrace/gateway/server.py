@@ -64,7 +64,7 @@ def serve(
     logger.setLevel(logging.ERROR)  # what strangers send is no news
     logger.addFilter(_is_news)
     config = uvicorn.Config(
-        with_the_rest(app, "type", "method", "http_version", "path", PUSH),
+        with_the_rest(app, PUSH),
         http=bounded(head_time=house.settings.head_time, most=most),
         loop="auto",
         ws="none",

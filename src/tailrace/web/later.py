@@ -19,6 +19,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _LATER = "tailrace.later"
+_KEPT = ("type", "http_version", "method", "path")  # of a scope; whoever sends looks at them
 
 
 def put_off(answer: App, scope: Scope, receive: Receive, send: Send) -> bool:
@@ -30,12 +31,12 @@ def put_off(answer: App, scope: Scope, receive: Receive, send: Send) -> bool:
     return True
 
 
-def with_the_rest(app: App, *needed: str) -> App:
+def with_the_rest(app: App, *keep: str) -> App:
     """Returns an application that calls what was put off in another.
 
     Args:
         app: the other one. No layer of it may do anything for a response after it has returned.
-        needed: what of the scope is still wanted then; the rest is forgotten.
+        keep: what of the scope is wanted then, beside what tells the request; the rest is forgotten.
     """
 
     async def whole(scope: Scope, receive: Receive, send: Send) -> None:
@@ -43,7 +44,7 @@ def with_the_rest(app: App, *needed: str) -> App:
         scope[_LATER] = rest
         await app(scope, receive, send)
         if rest:
-            kept = {name: scope[name] for name in needed if name in scope}
+            kept = {name: scope[name] for name in (*_KEPT, *keep) if name in scope}
             scope.clear()
             scope.update(kept)
             await rest.pop()()
