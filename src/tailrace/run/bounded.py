@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate, chain, groupby, pairwise
+from operator import attrgetter
+from typing import Any
 
 import msgspec
 
@@ -33,14 +35,17 @@ class _Pack:
     __slots__ = ("kind", "lengths", "text")
 
     def __init__(self, kind: _Kind, texts: Sequence[str], before: _Pack | None = None) -> None:
-        lengths = [len(text) for text in texts]
         self.kind = kind
+        lengths: Iterable[int] = map(len, texts)
         if before is None:
             self.text = "".join(texts)
         else:
-            self.text = "".join((before.text, *texts))
+            self.text = before.text + "".join(texts)
             lengths = [*before.lengths, *lengths]
-        self.lengths: Sequence[int] = bytes(lengths) if max(lengths) < 256 else array("Q", lengths)
+        try:
+            self.lengths: Sequence[int] = bytes(lengths)
+        except ValueError:  # one is longer than a byte can tell
+            self.lengths = array("Q", [*(before.lengths if before is not None else ()), *map(len, texts)])
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -54,12 +59,23 @@ class _Pack:
         return (self.kind(self.text),)
 
 
+_text_of: Callable[[Any], str] = attrgetter("text")
+_logprobs_of: Callable[[Any], Any] = attrgetter("logprobs")
+
+
 def _kind(event: Event) -> _Kind | None:
     """Returns of what kind an event is, if it has nothing but text."""
     kind = type(event)
     if kind is ThinkingDelta or (kind is TextDelta and not event.logprobs):  # type: ignore[union-attr]
         return kind
     return None
+
+
+def _by_kind(events: list[Event]) -> Iterable[tuple[_Kind | None, list[Event]]]:
+    """Returns events that come one after another and are of one kind together."""
+    if set(map(type, events)) == {TextDelta} and not any(map(_logprobs_of, events)):
+        return ((TextDelta, events),)  # as nearly always, and a step in C for each of them
+    return ((kind, list(group)) for kind, group in groupby(events, _kind))
 
 
 _Packs = list[tuple[int, "_Pack | list[Event]"]]
@@ -73,16 +89,14 @@ first ones. One value, so that readers on other threads never see two that do no
 def _add(packs: _Packs, start: int, events: list[Event]) -> int:
     """Adds events to packs; returns how many of them have become text."""
     packed = 0
-    for kind, group in groupby(events, _kind):
-        same = list(group)
+    for kind, same in _by_kind(events):
         begin, last = packs[-1] if packs else (start, [])
         if not 0 < len(last) < _PACK:
             begin, last = start, []
         goes_on = isinstance(last, _Pack) and last.kind is kind
         pack: _Pack | list[Event]
         if kind is not None and (goes_on or len(same) >= _FEW):
-            texts = [event.text for event in same]  # type: ignore[union-attr]
-            pack = _Pack(kind, texts, last if goes_on and isinstance(last, _Pack) else None)
+            pack = _Pack(kind, list(map(_text_of, same)), last if goes_on and isinstance(last, _Pack) else None)
             packed += len(same)
         else:
             goes_on = isinstance(last, list) and bool(last)

@@ -53,6 +53,8 @@ class EventStream:
         taken: True once all of it was sent to a reader who, as far as can be known, was still there.
     """
 
+    _mark: object | None = None  # while it counts as a reader
+
     def __init__(
         self,
         run: Run,
@@ -69,8 +71,8 @@ class EventStream:
         self._medium = medium
         self.taken = False
         run.attach()
-        _open.add(mark := object())
-        self._mark: object | None = mark
+        self._mark = object()
+        _open.add(self._mark)
 
     def leave(self) -> None:
         """The reader has gone; idempotent."""
@@ -325,6 +327,7 @@ class _Sender:
             self._suspect = since
             return _SECOND_LOOK
         self._scope.reschedule(now)
+        self._since = math.inf  # once is enough
         return self._limit
 
 

@@ -54,21 +54,41 @@ class Pushing:
         self.source = source
         self.ring = ring
         feed = source.feed
-        if feed.pushing is None:
-            feed.pushing = together = _Together(feed)
-            feed.log.changed.follow(together)
-        feed.pushing.readers.append(self)
+        before: Pushing | _Together | None = feed.pushing
+        if before is None:
+            _follow(feed, self)  # alone, as nearly always: one object less that each token touches
+        elif isinstance(before, _Together):
+            before.readers.append(self)
+        else:
+            _follow(feed, _Together(feed, [before, self]))
 
     def close(self) -> None:
         """Sends no more; idempotent."""
         self.waits = False
         feed = self.source.feed
-        together = feed.pushing
-        if together is not None and self in together.readers:
+        together: Pushing | _Together | None = feed.pushing
+        if together is self:
+            _follow(feed, None)
+        elif isinstance(together, _Together) and self in together.readers:
             together.readers.remove(self)
             if not together.readers:
-                feed.log.changed.unfollow(together)
-                feed.pushing = None
+                _follow(feed, None)
+
+    def __call__(self) -> None:
+        """The log has changed, and there is no other reader."""
+        if not self.waits:
+            return
+        source = self.source
+        if source.log.sealed:
+            self.leave_to_task()
+            return
+        try:
+            data = source.take()
+        except EvictedError:
+            self.leave_to_task()  # it raises again for the task
+            return
+        if data and not (len(data) <= _MOST and self.push(data)):
+            self.leave_to_task(data)
 
     def leave_to_task(self, data: bytes = b"") -> None:
         """Has the task go on, with what was taken already."""
@@ -82,9 +102,9 @@ class _Together:
 
     __slots__ = ("_feed", "readers")
 
-    def __init__(self, feed: Feed) -> None:
+    def __init__(self, feed: Feed, readers: list[Pushing]) -> None:
         self._feed = feed
-        self.readers: list[Pushing] = []
+        self.readers = readers
 
     def __call__(self) -> None:
         """The log has changed."""
@@ -111,3 +131,12 @@ class _Together:
                 source.after = last
             if data and not (len(data) <= _MOST and reader.push(data)):
                 reader.leave_to_task(data)
+
+
+def _follow(feed: Feed, follower: Pushing | _Together | None) -> None:
+    """Has another one be told of a log's changes, in place of who is told now."""
+    if feed.pushing is not None:
+        feed.log.changed.unfollow(feed.pushing)
+    feed.pushing = follower
+    if follower is not None:
+        feed.log.changed.follow(follower)
