@@ -87,6 +87,8 @@ async def _read(port: int, process: Process, readers: int, tokens: int, path: st
     readings = [await connect(port, get(path)) for _ in range(readers)]
     await asyncio.gather(*(reading.begun for reading in readings))
     cpu = process.cpu()
+    if any(b"0:0:" in data for reading in readings for _, data in reading.came):
+        raise RuntimeError(f"the answer began before its {readers:,} readers were there")
     await asyncio.gather(*(reading.over for reading in readings))
     used, most = process.cpu() - cpu, process.most_memory()
     counted = tally([Told(reading.came, path) for reading in readings], ["0"] * readers, tokens)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from tailrace.gateway.protocol import Pusher
 
 
@@ -13,12 +15,16 @@ class Cycle:
     def __init__(self, *, chunked: bool | None = True) -> None:
         self.chunked_encoding = chunked
         self.transport = self.flow = self
-        self.more_body = self.disconnected = False
+        self.message_event = self
+        self.more_body = self.disconnected = self.response_complete = self.woken = False
         self.resumed = 0
         self.written: list[bytes] = []
 
     def resume_reading(self) -> None:
         self.resumed += 1
+
+    def set(self) -> None:
+        self.woken = True
 
     def write(self, data: bytes) -> None:
         self.written.append(data)
@@ -95,3 +101,13 @@ def test_a_body_that_is_not_here_yet() -> None:
     assert not pusher(cycle).watch(lambda: None)
     cycle.more_body, cycle.disconnected = False, True
     assert not pusher(cycle).watch(lambda: None)
+
+
+@pytest.mark.parametrize("complete", [False, True])
+def test_the_request_itself_is_told(complete: bool) -> None:
+    """uvicorn tells the last request on a connection, behind which may be one that is being answered."""
+    cycle = Cycle()
+    cycle.response_complete = complete
+    pusher(cycle).lost()
+
+    assert cycle.disconnected is cycle.woken is not complete

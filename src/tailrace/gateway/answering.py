@@ -13,7 +13,7 @@ from typing import Any, Self, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
-from tailrace.errors import ModelNotFoundError
+from tailrace.errors import EvictedError, ModelNotFoundError
 from tailrace.events import Outcome, TextDelta, ThinkingDelta, ToolCall, ToolCallDelta
 from tailrace.gateway.replies import problem, problem_of
 from tailrace.run.reply import Reply
@@ -166,9 +166,13 @@ class Held:
     def _ready(self) -> bool:
         log = self._run.log
         if not self._spoken and log.end > self._seen:
-            events = log.read(self._seen)
-            self._seen += len(events)
-            self._spoken = any(isinstance(event, self._until) for event in events)
+            try:
+                events = log.read(self._seen)
+            except EvictedError:  # so much has come since, that some of it is no longer kept
+                self._spoken = True
+            else:
+                self._seen += len(events)
+                self._spoken = any(isinstance(event, self._until) for event in events)
         return self._spoken or log.sealed
 
 

@@ -269,6 +269,10 @@ class Pusher:
     def lost(self) -> None:
         """The client has gone."""
         self.open = False
+        cycle = self._cycle
+        if not cycle.response_complete:  # uvicorn tells the last request that came, which may wait behind this one
+            cycle.disconnected = True
+            cycle.message_event.set()
         left, self._left = self._left, None
         if left is not None:
             left()

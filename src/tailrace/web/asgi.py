@@ -1,10 +1,11 @@
 """A run read out as server-sent events, as an ASGI application of its own: no framework, nothing to install.
 
 The reader's leaving is noticed while the model is silent, because somebody listens for it: servers tell it through
-``receive`` alone, and a stream that only sends would learn of it at its next token. Readers never touch the model; what
-their leaving means is the run's linger time.
+``receive`` alone (ours does not need to be asked), and a stream that only sends would learn of it at its next token.
+Readers never touch the model; what their leaving means is the run's linger time.
 
-A token costs a wake-up and a send, and no timer: silences and blocked sends are watched by one timer of the stream's.
+A token costs a wake-up and a send, on our own server no more than a write, and no timer: silences and blocked sends are
+watched by one timer of the stream's.
 """
 
 from __future__ import annotations
@@ -112,10 +113,10 @@ class EventStream:
         sender = _Sender(send, self._manners.send_timeout)
         tap = _Tap(self._run, self._source, self._manners, medium.ping, push, sender)
         listener: asyncio.Task[None] | None = None
-        if push is None or not push.watch(tap.leave):
-            # Not before the head is sent: to receive may ask the client for its body, which is of no use any more.
-            listener = asyncio.ensure_future(_listen(receive, tap))
         try:
+            if push is None or not push.watch(tap.leave):
+                # Not before the head is sent: to receive may ask the client for its body, which is of no use any more.
+                listener = asyncio.ensure_future(_listen(receive, tap))
             async with sender:
                 first = opening(streams()) if medium.opening is None else medium.opening
                 if first:

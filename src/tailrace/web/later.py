@@ -35,7 +35,8 @@ def with_the_rest(app: App, *keep: str) -> App:
     """Returns an application that calls what was put off in another.
 
     Args:
-        app: the other one. No layer of it may do anything for a response after it has returned.
+        app: the other one. No layer of it may do anything for a response after it has returned, nor does one see what
+            the answer raises then: that is the server's to tell, or the answer's own.
         keep: what of the scope is wanted then, beside what tells the request; the rest is forgotten.
     """
 

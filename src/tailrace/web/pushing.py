@@ -54,23 +54,23 @@ class Pushing:
         self.source = source
         self.ring = ring
         feed = source.feed
-        before: Pushing | _Together | None = feed.pushing
+        before = feed.pushing
         if before is None:
             _follow(feed, self)  # alone, as nearly always: one object less that each token touches
         elif isinstance(before, _Together):
-            before.readers.append(self)
-        else:
-            _follow(feed, _Together(feed, [before, self]))
+            before.readers[self] = None
+        elif isinstance(before, Pushing):
+            _follow(feed, _Together(feed, before, self))
 
     def close(self) -> None:
         """Sends no more; idempotent."""
         self.waits = False
         feed = self.source.feed
-        together: Pushing | _Together | None = feed.pushing
+        together = feed.pushing
         if together is self:
             _follow(feed, None)
-        elif isinstance(together, _Together) and self in together.readers:
-            together.readers.remove(self)
+        elif isinstance(together, _Together):
+            together.readers.pop(self, None)
             if not together.readers:
                 _follow(feed, None)
 
@@ -102,9 +102,9 @@ class _Together:
 
     __slots__ = ("_feed", "readers")
 
-    def __init__(self, feed: Feed, readers: list[Pushing]) -> None:
+    def __init__(self, feed: Feed, *readers: Pushing) -> None:
         self._feed = feed
-        self.readers = readers
+        self.readers = dict.fromkeys(readers)  # in order, and quick to leave
 
     def __call__(self) -> None:
         """The log has changed."""
@@ -118,7 +118,7 @@ class _Together:
                 reader.leave_to_task()
                 continue
             source = reader.source
-            if source.after != at or source.begins:
+            if source.after != at:  # who waits has taken what its reader begins with
                 try:
                     at = source.after
                     data = source.take()
@@ -133,7 +133,7 @@ class _Together:
                 reader.leave_to_task(data)
 
 
-def _follow(feed: Feed, follower: Pushing | _Together | None) -> None:
+def _follow(feed: Feed, follower: Callable[[], object] | None) -> None:
     """Has another one be told of a log's changes, in place of who is told now."""
     if feed.pushing is not None:
         feed.log.changed.unfollow(feed.pushing)

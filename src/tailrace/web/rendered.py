@@ -179,7 +179,7 @@ class _HtmlSource(Source):
             EvictedError: the reader is so slow that what it wants is no longer kept.
         """
         data, self.after, self._seen = self._rendering.since(self.after, self._seen)
-        data, self.begins = self.begins + data, b""
+        data, self._first = self._first + data, b""
         return data
 
 

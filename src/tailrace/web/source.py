@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from tailrace.events import Event
 from tailrace.run.log import EventLog
@@ -48,7 +48,7 @@ class Feed:
         self.log = log
         self.wire = wire
         self.readers = 0  # that there have been: the bytes are kept for a second one only
-        self.pushing: Any = None  # those of them that are sent to from within the log's change
+        self.pushing: Callable[[], object] | None = None  # those of them that are sent to from within the log's change
         self._last: tuple[int, int, bytes] = (-1, -1, b"")  # the batch that was encoded last
 
     def take(self, after: int) -> tuple[bytes, int]:
@@ -81,13 +81,12 @@ class Source:
 
     Attributes:
         after: number of the last event that was taken.
-        begins: bytes that are to come before the next event.
 
     Raises:
         EvictedError: what comes after it is no longer kept.
     """
 
-    __slots__ = ("after", "begins", "feed", "log")
+    __slots__ = ("_first", "after", "feed", "log")
     paced = False  # whether what comes soon after the last piece may wait for more
 
     def __init__(self, feed: Feed, after: int = 0, first: bytes = b"") -> None:
@@ -96,17 +95,17 @@ class Source:
         self.log = feed.log
         ahead = after > self.log.end
         self.after = 0 if ahead else after
-        self.begins = first or feed.wire.reset() if ahead else first
+        self._first = first or feed.wire.reset() if ahead else first
         self.log.read(self.after)
 
     def ready(self) -> bool:
         """True if there is something new."""
-        return self.log.end > self.after or bool(self.begins)
+        return self.log.end > self.after or bool(self._first)
 
     @property
     def at_end(self) -> bool:
         """True once the ending was taken."""
-        return self.log.sealed and self.after >= self.log.end and not self.begins
+        return self.log.sealed and self.after >= self.log.end and not self._first
 
     def take(self) -> bytes:
         """Returns what is new, as bytes, but no more than a piece; empty if there is nothing.
@@ -115,8 +114,8 @@ class Source:
             EvictedError: the reader is so slow that what it wants is no longer kept.
         """
         data, self.after = self.feed.take(self.after)
-        if self.begins:
-            data, self.begins = self.begins + data, b""
+        if self._first:
+            data, self._first = self._first + data, b""
         return data
 
 
