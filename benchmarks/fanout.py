@@ -56,7 +56,7 @@ def run(*, quick: bool) -> None:
     report("fanout", quick=quick, rate=RATE, tokens=tokens, results=results)
 
 
-def measured(readers: int, tokens: int, delay: float = _DELAY) -> dict[str, float]:
+def measured(readers: int, tokens: int, delay: float) -> dict[str, float]:
     """One run, and all its readers."""
     upstream = Contestant("paced", str(tokens), str(RATE), str(delay))
     try:
@@ -72,7 +72,7 @@ async def _of_a_run(port: int, process: Process, readers: int, tokens: int, dela
     return await _read(port, process, readers, tokens, f"/runs/{run}/events")
 
 
-def bare(readers: int, tokens: int, delay: float = _DELAY) -> dict[str, float]:
+def bare(readers: int, tokens: int, delay: float) -> dict[str, float]:
     """The same bytes for as many, with nothing around them."""
     server = Contestant("repeated", str(tokens), str(RATE), str(delay))
     try:

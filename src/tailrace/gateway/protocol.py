@@ -68,18 +68,14 @@ class BoundedProtocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """The client does not take what is written."""
         super().pause_writing()
-        self.pause_pushing()
+        if self._pusher is not None:
+            self._pusher.open = False  # what is to be sent goes uvicorn's own way
 
     def resume_writing(self) -> None:
         """It does again."""
         super().resume_writing()
         if self._pusher is not None:
             self._pusher.open = True
-
-    def pause_pushing(self) -> None:
-        """What is to be sent goes uvicorn's own way."""
-        if self._pusher is not None:
-            self._pusher.open = False
 
     def data_received(self, data: bytes) -> None:
         """Takes bytes; a head that is not complete may not grow for ever."""
