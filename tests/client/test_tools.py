@@ -464,7 +464,7 @@ def test_tools_of_both_libraries() -> None:
     assert isinstance(ours, Tool)
 
 
-@pytest.mark.parametrize("tool", [None, 5, "name", ["list"], object()], ids=repr)
+@pytest.mark.parametrize("tool", [None, 5, "name", ["list"], object()], ids=["None", "5", "name", "list", "object"])
 def test_what_is_no_tool(tool: Any) -> None:
     """Anything else is a RequestError that names its type."""
     with pytest.raises(errors.RequestError, match=f"not {type(tool).__name__}$"):
