@@ -22,6 +22,7 @@ if sys.version_info < (3, 11):  # noqa: UP036 - this file meets Pythons that the
 HELP = """\
 python3 run.py chat "Write two sentences about rivers."   talk to a local model
 python3 run.py test [PYTEST ARGUMENTS]                    lint, types and tests; with arguments, those tests only
+python3 run.py test --all                                 what takes long, too: see CONTRIBUTING.md
 python3 run.py lint | types | bench [NAME]                one of the checks, or the benchmarks
 
 Anything else goes to the `tailrace` command: `python3 run.py chat --help`.
@@ -52,8 +53,10 @@ def main(argv: list[str]) -> int:
         os.chdir(ROOT)
         if command == "bench":
             hand_over("-m", "benchmarks", *rest)
-        if command == "test" and rest:
-            hand_over("-m", "pytest", *rest)
+        if command == "test":
+            if rest == ["--all"]:
+                hand_over("-m", "tests.jobs")
+            hand_over("-m", "pytest", *(rest or QUICK))
         return check(command)
     except KeyboardInterrupt:
         return 130
@@ -61,42 +64,28 @@ def main(argv: list[str]) -> int:
 
 # --- the checks -----------------------------------------------------------------------------------
 
+# tests/test_checks.py runs these, too, so that they take their turn beside the tests.
+CHECKS = {
+    "lint": ["ruff check --quiet", "ruff format --check --quiet", "lint-imports --no-logo"],
+    "types": ["mypy --strict"],
+}
+# Two processes or more: a test waits half of its time for servers that start, and for browsers.
+WORKERS = max(2, min(os.cpu_count() or 1, 8))
+QUICK = ("-n", str(WORKERS), "--dist", "loadfile", "--no-loadscope-reorder", "-m", "not long", "--durations", "10")
+
 
 def check(name: str) -> int:
-    """Run one check, or for `test` all of them; each says how it went."""
-    failed = []
-    if name in {"lint", "test"} and not lint():
-        failed.append("lint")
-    if name in {"types", "test"} and not stage("types", ["mypy", "--strict"]):
-        failed.append("types")
-    if name == "test":
-        code, interrupted = call([str(PYTHON), "-m", "pytest"])
-        if interrupted:
-            raise KeyboardInterrupt
-        # pytest's own closing line stays the last one, for whoever reads a log; a person gets a reminder after it.
-        if failed and sys.stderr.isatty():
-            print(f"{' and '.join(failed)} failed, see above", file=sys.stderr)
-        return code or bool(failed)
-    return bool(failed)
-
-
-def lint() -> bool:
-    """Style, format, and the layers of `pyproject.toml`."""
-    form = ["ruff", "format", "--check", "--quiet"]
-    return stage("lint", ["ruff", "check", "--quiet"], form, ["lint-imports", "--no-logo"])
-
-
-def stage(name: str, *commands: list[str]) -> bool:
-    """Run every command, whatever the others say, and close with one line."""
+    """Run every command of one check, whatever the others say, and close with one line."""
     started = time.monotonic()
     good = True
-    for program, *arguments in commands:
+    for line in CHECKS[name]:
+        program, *arguments = line.split()
         code, interrupted = call([str(BIN / program), *arguments])
         if interrupted:
             raise KeyboardInterrupt
         good = good and code == 0
     print(f"{name}: {'ok' if good else 'FAILED'} ({time.monotonic() - started:.1f} s)", flush=True)
-    return good
+    return 0 if good else 1
 
 
 # --- handing over ---------------------------------------------------------------------------------

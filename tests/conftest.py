@@ -22,17 +22,40 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
-# The same examples in every run, however slow the machine: what fails once fails always. Others are looked for with
-# `pytest --hypothesis-profile=default`.
+# The same examples in every run, however slow the machine: what fails once fails always. Others, and ten times as many,
+# are looked for with `--hypothesis-profile=deep`, which is what `run.py test --all` does.
 slow = [HealthCheck.too_slow, HealthCheck.data_too_large]
-settings.register_profile("house", deadline=None, derandomize=True, database=None, suppress_health_check=slow)
-settings.load_profile("house")
+settings.register_profile("quick", deadline=None, derandomize=True, database=None, suppress_health_check=slow)
+settings.register_profile("deep", settings.get_profile("quick"), derandomize=False, max_examples=1000, print_blob=True)
+settings.load_profile("quick")
+
+gc.disable()  # what is collected stays: looking through it again and again takes a fifth of the time
 
 
 def pytest_collection_finish() -> None:
     """Takes what was imported out of the collector's sight: tests that collect garbage need not look through it all."""
+    gc.enable()
     gc.collect()
     gc.freeze()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begins with the tests that take longest, so that no process has one left when the others have ended."""
+    items.sort(key=lambda item: item.get_closest_marker("timeout") is None)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tells the time of each kind of test: of each folder, or file beside them."""
+    kinds: dict[str, list[float]] = {}
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                kind = report.nodeid.partition("::")[0].removeprefix("tests/").partition("/")[0]
+                kinds.setdefault(kind, []).append(report.duration)
+    if len(kinds) > 1:
+        terminalreporter.section("time of each kind")
+        for kind, times in sorted(kinds.items(), key=lambda row: -sum(row[1])):
+            terminalreporter.line(f"{sum(times):8.1f} s  {kind}")
 
 
 def give_up(reason: str) -> NoReturn:
