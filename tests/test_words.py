@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tailrace import i18n
 
-PACKAGE = Path(i18n.__file__).parent
-SOURCES = [path for path in sorted(PACKAGE.rglob("*.py")) if path.name != "i18n.py"]
+PACKAGE = Path(i18n.__file__).parent.parent
+SOURCES = [path for path in sorted(PACKAGE.rglob("*.py")) if path.parent.name != "i18n"]
+CATALOGUE = {key: (english, i18n.words("zh").get(key, "")) for key, english in i18n.words("en").items()}
 # Where people's eyes are. Errors of the library stay English, see i18n.
 SEEN = [
     path
@@ -58,8 +60,8 @@ def tree(path: Path) -> ast.Module:
 
 
 def strings() -> set[str]:
-    """Every string in the sources but the catalogue's own, and the keys that the page has."""
-    return page_keys() | {
+    """Every string in the sources but the catalogue's own."""
+    return {
         node.value
         for path in SOURCES
         for node in ast.walk(tree(path))
@@ -96,28 +98,30 @@ def test_every_key_that_is_said_exists_and_gets_its_values() -> None:
     for call in calls():
         assert isinstance(call.args[0], ast.Constant), ast.unparse(call)
         key = call.args[0].value
-        assert key in i18n.CATALOGUE, ast.unparse(call)
+        assert key in CATALOGUE, ast.unparse(call)
         given = {keyword.arg for keyword in call.keywords} - {"lang"}
-        assert given == fields(i18n.CATALOGUE[key][0]), ast.unparse(call)
+        assert given == fields(CATALOGUE[key][0]), ast.unparse(call)
 
 
 def test_no_key_is_left_over() -> None:
     """Words nobody says are taken out."""
-    assert set(i18n.CATALOGUE) - strings() == set()
+    assert set(CATALOGUE) - strings() == set()
 
 
-def test_no_key_stands_twice() -> None:
-    """Of two entries with one key, Python would keep the last and say nothing."""
-    pairs = next(node.value for node in tree(PACKAGE / "i18n.py").body if isinstance(node, ast.AnnAssign))
+@pytest.mark.parametrize("language", i18n.LANGUAGES)
+def test_no_key_stands_twice(language: str) -> None:
+    """Of two entries with one key, Python would keep the last and say nothing; and both files have the same keys."""
+    pairs = next(
+        node.value for node in tree(PACKAGE / "i18n" / f"{language}.py").body if isinstance(node, ast.AnnAssign)
+    )
     assert isinstance(pairs, ast.Dict)
     keys = [key.value for key in pairs.keys if isinstance(key, ast.Constant)]
-    assert len(keys) == len(set(keys)) == len(i18n.CATALOGUE)
+    assert keys == list(CATALOGUE)
 
 
-@pytest.mark.parametrize("key", i18n.CATALOGUE)
-def test_both_languages_fill_in_the_same(key: str) -> None:
+@pytest.mark.parametrize(("english", "chinese"), CATALOGUE.values(), ids=CATALOGUE)
+def test_both_languages_fill_in_the_same(english: str, chinese: str) -> None:
     """Both languages say something, with the same placeholders."""
-    english, chinese = i18n.CATALOGUE[key]
     assert fields(english) == fields(chinese)
     assert english.strip()
     assert chinese.strip()
@@ -127,6 +131,7 @@ def test_both_languages_fill_in_the_same(key: str) -> None:
 # -- the page ---------------------------------------------------------------------------------------------------------
 
 PAGE = PACKAGE / "gateway" / "page"
+PAGE_WORDS = {name: msgspec.json.decode((PAGE / "words" / f"{name}.json").read_bytes()) for name in i18n.LANGUAGES}
 SCRIPTS = {path: path.read_text(encoding="utf-8") for path in sorted(PAGE.glob("*.js"))}
 INDEX = (PAGE / "index.html").read_text(encoding="utf-8")
 LITERAL = re.compile(r"""(["'`])((?:\\.|(?!\1).)*)\1""")
@@ -145,16 +150,28 @@ SENTENCE = re.compile(r"(?:^|[^\w-])[A-Z][a-z]+ [a-z]+|[\u3000-\u9fff]")
 def page_keys() -> set[str]:
     """The keys that the page's files have, in whatever way."""
     literals = {found[2] for text in SCRIPTS.values() for found in LITERAL.finditer(text)}
-    return {f"page.{key}" for key in literals | set(re.findall(r'data-t(?:-\w+)?="(\w+)"', INDEX))}
+    return literals | set(re.findall(r'data-t(?:-\w+)?="(\w+)"', INDEX))
+
+
+def test_no_key_of_the_page_is_left_over() -> None:
+    """Words that the page does not say are taken out; both languages have the same ones."""
+    assert set(PAGE_WORDS["en"]) - page_keys() == set()
+    assert list(PAGE_WORDS["en"]) == list(PAGE_WORDS["zh"])
+
+
+@pytest.mark.parametrize("key", PAGE_WORDS["en"])
+def test_both_languages_of_the_page_fill_in_the_same(key: str) -> None:
+    """As with the program's words."""
+    test_both_languages_fill_in_the_same(PAGE_WORDS["en"][key], PAGE_WORDS["zh"][key])
 
 
 def test_every_key_of_the_page_exists() -> None:
-    """What a script says and what the page's elements name is in the catalogue."""
+    """What a script says and what the page's elements name is among its words."""
     said = [key for text in SCRIPTS.values() for found in SAID.finditer(text) for key in found.groups() if key]
     named = re.findall(r'data-t(?:-\w+)?="(\w+)"', INDEX)
 
     assert len(said) > 40
-    assert {key for key in (*said, *named) if f"page.{key}" not in i18n.CATALOGUE} == set()
+    assert {key for key in (*said, *named) if key not in PAGE_WORDS["en"]} == set()
 
 
 def test_the_page_has_no_words_of_its_own() -> None:
@@ -237,7 +254,7 @@ def sentences(path: Path) -> Iterator[tuple[int, str]]:
 def bypassing(path: Path) -> list[tuple[int, str]]:
     """All that looks like words and is not in the catalogue."""
     found = [(line, text) for line, text in shown(path) if WORD.search(ANSI.sub("", text)) and not CODE.fullmatch(text)]
-    return [(line, text) for line, text in (*found, *sentences(path)) if text not in i18n.CATALOGUE]
+    return [(line, text) for line, text in (*found, *sentences(path)) if text not in CATALOGUE]
 
 
 @pytest.mark.parametrize("path", SEEN, ids=lambda path: str(path.relative_to(PACKAGE)))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
+from importlib.resources import files
 
 import pytest
 from tests.page.chat import Chat, pieces
 from tests.page.conftest import Open
 from tests.page.gateway import Gateway
 
-from tailrace.i18n import CATALOGUE
 from tailrace.testing import FakeOllama, say
 
 HAN = re.compile(r"[\u4e00-\u9fff]")
@@ -54,9 +55,9 @@ def test_the_switch(chat: Chat, upstream: FakeOllama) -> None:
     assert not any(HAN.search(word) for word in chat.page.evaluate(WORDS))
 
 
-def test_the_words_are_the_catalogues(chat: Chat) -> None:
-    """The page gets its words from the program's one catalogue."""
-    expected = {key.removeprefix("page."): both[1] for key, both in CATALOGUE.items() if key.startswith("page.")}
+def test_the_words_are_those_of_the_file(chat: Chat) -> None:
+    """The page gets its words from the files beside it."""
+    expected = json.loads((files("tailrace.gateway") / "page" / "words" / "zh.json").read_bytes())
 
     assert expected == chat.page.evaluate("async () => (await fetch('/words/zh.json')).json()")
 

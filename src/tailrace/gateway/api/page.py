@@ -12,8 +12,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from tailrace.gateway.api.ollama_models import greeting
-from tailrace.gateway.replies import json
-from tailrace.i18n import CATALOGUE
+from tailrace.i18n import LANGUAGES
 from tailrace.web.problems import ProblemError
 
 __all__ = ["POLICY", "routes"]
@@ -43,7 +42,6 @@ _KINDS = {
     "svg": "image/svg+xml",
     "webmanifest": "application/manifest+json",
 }
-_LANGUAGES = ("en", "zh")
 _NAME = re.compile(r"[\w-][\w.-]{0,99}", re.ASCII)
 
 
@@ -87,10 +85,14 @@ async def static(request: Request) -> Response:
 async def words(request: Request) -> Response:
     """The page's words in one language."""
     language = request.path_params["language"]
-    if language not in _LANGUAGES:
+    if language not in LANGUAGES:
         raise ProblemError(404, "there are en and zh")
-    place = _LANGUAGES.index(language)
-    return json({key.removeprefix("page."): both[place] for key, both in CATALOGUE.items() if key.startswith("page.")})
+    return Response(_words(language), headers={"Cache-Control": "no-store"}, media_type="application/json")
+
+
+@functools.cache
+def _words(language: str) -> bytes:
+    return (files("tailrace.gateway") / "page" / "words" / f"{language}.json").read_bytes()
 
 
 def routes() -> list[BaseRoute]:

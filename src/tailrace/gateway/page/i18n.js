@@ -1,4 +1,4 @@
-// The page's words, in the reader's language, from the program's one catalogue (tailrace/i18n.py, the keys "page.…").
+// The page's words, in the reader's language, from words/en.json and words/zh.json beside this file.
 
 import { prefs } from "./prefs.js";
 
