@@ -156,3 +156,23 @@ async def test_a_bell_that_no_change_rings() -> None:
     await bell.wait(lambda: False)
 
     assert not bell._placed
+
+
+def test_one_who_fails_harms_nobody_else(caplog: pytest.LogCaptureFixture) -> None:
+    """A follower or a waiter that raises is logged, and told no more; the others are, and so is who made the change."""
+    waiters = Waiters()
+    told: list[str] = []
+
+    def fail() -> None:
+        told.append("failing")
+        raise RuntimeError("a bug of a reader")
+
+    waiters.follow(fail)
+    waiters.follow(lambda: told.append("follower"))
+    waiters.add(fail)
+    waiters.add(lambda: told.append("waiter"))
+    waiters.wake()
+    waiters.wake()
+
+    assert told == ["failing", "follower", "failing", "waiter", "follower"]
+    assert [record.exc_text is not None or record.exc_info is not None for record in caplog.records] == [True, True]

@@ -16,7 +16,7 @@ from tailrace.run.run import Exchange, Report, Run, Take
 from tailrace.web.asgi import EventStream
 from tailrace.web.manners import Manners
 from tailrace.web.pushing import PUSH
-from tailrace.web.source import Source, Wire, plain_feed
+from tailrace.web.source import Feed, Source, Wire, plain_feed, runs_feed
 
 
 class Model:
@@ -57,8 +57,11 @@ class Server:
         self.left = asyncio.Event()
         self.waits = 0
         self.error: Exception | None = None
+        self.bug: Exception | None = None  # of its way to write without a task
 
     def __call__(self, data: bytes) -> bool:
+        if self.bug is not None:
+            raise self.bug
         if self.gate is not None or self.error is not None:
             return False
         self.body += data
@@ -89,11 +92,14 @@ class Counting:
 
     def __init__(self, wire: Wire) -> None:
         self.encoded: list[int] = []
+        self.bug: Exception | None = None
         self.reset, self.lagged = wire.reset, wire.lagged
         self._encode = wire.encode
 
     def encode(self, events: Sequence[Event], after: int) -> bytes:
         self.encoded.append(after)
+        if self.bug is not None:
+            raise self.bug
         return self._encode(events, after)
 
 
@@ -310,3 +316,52 @@ async def test_readers_of_one_run() -> None:
     assert all("pushed" in server.senders for server in (quick, late))
     assert run.readers == 0
     assert feed.pushing is None
+
+
+def reading(run: Run, feed: Feed, server: Server) -> asyncio.Task[None]:
+    scope = {"type": "http", "method": "GET", PUSH: server}
+    return asyncio.ensure_future(EventStream(run, Source(feed))(scope, server.receive, server.send))
+
+
+@pytest.mark.parametrize("others", [0, 1], ids=["alone", "together"])
+async def test_a_server_that_cannot_push(others: int) -> None:
+    """What it raises costs nothing: the stream's task sends the same piece, to this reader and no other."""
+    model, servers = Model(), [Server() for _ in range(1 + others)]
+    run = Run(model.open, model="m")
+    run.start(asyncio.get_running_loop())
+    tasks = [reading(run, plain_feed(run), server) for server in servers]
+    model.say("a")
+    await until(lambda: all(texts(server) == [b"a"] for server in servers))
+    servers[0].bug = RuntimeError("a bug of the server")
+    model.say("b")
+    await until(lambda: all(texts(server) == [b"a", b"b"] for server in servers))
+    model.say("c", end=True)
+    await asyncio.gather(*tasks)
+
+    assert [b"".join(texts(server)) for server in servers] == [b"abc"] * len(servers)
+    assert "pushed" not in servers[0].senders[-3:]
+
+
+@pytest.mark.parametrize("others", [0, 1], ids=["alone", "together"])
+async def test_an_encoder_that_fails(others: int) -> None:
+    """It ends the readers of its wire: their tasks raise what it raised. Those on another wire, and the run, go on."""
+    model, other = Model(), Server()
+    run = Run(model.open, model="m")
+    run.start(asyncio.get_running_loop())
+    feed = plain_feed(run)
+    feed.wire = wire = Counting(feed.wire)
+    servers = [Server() for _ in range(1 + others)]
+    tasks = [reading(run, feed, server) for server in servers]
+    well = reading(run, runs_feed(run), other)
+    model.say("a")
+    await until(lambda: all(texts(server) == [b"a"] for server in servers))
+    wire.bug = RuntimeError("a bug of the encoder")
+    model.say("b")
+    ended = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 30)
+    model.say("c", end=True)
+    await well
+
+    assert [str(error) for error in ended] == ["a bug of the encoder"] * len(servers)
+    assert other.body.count(b"event: text_delta") == 3
+    assert run.reply().text == "abc"
+    assert run.readers == 0

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import threading
 from collections.abc import Callable
 
 __all__ = ["Bell", "Waiters"]
+
+_log = logging.getLogger(__name__)
 
 
 class Waiters:
@@ -25,13 +28,23 @@ class Waiters:
         self._waiting: list[Callable[[], object]] = []
 
     def wake(self) -> None:
-        """Tells who follows, and wakes who waits; each of those must register again."""
+        """Tells who follows, and wakes who waits; each of those must register again.
+
+        Whoever fails is logged and told no more. It harms neither the others nor the owner, which is the caller.
+        """
         for follow in self._following:
-            follow()
+            try:
+                follow()
+            except Exception:
+                self.unfollow(follow)
+                _log.exception("a reader of a run failed, and is told of no more changes")
         if self._waiting:
             waiting, self._waiting = self._waiting, []
             for waiter in waiting:
-                waiter()
+                try:
+                    waiter()
+                except Exception:
+                    _log.exception("what was to be done at a change of a run failed")
 
     def wait(self, ready: Callable[[], bool], timeout: float | None = None) -> bool:
         """Blocks this thread until `ready` or the time is up; returns what `ready` says then."""
@@ -45,11 +58,11 @@ class Waiters:
         return ready()
 
     def add(self, wake: Callable[[], object]) -> None:
-        """Has `wake` called at the next change, on whatever thread makes it; it must not block or raise."""
+        """Has `wake` called at the next change, on whatever thread makes it; it must not block."""
         self._waiting.append(wake)
 
     def follow(self, told: Callable[[], object]) -> None:
-        """Has `told` called at every change. On the owner's thread only; it must not block or raise."""
+        """Has `told` called at every change. On the owner's thread only; it must not block."""
         self._following = (*self._following, told)
 
     def unfollow(self, told: Callable[[], object]) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from tailrace.errors import EvictedError
 from tailrace.web.source import Feed, Source
 
 __all__ = ["PUSH", "Push", "Pushing"]
@@ -84,11 +83,18 @@ class Pushing:
             return
         try:
             data = source.take()
-        except EvictedError:
-            self.leave_to_task()  # it raises again for the task
+        except Exception:  # what is no longer kept, or a fault of the encoder
+            self.leave_to_task()  # it raises again for the task, where it ends this reader
             return
-        if data and not (len(data) <= _MOST and self.push(data)):
+        if data and not self.sent(data):
             self.leave_to_task(data)
+
+    def sent(self, data: bytes) -> bool:
+        """Sends a piece if that can be done at once; returns whether it was."""
+        try:
+            return len(data) <= _MOST and self.push(data)
+        except Exception:
+            return False  # the task sends it, and finds the same
 
     def leave_to_task(self, data: bytes = b"") -> None:
         """Has the task go on, with what was taken already."""
@@ -122,14 +128,14 @@ class _Together:
                 try:
                     at = source.after
                     data = source.take()
-                except EvictedError:
+                except Exception:
                     at = -1
-                    reader.leave_to_task()  # it raises again for the task
+                    reader.leave_to_task()  # it raises again for the task, where it ends this reader
                     continue
                 last = source.after
             else:
                 source.after = last
-            if data and not (len(data) <= _MOST and reader.push(data)):
+            if data and not reader.sent(data):
                 reader.leave_to_task(data)
 
 
