@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 
 import pytest
@@ -210,6 +211,14 @@ def test_auto_asks_to_look_although_a_host_is_named(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("OLLAMA_HOST", "c:3")
 
     assert Client("auto").upstream == "auto"
+
+
+async def test_found_before_the_first_call(fake_ollama: FakeOllama, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both clients look when they are told to, and say what they found."""
+    monkeypatch.setenv("OLLAMA_HOST", fake_ollama.url)
+
+    assert await AsyncClient().find_upstream() == fake_ollama.url
+    assert await asyncio.to_thread(Client().find_upstream) == fake_ollama.url
 
 
 @pytest.mark.parametrize(

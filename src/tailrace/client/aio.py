@@ -42,6 +42,15 @@ class AsyncClient(BaseClient):
     async def close(self) -> None:
         """Nothing is held open between calls; here so that code written for ollama-python runs."""
 
+    async def find_upstream(self) -> str:
+        """Looks for the upstream now, rather than at the first call, and returns it; see `upstream`.
+
+        Raises:
+            TailraceError: what was named cannot be one.
+        """
+        await self._backend()
+        return self.upstream
+
     async def __aenter__(self) -> AsyncClient:
         return self
 

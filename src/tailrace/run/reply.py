@@ -68,19 +68,21 @@ def calls_of(calls: Iterable[ToolCall]) -> list[MessageToolCall]:
 
 
 def fold(events: Iterable[Event], reply: Reply) -> Reply:
-    """Adds `events` to `reply` and returns it."""
+    """Adds `events` to `reply` and returns it, in time linear in their number; its lists are replaced, not changed."""
     text: list[str] = []
     thinking: list[str] = []
+    logprobs: list[Any] = []
+    calls: list[ToolCall] = []
     for event in events:
         kind = type(event)
         if kind is TextDelta:
             text.append(event.text)  # type: ignore[union-attr]
             if event.logprobs:  # type: ignore[union-attr]
-                reply.logprobs = [*(reply.logprobs or ()), *event.logprobs]  # type: ignore[union-attr]
+                logprobs += event.logprobs  # type: ignore[union-attr]
         elif kind is ThinkingDelta:
             thinking.append(event.text)  # type: ignore[union-attr]
         elif isinstance(event, ToolCall):
-            reply.tool_calls = [*reply.tool_calls, event]
+            calls.append(event)
         elif isinstance(event, Ended):
             reply.outcome = event.outcome
             reply.reason = event.reason
@@ -90,4 +92,8 @@ def fold(events: Iterable[Event], reply: Reply) -> Reply:
             reply.context = event.context
     reply.text += "".join(text)
     reply.thinking += "".join(thinking)
+    if logprobs:
+        reply.logprobs = [*(reply.logprobs or ()), *logprobs]
+    if calls:
+        reply.tool_calls = [*reply.tool_calls, *calls]
     return reply
