@@ -1,4 +1,4 @@
-"""`python -m benchmarks [NAME …] [--quick] [--json FILE] [--svg FOLDER] [--peers]`."""
+"""`python -m benchmarks [NAME …] [--quick] [--json FILE] [--svg FOLDER] [--peers] …`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import common, results
-from benchmarks.common import Skipped
+from benchmarks.common import Failed, Skipped
 
 NAMES = {
     "client": "chunks per second, sync and async, beside ollama-python and openai-python",
@@ -29,7 +29,9 @@ NAMES = {
     "growth": "whether a token costs more among many streams, and late in a long answer",
     "steps": "where the time of a token goes between the two sockets",
     "ready": "from the start of `tailrace serve` to its first answer",
+    "soak": "an hour of mixed faults: is the gateway afterwards as it was before?",
 }
+LONG = {"soak"}  # run when it is named, or for a moment with --quick
 
 
 def main() -> int:
@@ -45,12 +47,16 @@ def main() -> int:
         "--lock", type=Path, action="append", default=[], metavar="FILE", help="locked during each measurement"
     )
     parser.add_argument("--rounds", type=int, default=0, metavar="N", help="of the benchmarks that take long")
+    parser.add_argument("--minutes", type=float, default=0.0, metavar="N", help="of the soak; 60 by default")
+    parser.add_argument("--rate", type=float, default=0.0, metavar="N", help="visits a second of the soak")
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="of the soak")
     arguments = parser.parse_args()
     unknown = [name for name in arguments.names if name not in NAMES]
     if unknown:
         parser.error(f"no benchmark is called {unknown[0]!r}; there are: {', '.join(NAMES)}")
     common.locks += arguments.lock
     common.rounds = arguments.rounds
+    common.minutes, common.rate, common.seed = arguments.minutes, arguments.rate, arguments.seed
     if arguments.peers:
         from benchmarks import peers
 
@@ -65,13 +71,17 @@ def main() -> int:
         common.keepers.append(lambda record: results.append(arguments.json, record))
     if arguments.svg:
         common.keepers.append(lambda record: _draw(arguments.svg, record))
-    for name in arguments.names or NAMES:
+    failed = False
+    for name in arguments.names or [name for name in NAMES if arguments.quick or name not in LONG]:
         print(f"\n{name}: {NAMES[name]}\n", flush=True)
         try:
             importlib.import_module(f"benchmarks.{name}").run(quick=arguments.quick)
         except Skipped as why:
             print(f"skipped: {why}")
-    return 0
+        except Failed as why:
+            failed = True
+            print(f"failed: {why}", file=sys.stderr)
+    return int(failed)
 
 
 def _draw(folder: Path, record: dict[str, Any]) -> None:

@@ -32,6 +32,9 @@ keepers: list[Callable[[dict[str, Any]], None]] = []
 """What is done with each record, besides printing it."""
 
 rounds = 0  # of the benchmarks that take long; 0: as many as they want
+minutes = 0.0  # of those that go on for a time; 0: as long as they want
+rate = 0.0  # visits a second in such a time; 0: as many as they want
+seed = 1  # of all chance
 locks: list[Path] = []
 """Files that all who measure on this machine lock in this order, each while it does."""
 
@@ -43,6 +46,10 @@ _since = 0.0
 
 class Skipped(Exception):  # noqa: N818 - not an error
     """This benchmark cannot run here; the message says why."""
+
+
+class Failed(Exception):  # noqa: N818 - what was measured, not an error of the program
+    """Something was not as it has to be; the message says what."""
 
 
 class Contestant:

@@ -1,0 +1,1 @@
+"""The parts of `benchmarks.soak`: what is asked, who asks it, what models do about it, and how it is judged."""
