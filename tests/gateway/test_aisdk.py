@@ -11,6 +11,7 @@ import pytest
 from tests.gateway.renewed import Renewed, renewed
 from tests.web.reader import Reader
 
+from tailrace.gateway.api.aisdk_asked import asked_chat
 from tailrace.testing import FakeOllama, Step, done, error, fin, hold, say, slow_load, stall, status, think, tool_call
 
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(20)).decode()
@@ -333,6 +334,16 @@ def test_what_an_assistants_message_becomes(served: Renewed, fake: FakeOllama, n
 
     hi, go_on = {"role": "user", "content": "hi"}, {"role": "user", "content": "and?"}
     assert fake.requests[-1].json["messages"] == [hi, *expected, go_on]
+
+
+def test_a_message_of_many_parts() -> None:
+    """As many parts as a body holds are looked at once each: a look at all before each one would take minutes."""
+    parts = [{"type": "text", "text": "a"}] * 120_000
+    body = {"id": "c", "messages": [{"role": "assistant", "parts": parts}, user()]}
+
+    _, asked = asked_chat(json.dumps(body).encode())
+
+    assert asked.messages == [{"role": "assistant", "content": "a" * 120_000}, {"role": "user", "content": "hi"}]
 
 
 def test_what_else_is_asked(served: Renewed, fake: FakeOllama) -> None:

@@ -195,6 +195,15 @@ def test_a_whole_answer_cut_in_half(end: int) -> None:
     assert not last.outcome.finished
 
 
+def test_a_whole_answer_in_many_reads() -> None:
+    """A JSON answer that comes in a hundred thousand reads is not copied with each of them: that would take minutes."""
+    text = "x" * 8_000_000
+    data = json.dumps({"choices": [{"message": {"content": text}, "finish_reason": "stop"}]}).encode()
+    pieces = [data[at : at + 64] for at in range(0, len(data), 64)]
+
+    assert decode(ChunkDecoder(), [b" \n"] * 50_000 + pieces) == [TextDelta(text), done("stop")]
+
+
 # -- tool calls ------------------------------------------------------------------------------------------------------
 
 

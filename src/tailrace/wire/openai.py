@@ -93,8 +93,9 @@ class ChunkDecoder(Ending):
         self._sse = SSEDecoder(max_line)
         self._limit = max_line
         self._seen = 0
-        self._raw = b""  # the first bytes, while it may still be a whole JSON answer instead of a stream
+        self._raw = bytearray()  # what came while it may still be a whole JSON answer instead of a stream
         self._sniffing = True
+        self._is_json = False
         self._reason: str | None = None
         self._usage: Usage | None = None
         self._calls: dict[int, _OpenCall] = {}
@@ -106,13 +107,15 @@ class ChunkDecoder(Ending):
         if self._sniffing:
             if self.ended:
                 return events
-            self._raw += data
-            start = self._raw.lstrip(b"\xef\xbb\xbf \t\r\n")
-            if not start or start.startswith(b"{"):
+            self._raw += data  # of which no copy is made: a whole answer may come in many reads
+            start = data.lstrip(b"\xef\xbb\xbf \t\r\n")
+            self._is_json = self._is_json or start.startswith(b"{")
+            if self._is_json or not start:
                 if len(self._raw) > self._limit:
                     self._end(faults.too_long(self._limit), events)
                 return events
-            data, self._raw, self._sniffing = self._raw, b"", False
+            data, self._sniffing = bytes(self._raw), False
+            self._raw.clear()
         for event in self._sse.feed(data):
             self._seen += 1
             if self.ended:
@@ -142,8 +145,8 @@ class ChunkDecoder(Ending):
         events: list[Event] = []
         if self.ended:
             return events
-        if self._sniffing and self._raw.strip():
-            self._whole(events)
+        if self._raw.strip():
+            self._whole(bytes(self._raw), events)
         elif self._reason is not None:
             self._flush_calls(events)
             warning = "the server closed the stream without [DONE]"
@@ -155,9 +158,9 @@ class ChunkDecoder(Ending):
             self._end(faults.truncated("a finish_reason or [DONE]", detail), events)
         return events
 
-    def _whole(self, events: list[Event]) -> None:
+    def _whole(self, answer: bytes, events: list[Event]) -> None:
         """A server that ignored ``stream`` answered with one JSON object."""
-        self._salvage(self._raw, events)
+        self._salvage(answer, events)
         if not self.ended:
             self._finish(events)
 

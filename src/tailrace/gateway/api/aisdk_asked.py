@@ -125,12 +125,13 @@ def _image(part: Part) -> str:
 def _assistants(parts: list[Part]) -> Iterator[dict[str, Any]]:
     """Yields one message for each step, and the results of its calls after it."""
     step: list[Part] = []
+    called = False
     for part in parts:
-        called = any(_is_tool(before) for before in step)
         if part.type == "step-start" or (called and part.type in ("text", "reasoning")):
             yield from _step(step)
-            step = []
+            step, called = [], False
         step.append(part)
+        called = called or _is_tool(part)
     yield from _step(step)
 
 

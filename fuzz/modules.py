@@ -1,0 +1,12 @@
+"""The modules that a guided fuzzer watches; named apart, since it has to know them before they are imported."""
+
+from __future__ import annotations
+
+__all__ = ["MODULES"]
+
+MODULES = (
+    *("tailrace.wire", "tailrace.web.asking", "tailrace.gateway.limits", "tailrace.gateway.api.openai_asked"),
+    *("tailrace.gateway.api.aisdk_asked", "tailrace.backends.embedded.http1", "tailrace.backends.embedded.requests"),
+    "tailrace.client.requests",
+)
+"""What is watched while a guided fuzzer runs."""

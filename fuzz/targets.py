@@ -1,0 +1,273 @@
+"""What is fuzzed: each target takes an input, and raises if something does not hold that has to.
+
+Nothing may raise anything but our own errors, and what comes in pieces is what comes whole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import Callable
+from typing import Any, cast
+
+import msgspec
+
+from fuzz.holding import BrokenError, cut, every_way, hold
+from tailrace.backends.embedded.engine import Facts
+from tailrace.backends.embedded.http1 import MAX_HEAD, read_request
+from tailrace.backends.embedded.requests import chat_payload, generate_payload, raw_payload
+from tailrace.backends.embedded.requests import options as engine_options
+from tailrace.errors import RequestError
+from tailrace.events import Event, TextDelta
+from tailrace.gateway import limits
+from tailrace.gateway.api import openai_asked
+from tailrace.gateway.api.aisdk_asked import asked_chat
+from tailrace.gateway.api.conversations import Change, Turn
+from tailrace.gateway.api.ollama import _message as ollama_message
+from tailrace.gateway.api.ollama import _options as ollama_options
+from tailrace.gateway.api.render import Texts
+from tailrace.run.metrics import Metrics
+from tailrace.types import ChatRequest, GenerateRequest
+from tailrace.web.asking import Asked, parse, parse_json, request_of
+from tailrace.web.problems import ProblemError
+from tailrace.wire import ollama_asked, sse
+from tailrace.wire.aisdk import UIWire
+from tailrace.wire.lines import LineSplitter
+from tailrace.wire.ollama import AnswerDecoder, ProgressDecoder
+from tailrace.wire.ollama_asked import Fault
+from tailrace.wire.ollama_out import Lines, OllamaWire
+from tailrace.wire.openai import ChunkDecoder
+from tailrace.wire.openai_out import Answer, ChatWire
+from tailrace.wire.plain import PlainWire
+from tailrace.wire.runs import RunsWire
+from tailrace.wire.sse import SSEDecoder, ServerSentEvent
+
+__all__ = ["TARGETS"]
+
+_SHORT = 100  # bytes that a line may have in every eighth input
+
+
+def _longest(data: bytes) -> int:
+    """How long a line may be: mostly as long as ever, sometimes so short that an input reaches it."""
+    return 16 * 1024 * 1024 if zlib.crc32(data) & 7 else _SHORT
+
+
+# -- answers -----------------------------------------------------------------------------------------------------------
+
+
+def ollama(data: bytes) -> None:
+    """The lines of an answer on Ollama's wire."""
+    longest = _longest(data)
+    every_way(lambda: AnswerDecoder(longest), data)
+
+
+def progress(data: bytes) -> None:
+    """The lines of a pull."""
+    longest = _longest(data)
+    every_way(lambda: ProgressDecoder(longest), data)
+
+
+def openai(data: bytes) -> None:
+    """The events of an answer on OpenAI's wire, or a whole one."""
+    longest = _longest(data)
+    every_way(lambda: ChunkDecoder(longest), data)
+
+
+def events(data: bytes) -> None:
+    """Server-sent events: those that come out, written and read again, are the same."""
+    longest = _longest(data)
+    whole, pieces = SSEDecoder(longest), SSEDecoder(longest)
+    found = whole.feed(data) + whole.eof()
+    again = [event for piece in cut(data) for event in pieces.feed(piece)] + pieces.eof()
+    hold(found == again, "cut another way", again, found)
+    told = (whole.last_event_id, whole.retry, whole.overflow)
+    hold((pieces.last_event_id, pieces.retry, pieces.overflow) == told, "cut another way", told)
+    for event in found:
+        hold(not {"\n", "\r"} & set(event.type + event.id) and b"\r" not in event.data, "a line end inside", event)
+        if "\0" in event.type:
+            continue  # which the standard lets come in, and we never send
+        written = sse.encode(event.data, id=event.id, event="" if event.type == "message" else event.type)
+        hold(SSEDecoder().feed(written) == [event], "written and read again", event)
+
+
+def lines(data: bytes) -> None:
+    """Lines: cut on LF and on nothing else; in blocks or one by one."""
+    longest = _longest(data)
+    one, blocks = LineSplitter(longest), LineSplitter(longest)
+    found = [line for piece in cut(data) for line in one.feed(piece)]
+    block = b"".join(map(blocks.feed_block, cut(data)))
+    hold(block == b"".join(line + b"\n" for line in found), "in blocks another way", block, found)
+    hold((one.taken, one.overflow) == (blocks.taken, blocks.overflow) == (len(block), one.overflow), "miscounted")
+    if not one.overflow:
+        *expected, rest = data.split(b"\n")
+        hold(found == expected and one.eof() == rest, "other lines", found, rest)
+
+
+def told(data: bytes) -> None:
+    """What an answer holds, whatever that is, is written on every wire, and read again where it has a decoder."""
+    decoder: Any = ChunkDecoder() if data.lstrip().startswith((b"data:", b":", b"event:")) else AnswerDecoder()
+    came: list[Event] = decoder.feed(data) + decoder.eof()
+    text = "".join(event.text for event in came if type(event) is TextDelta)
+    lines = Lines("m", chat=True, clock=lambda: 0)
+    ollama_wire = OllamaWire(lines, "run_1", lambda usage: usage)
+    chat_wire = ChatWire(Answer(run="run_1", created=0, model="m"), usage=True)
+    for wire in (PlainWire("0123abcd", Metrics), RunsWire("0123abcd", Metrics), UIWire("run_1", "m", "msg-1")):
+        reader = SSEDecoder()
+        for number, event in enumerate(came):
+            read = reader.feed(wire.encode([event], number))
+            hold(all(_is_json(each) for each in read), "not JSON", read)
+    for wire, read_again in ((ollama_wire, AnswerDecoder()), (chat_wire, ChunkDecoder())):
+        back: list[Event] = []
+        for number, event in enumerate(came):
+            back += cast(Any, read_again).feed(wire.encode([event], number))
+        back += cast(Any, read_again).eof()
+        again = "".join(event.text for event in back if type(event) is TextDelta)
+        hold(again.startswith(text), "told as another text", again, text)
+
+
+def _is_json(event: ServerSentEvent) -> bool:
+    try:
+        return event.data == b"[DONE]" or msgspec.json.decode(event.data) is not None
+    except ValueError:
+        return False
+
+
+# -- requests ----------------------------------------------------------------------------------------------------------
+
+_LIMITS = limits.Limits()
+
+
+def _refused(read: Callable[[], Any]) -> Any:
+    """Reads a request; None if it is refused as it should be."""
+    try:
+        return read()
+    except ProblemError as error:
+        hold(400 <= error.status < 500 or error.status == 501, "not the client's fault", error.status)
+    except RequestError:
+        pass
+    except Fault as fault:
+        hold(400 <= fault.status < 600, "no status", fault.status)
+    return None
+
+
+def _sent(asked: Asked | ChatRequest | GenerateRequest) -> None:
+    """What the gateway's house does with what was asked: holds it to the limits, and makes a request of it."""
+    try:
+        limits.check(asked, _LIMITS)
+        request = request_of(asked) if isinstance(asked, Asked) else asked
+    except RecursionError as error:
+        raise ProblemError(400, "the request is nested too deeply") from error
+    hold(isinstance(request, (ChatRequest, GenerateRequest)), "no request", request)
+
+
+def ask_ollama(data: bytes) -> None:
+    """The bodies of Ollama's requests, for the gateway and for the embedded engine."""
+    for kind in (ollama_asked.NamedBody, ollama_asked.CopyBody, ollama_asked.EmbedBody):
+        _refused(lambda kind=kind: ollama_asked.decode(data, kind))
+    _refused(lambda: _ollama_chat(data))
+    _refused(lambda: _ollama_generate(data))
+
+
+def _ollama_chat(data: bytes) -> None:
+    body, given = ollama_asked.read(data, ollama_asked.ChatBody)
+    options = ollama_options(body)
+    messages = [ollama_message(message) for message in given.get("messages") or ()]
+    _sent(ChatRequest(model=body.model, messages=messages, tools=body.tools, options=options, format=body.format))
+    facts = Facts(4096, tools=True, thinking=True, vision=True)
+    chat_payload(body, engine_options(body.options, {}), facts, "s")
+
+
+def _ollama_generate(data: bytes) -> None:
+    body = ollama_asked.decode(data, ollama_asked.GenerateBody)
+    options = ollama_options(body)
+    images = ollama_asked.base64_of(body.images or [])
+    _sent(GenerateRequest(model=body.model, prompt=body.prompt, images=images, options=options, format=body.format))
+    payload = raw_payload if body.raw else None
+    chosen, facts = engine_options(body.options, {}), Facts(4096, thinking=True, vision=True)
+    if payload is not None:
+        payload(body, chosen, facts)
+    else:
+        generate_payload(body, chosen, facts, None)
+
+
+def ask_openai(data: bytes) -> None:
+    """The bodies of OpenAI's requests."""
+    chat = lambda: _sent(openai_asked.asked_chat(openai_asked.parse(data, openai_asked.ChatBody)))  # noqa: E731
+    _refused(chat)
+    _refused(lambda: _sent(openai_asked.asked_completion(openai_asked.parse(data, openai_asked.CompletionBody))))
+    _refused(lambda: openai_asked.texts_of(openai_asked.parse(data, openai_asked.EmbeddingsBody)))
+
+
+def ask_ai(data: bytes) -> None:
+    """The bodies of the AI SDK's requests."""
+    _refused(lambda: _ai(data))
+
+
+def _ai(data: bytes) -> None:
+    body, asked = asked_chat(data)
+    hold(isinstance(body.goes_on, str), "no id", body.goes_on)
+    _sent(asked)
+
+
+def ask_runs(data: bytes) -> None:
+    """The bodies of the gateway's own routes."""
+    _refused(lambda: _sent(parse(data, {"message": "", "model": "m"})))
+    for kind in (Turn, Change, Texts):
+        _refused(lambda kind=kind: parse_json(data, kind))
+
+
+class _Written:
+    """Takes what is answered."""
+
+    def write(self, data: bytes) -> None:
+        """Nobody reads it."""
+
+
+_loop = asyncio.new_event_loop()
+
+
+def http(data: bytes) -> None:
+    """A request to the embedded engine's worker: refused, cut short, or read, the same in pieces as whole."""
+    hold((whole := _request([data])) == (pieces := _request(cut(data))), "cut another way", pieces, whole)
+
+
+def _request(pieces: list[bytes]) -> tuple[Any, ...]:
+    """Reads a request as it comes, without a loop that runs."""
+    reader = asyncio.StreamReader(limit=MAX_HEAD, loop=_loop)
+    reading = read_request(reader, cast(Any, _Written()), None)
+    coming = iter([*filter(None, pieces), None])
+    try:
+        while True:
+            reading.send(None)  # it waits for more
+            piece = next(coming)
+            if piece is None:
+                reader.feed_eof()
+            else:
+                reader.feed_data(piece)
+    except StopIteration as over:
+        exchange = over.value
+        if exchange is None:
+            raise BrokenError("it waits for more after the end") from None
+        return exchange.method, exchange.path, exchange.headers, exchange.body
+    except Fault as fault:
+        return fault.status, fault.text
+    except EOFError:
+        return ("cut short",)
+    finally:
+        reading.close()
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "ollama": ollama,
+    "progress": progress,
+    "openai": openai,
+    "events": events,
+    "lines": lines,
+    "told": told,
+    "ask_ollama": ask_ollama,
+    "ask_openai": ask_openai,
+    "ask_ai": ask_ai,
+    "ask_runs": ask_runs,
+    "http": http,
+}
+"""By name, in the order in which they are run."""
