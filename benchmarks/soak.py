@@ -141,6 +141,7 @@ class _Soak:
 
     async def _load(self, seconds: float) -> None:
         chance = random.Random(f"{self._seed} comings")
+        self._began = asyncio.get_running_loop().time()
         began = time.monotonic()
         sampling = asyncio.create_task(self._sample())
         disturbing = asyncio.create_task(self._models.disturb(random.Random(f"{self._seed} deaths")))
@@ -160,17 +161,20 @@ class _Soak:
         told = 0
         while True:
             await asyncio.sleep(EVERY)
-            self.samples.append(sample := await self._sampler.take())
-            if sample.at - self.start.at >= 60 * (told + 1):
+            due = asyncio.get_running_loop().time() - self._began >= 60 * (told + 1)
+            self.samples.append(sample := await self._sampler.take(collect=due))
+            if due:
                 told += 1
                 print(self._line(told, sample), flush=True)
 
     def _line(self, minute: int, sample: Sample) -> str:
         cpu = (sample.cpu - self.start.cpu) / (sample.at - self.start.at)
+        held = sample.memory - sample.log_bytes
         return (
             f"minute {minute}: {self.visits.total():,} visits, {self.outcomes.total():,} runs, "
-            f"{self._models.restarts} restarts; {sample.memory / 1e6:.1f} MB, {sample.files} files, "
-            f"{sample.threads} threads, {sample.tasks} tasks, {100 * cpu:.0f} % of a core; "
+            f"{self._models.restarts} restarts; {sample.untrimmed / 1e6:.0f} MB, {held / 1e6:.1f} MB without garbage "
+            f"and logs, {sample.objects:,} objects, {sample.files} files, {sample.threads} threads, {sample.tasks} tasks, "
+            f"{100 * cpu:.0f} % of a core; "
             f"{len(self.complaints)} wrong"
         )
 
@@ -215,7 +219,7 @@ class _Soak:
             wrong = f"{kind}: {error!r}"
         self.visits[kind] += 1
         if wrong:
-            self.complaints.append(wrong)
+            self._complain(wrong)
 
     async def _read(self, name: str, protocol: str, manner: str) -> None:
         chance = self._chance(f"{name} what")
@@ -227,7 +231,7 @@ class _Soak:
             seen = await visit(self._port, plan, protocol, manner, chance.choice("mmo"), chance)
             await self._judge(seen, began)
         except Exception as error:
-            self.complaints.append(f"{name}, {protocol}, {manner}, {plan.fate}: {error!r}")
+            self._complain(f"{name}, {protocol}, {manner}, {plan.fate}: {error!r}")
         self.visits[manner] += 1
 
     async def _judge(self, seen: Seen, began: float) -> None:
@@ -236,7 +240,8 @@ class _Soak:
         attempts = self._models.attempts.pop(name, [])
         wrong = judge(seen, attempts, disturbed=self._models.disturbed(began), linger=LINGER)
         about = f"{name}, {seen.protocol}, {seen.manner}, {seen.plan.fate}"
-        self.complaints += [f"{about}: {line}; {attempts}" for line in wrong]
+        for line in wrong:
+            self._complain(f"{about}: {line}; {attempts}")
         if seen.run is not None:
             self.outcomes[str(seen.run["outcome"])] += 1
 
@@ -244,8 +249,12 @@ class _Soak:
 
     @property
     def _late(self) -> list[Sample]:
-        """The samples of the last two thirds."""
-        return self.samples[len(self.samples) // 3 :]
+        """The samples of the last two thirds that tell what is held: garbage was collected for them."""
+        return [sample for sample in self.samples[len(self.samples) // 3 :] if sample.objects]
+
+    def _complain(self, what: str) -> None:
+        self.complaints.append(what)
+        print(f"wrong: {what}", flush=True)
 
     def wrong(self, minutes: float) -> list[str]:
         """Returns all that was not true, and what is not back."""
@@ -291,8 +300,9 @@ class _Soak:
             name: (getattr(self.start, name), max(getattr(each, name) for each in every), getattr(self.end, name))
             for name in names
         }
-        held["memory"] = (self.start.memory, 0, self.end.memory)
-        held["objects"] = (self.start.objects, 0, self.end.objects)
+        collected = [each.memory for each in every if each.objects]
+        held["memory"] = (self.start.memory, max(collected), self.end.memory)
+        held["objects"] = (self.start.objects, max(each.objects for each in every), self.end.objects)
         return held
 
     def show(self) -> None:
@@ -303,15 +313,13 @@ class _Soak:
             "objects": "objects that live",
         }
         rows = [[named[name], *(f"{each:,}" for each in held)] for name, held in self._held().items()]
-        for row in rows[-2:]:  # which is found out at the start and the end only
-            row[2] = ""
         print()
         table(["", "start", "most", "end"], rows)
         print(f"\nvisits: {_shown(self.visits)}\nruns: {_shown(self.outcomes)}")
         print(f"more at the end than at the start: {self._more()}")
         print(
             f"restarts of models: {self._models.restarts}; fates: {len(FATES)}; "
-            f"memory: {slope(self._late) / 1e6:+.2f} MB an hour over the last two thirds\n"
+            f"memory without garbage and logs: {slope(self._late) / 1e6:+.2f} MB an hour over the last two thirds\n"
         )
 
 

@@ -114,7 +114,8 @@ _OPENAI = {
     "error": _chunk(delta={"content": "a"}) + 'data: {"error":{"message":"the sky fell","code":500}}\n\n',
     "timings": 'data: {"choices":[],"timings":{"cache_n":1,"prompt_n":2,"prompt_ms":0.5,"predicted_n":3}}\n\n',
     "prefill": ': ping\r\n\r\ndata: {"prompt_progress":{"total":9,"processed":3}}\r\n\r\n',
-    "halves": 'data: {"choices":[{"delta":{"content":"\\ud83d"}}]}\n\ndata: {"choices":[{"delta":{"content":"\\ude00"}}]}\n\n',
+    "halves": 'data: {"choices":[{"delta":{"content":"\\ud83d"}}]}\n\n'
+    'data: {"choices":[{"delta":{"content":"\\ude00"}}]}\n\n',
     "wrong": 'data: {"choices":7}\n\n',
     "no-json": "data: {no\n\n",
     "hidden": 'data: {"model":"","choices":[{"delta":{"content":""}}]}\n\n',
@@ -200,10 +201,18 @@ _HTTP = {
     "short": "POST /a HTTP/1.1\r\nContent-Length: 9\r\n\r\n{}",
 }
 _MADE: dict[str, dict[str, Any]] = {
-    **{"ollama": _OLLAMA, "progress": _PROGRESS, "openai": _OPENAI, "events": _EVENTS, "lines": _LINES, "http": _HTTP},
-    "told": {f"ollama-{name}": text for name, text in _OLLAMA.items() if name in ("whole", "call", "halves", "error")}
-    | {f"openai-{name}": text for name, text in _OPENAI.items() if name in ("whole", "calls", "thinking", "error")},
-    **{"ask_ollama": _ASK_OLLAMA, "ask_openai": _ASK_OPENAI, "ask_ai": _ASK_AI, "ask_runs": _ASK_RUNS},
+    "ollama": _OLLAMA,
+    "progress": _PROGRESS,
+    "openai": _OPENAI,
+    "events": _EVENTS,
+    "lines": _LINES,
+    "told": {f"ollama-{name}": _OLLAMA[name] for name in ("whole", "call", "halves", "error")}
+    | {f"openai-{name}": _OPENAI[name] for name in ("whole", "calls", "thinking", "error")},
+    "ask_ollama": _ASK_OLLAMA,
+    "ask_openai": _ASK_OPENAI,
+    "ask_ai": _ASK_AI,
+    "ask_runs": _ASK_RUNS,
+    "http": _HTTP,
 }
 
 

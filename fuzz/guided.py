@@ -10,8 +10,8 @@ from fuzz.modules import MODULES
 
 if __name__ == "__main__":
     with atheris.instrument_imports(include=list(MODULES)):
-        from fuzz.targets import TARGETS
         from fuzz.holding import shallow
+        from fuzz.targets import TARGETS
     target = TARGETS[sys.argv.pop(1)]
     atheris.Setup(sys.argv, target)
     with shallow():

@@ -28,9 +28,14 @@ class Decoder(Protocol):
     """What every decoder of an answer is."""
 
     @property
-    def ended(self) -> bool: ...
-    def feed(self, data: bytes) -> list[Event]: ...
-    def eof(self) -> list[Event]: ...
+    def ended(self) -> bool:
+        """True once the ending came out."""
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Takes bytes as they came."""
+
+    def eof(self) -> list[Event]:
+        """The server closed."""
 
 
 def hold(true: bool, what: str, *values: Any) -> None:

@@ -6,8 +6,9 @@ Times are of this process alone, the least of several. Nothing of it is a test: 
 from __future__ import annotations
 
 import gc
+import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from fuzz.targets import TARGETS
 from tailrace.wire.ollama import AnswerDecoder, ProgressDecoder
@@ -148,7 +149,7 @@ def run() -> bool:
         while _seconds(take, make(size)) < _ENOUGH and len(make(size)) < _LARGEST // 2**_DOUBLINGS:
             size *= 2
         times = [_seconds(take, make(size << doubling)) for doubling in range(_DOUBLINGS + 1)]
-        ratios = [after / before for before, after in _pairs(times)]
+        ratios = [after / max(before, 1e-9) for before, after in itertools.pairwise(times)]
         bad = sorted(ratios)[len(ratios) // 2] > _WORST
         good = good and not bad
         shown = ", ".join(f"{ratio:.2f}" for ratio in ratios)
@@ -156,10 +157,6 @@ def run() -> bool:
             f"{name}: {len(make(size << _DOUBLINGS)):,} bytes in {times[-1]:.3f} s, times {shown}{' NOT LINEAR' * bad}"
         )
     return good
-
-
-def _pairs(times: list[float]) -> Iterator[tuple[float, float]]:
-    return ((max(before, 1e-9), after) for before, after in zip(times, times[1:], strict=False))
 
 
 def _seconds(take: Callable[[bytes], None], data: bytes) -> float:

@@ -78,8 +78,7 @@ def guided(target: str, count: int, seed: int, seconds: int = 0) -> dict[str, An
             [*command, "-timeout=60", str(kept), str(corpus.FOLDER / target)],
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])},
-            stderr=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            capture_output=True,
             check=False,
         )
         said = (done.stdout + done.stderr).decode("utf-8", "replace")

@@ -40,7 +40,7 @@ from tailrace.wire.openai import ChunkDecoder
 from tailrace.wire.openai_out import Answer, ChatWire
 from tailrace.wire.plain import PlainWire
 from tailrace.wire.runs import RunsWire
-from tailrace.wire.sse import SSEDecoder, ServerSentEvent
+from tailrace.wire.sse import ServerSentEvent, SSEDecoder
 
 __all__ = ["TARGETS"]
 

@@ -45,7 +45,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         at: seconds since the load began.
         memory: bytes.
-        untrimmed: bytes, before garbage was collected and freed memory given back to the system.
+        untrimmed: bytes, before garbage was collected and freed memory given back to the system, if that was asked for.
         cpu: seconds of processor time that it has used.
         objects: objects that the collector knows; 0 where they were not counted.
         kinds: how many there are of each.
@@ -129,10 +129,10 @@ class Sampler:
 
 
 def slope(samples: list[Sample]) -> float:
-    """Bytes of memory an hour: the straight line that fits the samples best (least squares)."""
+    """Bytes an hour by which memory grows, logs apart: the straight line that fits the samples best (least squares)."""
     if len(samples) < 3:
         return 0.0
-    times = [sample.at for sample in samples]
-    middle, mean = sum(times) / len(times), sum(sample.memory for sample in samples) / len(samples)
+    times, held = [sample.at for sample in samples], [sample.memory - sample.log_bytes for sample in samples]
+    middle, mean = sum(times) / len(times), sum(held) / len(held)
     spread = sum((at - middle) ** 2 for at in times)
-    return 3600 * sum((sample.at - middle) * (sample.memory - mean) for sample in samples) / spread if spread else 0.0
+    return 3600 * sum((at - middle) * (each - mean) for at, each in zip(times, held, strict=True)) / spread
