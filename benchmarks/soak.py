@@ -32,7 +32,7 @@ from benchmarks.soaking.sampling import HELD, Sample, Sampler, slope
 from benchmarks.soaking.strangers import LARGEST, LOOKS, STRANGERS, knock, look
 from benchmarks.soaking.visits import MANNERS, PROTOCOLS, Seen, visit
 
-LINGER, KEEP, TIMEOUT, SEND_TIMEOUT = 2, 20, 5, 3  # seconds
+LINGER, KEEP, TIMEOUT, SEND_TIMEOUT = 2, 20, 20, 3  # seconds
 REST = LINGER + KEEP + TIMEOUT + SEND_TIMEOUT + 3.0  # seconds after which nothing of a run is left
 EVERY = 5.0  # seconds between two samples
 AT_ONCE = 120  # visits
@@ -173,7 +173,8 @@ class _Soak:
         return (
             f"minute {minute}: {self.visits.total():,} visits, {self.outcomes.total():,} runs, "
             f"{self._models.restarts} restarts; {sample.untrimmed / 1e6:.0f} MB, {held / 1e6:.1f} MB without garbage "
-            f"and logs, {sample.objects:,} objects, {sample.files} files, {sample.threads} threads, {sample.tasks} tasks, "
+            f"and logs, {sample.objects:,} objects, {sample.files} files, {sample.threads} threads, "
+            f"{sample.tasks} tasks, "
             f"{100 * cpu:.0f} % of a core; "
             f"{len(self.complaints)} wrong"
         )
