@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
 import msgspec
 
-from fuzz.holding import BrokenError, cut, every_way, hold
+from fuzz.holding import BrokenError, Decoder, cut, every_way, hold
 from tailrace.backends.embedded.engine import Facts
 from tailrace.backends.embedded.http1 import MAX_HEAD, read_request
 from tailrace.backends.embedded.requests import chat_payload, generate_payload, raw_payload
@@ -30,6 +31,7 @@ from tailrace.run.metrics import Metrics
 from tailrace.types import ChatRequest, GenerateRequest
 from tailrace.web.asking import Asked, parse, parse_json, request_of
 from tailrace.web.problems import ProblemError
+from tailrace.web.source import Wire
 from tailrace.wire import ollama_asked, sse
 from tailrace.wire.aisdk import UIWire
 from tailrace.wire.lines import LineSplitter
@@ -116,11 +118,12 @@ def told(data: bytes) -> None:
         for number, event in enumerate(came):
             read = reader.feed(wire.encode([event], number))
             hold(all(_is_json(each) for each in read), "not JSON", read)
-    for wire, read_again in ((ollama_wire, AnswerDecoder()), (chat_wire, ChunkDecoder())):
+    both: list[tuple[Wire, Decoder]] = [(ollama_wire, AnswerDecoder()), (chat_wire, ChunkDecoder())]
+    for of_others, again_read in both:
         back: list[Event] = []
         for number, event in enumerate(came):
-            back += cast(Any, read_again).feed(wire.encode([event], number))
-        back += cast(Any, read_again).eof()
+            back += again_read.feed(of_others.encode([event], number))
+        back += again_read.eof()
         again = "".join(event.text for event in back if type(event) is TextDelta)
         hold(again.startswith(text), "told as another text", again, text)
 
@@ -163,7 +166,7 @@ def _sent(asked: Asked | ChatRequest | GenerateRequest) -> None:
 def ask_ollama(data: bytes) -> None:
     """The bodies of Ollama's requests, for the gateway and for the embedded engine."""
     for kind in (ollama_asked.NamedBody, ollama_asked.CopyBody, ollama_asked.EmbedBody):
-        _refused(lambda kind=kind: ollama_asked.decode(data, kind))
+        _refused(partial(ollama_asked.decode, data, kind))
     _refused(lambda: _ollama_chat(data))
     _refused(lambda: _ollama_generate(data))
 
@@ -182,18 +185,16 @@ def _ollama_generate(data: bytes) -> None:
     options = ollama_options(body)
     images = ollama_asked.base64_of(body.images or [])
     _sent(GenerateRequest(model=body.model, prompt=body.prompt, images=images, options=options, format=body.format))
-    payload = raw_payload if body.raw else None
     chosen, facts = engine_options(body.options, {}), Facts(4096, thinking=True, vision=True)
-    if payload is not None:
-        payload(body, chosen, facts)
+    if body.raw:
+        raw_payload(body, chosen, facts)
     else:
         generate_payload(body, chosen, facts, None)
 
 
 def ask_openai(data: bytes) -> None:
     """The bodies of OpenAI's requests."""
-    chat = lambda: _sent(openai_asked.asked_chat(openai_asked.parse(data, openai_asked.ChatBody)))  # noqa: E731
-    _refused(chat)
+    _refused(lambda: _sent(openai_asked.asked_chat(openai_asked.parse(data, openai_asked.ChatBody))))
     _refused(lambda: _sent(openai_asked.asked_completion(openai_asked.parse(data, openai_asked.CompletionBody))))
     _refused(lambda: openai_asked.texts_of(openai_asked.parse(data, openai_asked.EmbeddingsBody)))
 
@@ -213,7 +214,7 @@ def ask_runs(data: bytes) -> None:
     """The bodies of the gateway's own routes."""
     _refused(lambda: _sent(parse(data, {"message": "", "model": "m"})))
     for kind in (Turn, Change, Texts):
-        _refused(lambda kind=kind: parse_json(data, kind))
+        _refused(partial(parse_json, data, kind))
 
 
 class _Written:
