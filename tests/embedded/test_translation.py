@@ -80,6 +80,13 @@ def test_keep_alive_that_is_none(value: object) -> None:
     assert caught.value.status == 400
 
 
+@pytest.mark.parametrize("value", ["1" * 300_000, "1" * 300_000 + "x", "1." * 150_000 + "h", "1h" * 150_000 + "x"])
+def test_keep_alive_of_great_length(value: str) -> None:
+    """A text that is no duration is refused after one look at each of its characters: several took hours."""
+    with pytest.raises(Fault):
+        asked.keep_alive(value, 300.0)
+
+
 # ---- requests ----
 
 

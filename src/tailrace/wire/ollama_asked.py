@@ -203,7 +203,8 @@ def _option(name: str, value: Any) -> Any:
 
 
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-_TERM = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|ms|s|m|h)")
+# Each text is matched in one way only: where a number could be parted in two ways, a long one took hours to be refused.
+_TERM = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
 _DURATION = re.compile(rf"[+-]?(?:0|(?:{_TERM.pattern})+)")
 
 
