@@ -11,6 +11,7 @@ from benchmarks.soaking.asking import BrokenError, ask, call, request
 
 __all__ = ["LARGEST", "LOOKS", "STRANGERS", "knock", "look"]
 
+_PATIENCE = 50.0  # seconds
 LARGEST = 256 * 1024  # bytes of a body that the gateway is told to take
 _ROUTES = ("/chat/stream", "/runs", "/api/chat", "/v1/chat/completions", "/ai/chat", "/conversations", "/render")
 _BODIES = (
@@ -56,7 +57,11 @@ LOOKS = (
 async def _bad_body(port: int, chance: random.Random) -> str:
     """A body that is no question: a 4xx, and a reason."""
     path, body = chance.choice(_ROUTES), chance.choice(_BODIES)
-    status, said = await call(port, "POST", path, body)
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            status, said = await call(port, "POST", path, body)
+    except TimeoutError:
+        return f"{path} {body[:60]!r}: no answer within {_PATIENCE:g} s"
     # A conversation needs nothing, and a request of Ollama's without messages loads a model.
     return "" if 400 <= status < 500 or status in {200, 201} else f"{path} {body[:60]!r}: {status} {said!r}"
 

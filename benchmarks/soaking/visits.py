@@ -156,6 +156,7 @@ class _Visit:
         path = self._conversation + self._protocol.path
         narrow = self._seen.manner in {"slow", "never"}
         asked = request("POST", path, body, Connection="close")
+        self._gone = time.monotonic()  # its run may begin at any moment now
         async with await ask(self._port, asked, narrow=narrow and not self._protocol.events) as answer:
             if self._leaves_before_head(answer):
                 return
@@ -167,7 +168,6 @@ class _Visit:
                 await self._listen(answer)
             else:
                 await answer.body()
-                self._gone = time.monotonic()
         if self._run and self._protocol.events and answer.status < 400:
             events = request("GET", self._protocol.events.format(self._run), Connection="close")
             async with await ask(self._port, events, narrow=narrow) as answer:
