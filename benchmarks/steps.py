@@ -17,7 +17,8 @@ from tailrace.backends.base import WireExchange
 from tailrace.backends.connection import Connection
 from tailrace.backends.http import HttpExchange
 from tailrace.run.bounded import BoundedLog
-from tailrace.run.run import Exchange, Report, Run
+from tailrace.run.exchange import Exchange, Report
+from tailrace.run.run import Run
 from tailrace.wire.ollama import AnswerDecoder
 
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"

@@ -103,7 +103,7 @@ class Telemetry:
 
 
 class _Watch:
-    """Watches one run. See `tailrace.run.observer.Observer`."""
+    """Watches one run. See `tailrace.run.run.Observer`."""
 
     def __init__(
         self,

@@ -18,8 +18,9 @@ from tailrace import AsyncClient, Client
 from tailrace.client.portal import portal
 from tailrace.errors import OwnerLostError, ResponseError, TailraceError, TimedOutError, TruncatedError
 from tailrace.events import Ended, Event, Outcome, Progress, TextDelta, ToolCall, Usage
+from tailrace.run.exchange import Exchange, Report, Take
 from tailrace.run.reader import Reader
-from tailrace.run.run import Exchange, Report, Run, Take, error_of
+from tailrace.run.run import Run, error_of
 from tailrace.run.state import State
 from tailrace.run.timeouts import Timeouts
 from tailrace.testing import (

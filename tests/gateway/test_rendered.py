@@ -15,7 +15,8 @@ from tailrace.errors import EvictedError
 from tailrace.events import Ended, Event, Outcome, TextDelta, ThinkingDelta, ToolCall
 from tailrace.render.html import HtmlStream
 from tailrace.run.bounded import BoundedLog
-from tailrace.run.run import Exchange, Report, Run
+from tailrace.run.exchange import Exchange, Report
+from tailrace.run.run import Run
 from tailrace.web import rendered as module
 from tailrace.web.rendered import prepared, rendered
 from tailrace.wire.sse import ServerSentEvent, SSEDecoder

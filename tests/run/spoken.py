@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Sequence
 
 from tailrace.events import Ended, Event, Outcome, TextDelta
+from tailrace.run.exchange import Report, Take
 from tailrace.run.log import MemoryLog
-from tailrace.run.run import Report, Run, Take
+from tailrace.run.run import Run
 
 COMPLETE = Ended(Outcome.COMPLETE, reason="stop")
 

@@ -12,7 +12,8 @@ import pytest
 
 from tailrace.events import Ended, Event, Outcome, TextDelta
 from tailrace.run.bounded import BoundedLog
-from tailrace.run.run import Exchange, Report, Run, Take
+from tailrace.run.exchange import Exchange, Report, Take
+from tailrace.run.run import Run
 from tailrace.web.asgi import EventStream
 from tailrace.web.manners import Manners
 from tailrace.web.pushing import PUSH

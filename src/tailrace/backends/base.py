@@ -12,7 +12,8 @@ import msgspec
 
 from tailrace import errors
 from tailrace.events import Ended, Event, Queued
-from tailrace.run.run import Opener, Report, Take, ended_by
+from tailrace.run.exchange import Opener, Report, Take
+from tailrace.run.run import ended_by
 from tailrace.types import (
     ChatRequest,
     EmbedResponse,

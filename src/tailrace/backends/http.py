@@ -15,7 +15,7 @@ from tailrace import errors
 from tailrace.backends.connecting import Target, connect, is_local
 from tailrace.backends.connection import Connection
 from tailrace.backends.packing import inflater
-from tailrace.run.observer import passed_on
+from tailrace.run.passed_on import passed_on
 
 __all__ = ["Http", "HttpExchange", "is_local"]
 

@@ -12,7 +12,7 @@ from tailrace import errors
 from tailrace.backends.base import WireExchange, open_patiently, raise_for_status
 from tailrace.backends.http import Http, HttpExchange
 from tailrace.events import Event, Loading, Prefill
-from tailrace.run.run import Exchange, Opener, Report
+from tailrace.run.exchange import Exchange, Opener, Report
 from tailrace.run.state import Signal
 from tailrace.types import (
     ChatRequest,

@@ -10,7 +10,7 @@ import msgspec
 from tailrace import errors
 from tailrace.backends.base import WireExchange, open_patiently, raise_for_status
 from tailrace.backends.http import Http, HttpExchange
-from tailrace.run.run import Exchange, Opener, Report
+from tailrace.run.exchange import Exchange, Opener, Report
 from tailrace.run.state import Signal
 from tailrace.types import (
     ChatRequest,

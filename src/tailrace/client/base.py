@@ -15,9 +15,9 @@ from tailrace.backends.base import Backend
 from tailrace.backends.resolve import Resolver
 from tailrace.client.requests import model_of, without_none
 from tailrace.errors import ProtocolError, RequestError, TimedOutError
+from tailrace.run.exchange import Exchange, Opener, Report
 from tailrace.run.log import MemoryLog
-from tailrace.run.observer import Observer
-from tailrace.run.run import Exchange, Opener, Report, Run
+from tailrace.run.run import Observer, Run
 from tailrace.run.timeouts import Timeouts
 from tailrace.types import (
     ChatRequest,

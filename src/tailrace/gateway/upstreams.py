@@ -17,7 +17,8 @@ from tailrace import errors
 from tailrace.client.aio import AsyncClient
 from tailrace.events import Ended, Event, Outcome, Progress, Queued, TextDelta, ThinkingDelta, ToolCall, ToolCallDelta
 from tailrace.gateway.admission import Priority, Queue, Ticket
-from tailrace.run.run import Exchange, Report, Take, error_of
+from tailrace.run.exchange import Exchange, Report, Take
+from tailrace.run.run import error_of
 from tailrace.types import ChatRequest, GenerateRequest
 
 __all__ = ["Admitted", "Upstream", "Upstreams"]
@@ -237,12 +238,12 @@ class Admitted:
         self._trying = _Trying(place, others, request)
 
     async def open(self, report: Report) -> Exchange:
-        """Waits for its turn and opens the run, with one upstream after the other. See `tailrace.run.run.Opener`."""
+        """Waits for its turn and opens the run, with one upstream after the other. See `Opener`."""
         return await self._trying.open(report)
 
 
 class _Trying:
-    """An exchange with one upstream after the other, until one says its first word. See `tailrace.run.run.Exchange`."""
+    """An exchange with one upstream after the other, until one says its first word. See `Exchange`."""
 
     confirms = 0.1
 

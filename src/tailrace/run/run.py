@@ -13,66 +13,40 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import secrets
 import time
 import weakref
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from tailrace import errors
 from tailrace.events import Ended, Event, Fault, Outcome
+from tailrace.run.exchange import Exchange, Opener
 from tailrace.run.log import MemoryLog
 from tailrace.run.metrics import Metrics, Stopwatch
-from tailrace.run.observer import Observer, passed_on, watching
+from tailrace.run.passed_on import passed_on
 from tailrace.run.reply import Reply, fold
 from tailrace.run.signals import Waiters
 from tailrace.run.state import SIGNALS, Signal, State, advance
 from tailrace.run.timeouts import Timeouts
 
-__all__ = ["CancelReceipt", "Exchange", "Opener", "Run", "Take", "ended_by", "error_of", "lose_all"]
+__all__ = ["CancelReceipt", "Observer", "Run", "ended_by", "error_of", "lose_all"]
+
+_log = logging.getLogger(__name__)
 
 _WAITING = frozenset(kind for kind, signal in SIGNALS.items() if signal in (Signal.QUEUE, Signal.WORK))
 _LATE = 0.1  # a timer this much late means that the loop was blocked, not the server silent
 
 
-Take = Callable[[Sequence[Event]], bool]
-"""Takes events, at least one; returns True if no more are wanted."""
+class Observer(Protocol):
+    """Watches one run. What it raises is logged, and does the run no harm."""
 
+    def started(self, run: Run) -> Mapping[str, str]:
+        """The run has been given its owner; returns headers for the requests to the model server."""
 
-class Exchange(Protocol):
-    """One open conversation with a model server, owned by a run's owner."""
-
-    confirms: float
-    """Seconds to wait, after a cancel that wants confirmation, for the server to close its side."""
-
-    async def relay(self, take: Take) -> None:
-        """Calls `take` with events as they come, until it returns True or there are no more; `Ended` is the last.
-
-        It may be called from within the event loop's own callbacks: between the socket and the log no task has to wake.
-
-        Raises:
-            TailraceError: the model server failed.
-            Exception: what `take` raised.
-        """
-
-    def half_close(self) -> bool:
-        """Ends our side only, so that the server's closing of its side tells when it let go; False if impossible."""
-
-    def abort(self) -> None:
-        """Closes the connection at once."""
-
-    async def finish(self) -> None:
-        """Closes the connection after the ending, giving the server a moment to end its side first."""
-
-
-class Report(Protocol):
-    """How a backend tells a run what it waits for before the exchange is open."""
-
-    def __call__(self, signal: Event | Signal) -> None:
-        """Takes a `Queued`, `Loading` or `Prefill` event, or a state signal."""
-
-
-Opener = Callable[[Report], Awaitable[Exchange]]
+    def ended(self, run: Run) -> None:
+        """The run has ended, and the backend has been let go of."""
 
 
 class CancelReceipt:
@@ -171,7 +145,7 @@ class Run:
         _live.add(self)
         headers: Mapping[str, str] = {}
         if self.observer is not None:
-            with watching():
+            with _watching():
                 headers = self.observer.started(self)
         self._task = loop.create_task(self._own(headers), name=f"tailrace {self.id}")
         self._task.add_done_callback(self._never_began)
@@ -316,7 +290,7 @@ class Run:
             self.watch.cancel = time.monotonic() - self._cancelled_at
         observer, self.observer = self.observer, None  # told once
         if observer is not None:
-            with watching():
+            with _watching():
                 observer.ended(self)
         self._released = True
         _live.discard(self)
@@ -506,6 +480,15 @@ class Run:
         }[due[1]]
         hint = f"raise it with timeout=Timeouts({due[1]}=SECONDS)"
         self.end(Ended(Outcome.TIMED_OUT, reason=due[1], fault=Fault("TimedOutError", message, hint=hint)))
+
+
+@contextlib.contextmanager
+def _watching() -> Iterator[None]:
+    """What an observer does is done in this: its faults are its own."""
+    try:
+        yield
+    except Exception:
+        _log.exception("an observer of a run failed")
 
 
 def ended_by(error: errors.TailraceError) -> Ended:

@@ -14,7 +14,8 @@ from tailrace import errors
 from tailrace.backends.http import Http
 from tailrace.backends.ollama import OllamaBackend
 from tailrace.events import Ended, Event, Loading, Outcome
-from tailrace.run.run import Exchange, Opener, Report, Take, ended_by
+from tailrace.run.exchange import Exchange, Opener, Report, Take
+from tailrace.run.run import ended_by
 from tailrace.types import ChatRequest, EmbedResponse, GenerateRequest, ShowResponse
 
 __all__ = ["EmbeddedBackend"]
