@@ -13,6 +13,7 @@ from benchmarks import common
 from benchmarks.common import Contestant, Skipped, contestants, in_turns, ratio, report, shown, spread, table
 from tailrace.backends.embedded import models
 from tailrace.backends.embedded.engine import SLOTS
+from tailrace.backends.embedded.fetch import fetch_default
 from tailrace.errors import ModelError
 
 CASES = ((1, SLOTS), (4, SLOTS), (8, SLOTS), (8, 8))  # runs at once, and slots
@@ -50,7 +51,7 @@ def the_model(quick: bool) -> str:
     except ModelError:
         if quick:
             raise Skipped(f"{models.DEFAULT_MODEL} is not here, and a smoke test does not fetch 94 MB") from None
-        return str(models.fetch_default().path)
+        return str(fetch_default().path)
 
 
 def _ask(engine: Contestant, number: int, at_once: int, tokens: int) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tailrace.backends.embedded import fetch, models
+from tailrace.backends.embedded.adding import add_model
 
 # In the background of a shell that is not interactive Ctrl-C is ignored, and under nohup a terminal's hanging up, here
 # and in all that we start; the tests are about both.
@@ -101,5 +102,5 @@ def home(test_home: Path, wheel: Path) -> Iterator[Path]:
         patch.setenv("TAILRACE_HOME", str(test_home / "home"))
         patch.setenv("OLLAMA_MODELS", str(test_home / "no-ollama"))
         if not models.default_path().exists():
-            models.add(wheel)
+            add_model(wheel)
         yield test_home / "home"

