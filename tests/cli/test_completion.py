@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tests.cli.driver import TIMEOUT, Command
 
-from tailrace.cli.completion import _rejoined
+from tailrace.cli.shell import _rejoined
 from tailrace.testing import FakeOllama, Silent, closed_port, html
 
 # bash as it is when somebody presses Tab: it has cut the line into words its own way.

@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         import click  # noqa: F401
     except ImportError:
         sys.exit(i18n.say("error.prefix", text=i18n.say("error.no_click")))
-    from tailrace.cli.session import run
+    from tailrace.cli.run import run
 
     run(given)
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from tailrace.cli.completion import model_names
 from tailrace.cli.kinds import Format, ModelOption, OneOf, Seconds, gather
 from tailrace.cli.prompt import read_prompt
 from tailrace.cli.session import Session
+from tailrace.cli.shell import model_names
 from tailrace.i18n import say
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from tailrace.cli.answer import answer, answer_options
-from tailrace.cli.root import Command
+from tailrace.cli.command import Command
 from tailrace.cli.session import Session
 from tailrace.i18n import say
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tailrace.cli.completion import model_names
+from tailrace.cli.command import Command
 from tailrace.cli.kinds import Seconds
-from tailrace.cli.root import Command
 from tailrace.cli.session import Session
+from tailrace.cli.shell import model_names
 from tailrace.i18n import say
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from tailrace.cli.root import Command, Group
+from tailrace.cli.command import Command, Group
 from tailrace.cli.session import Session
 from tailrace.errors import ModelError, ResponseError
 from tailrace.i18n import say

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from tailrace.cli.completion import model_names
-from tailrace.cli.root import Command
+from tailrace.cli.command import Command
 from tailrace.cli.session import Session
+from tailrace.cli.shell import model_names
 from tailrace.i18n import say
 
 __all__ = ["command"]

@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
+from tailrace.cli.command import Command
 from tailrace.cli.kinds import Alias, Bytes, Count, OneOf, OnLeave, Seconds
-from tailrace.cli.root import Command
 from tailrace.cli.session import Session
 from tailrace.errors import RequestError, TailraceError
 from tailrace.i18n import say

@@ -1,16 +1,11 @@
-"""Session: one call of the command, from its arguments to its exit code, with every error in a line or two."""
+"""Session: what the commands of one call share, and how an error is shown: in a line or two."""
 
 from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Sequence
-from typing import NoReturn
 
-import click
-
-from tailrace.cli.root import root, usage_words
-from tailrace.cli.stops import Stopped, Stops
+from tailrace.cli.stops import Stops
 from tailrace.errors import (
     BusyError,
     ConnectionError,
@@ -21,11 +16,9 @@ from tailrace.errors import (
 )
 from tailrace.i18n import say
 from tailrace.terminal.escape import one_line
-from tailrace.terminal.sink import OutputClosedError, Sink
+from tailrace.terminal.sink import Sink
 
-__all__ = ["Session", "run"]
-
-_READER_LEFT = 141  # 128 + SIGPIPE
+__all__ = ["Session"]
 
 
 class Session:
@@ -90,37 +83,3 @@ def hint_for(error: TailraceError) -> str:
     if isinstance(error, BusyError):
         return say("hint.busy")
     return error.hint
-
-
-def run(arguments: Sequence[str]) -> NoReturn:
-    """Does what the arguments say, and ends the process."""
-    session = Session()
-    session.stops.listen()
-    session.stops.leave(_run(session, arguments))
-
-
-def _run(session: Session, arguments: Sequence[str]) -> int:
-    try:
-        return int(root().main(list(arguments), prog_name="tailrace", standalone_mode=False, obj=session) or 0)
-    except SystemExit as left:  # click's completion has answered
-        return int(left.code or 0)
-    except Stopped:
-        session.err.line(say("mark.stopped"))
-        return session.stops.code
-    except OutputClosedError:
-        session.show_traceback()
-        return _READER_LEFT
-    except click.UsageError as error:
-        session.report(*usage_words(error))
-        return error.exit_code
-    except TailraceError as error:
-        session.report_error(error)
-        return 1
-    except OSError as error:
-        session.show_traceback()
-        session.report(say("error.write", reason=error.strerror or str(error)))
-        return 1
-    except Exception as error:
-        session.show_traceback()
-        session.report(say("error.bug", text=f"{type(error).__name__}: {error}"), say("hint.debug"))
-        return 1
