@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from tailrace.testing.catalogue import FakeModel
     from tailrace.testing.ollama import FakeOllama
     from tailrace.testing.openai import FakeOpenAI
-    from tailrace.testing.recording import Recording, RecordingProxy
+    from tailrace.testing.recording import Recording
+    from tailrace.testing.recording_proxy import RecordingProxy
     from tailrace.testing.records import Record, Sent
     from tailrace.testing.server import FakeServer
     from tailrace.testing.sockets import NeverAccepts, Silent, closed_port
@@ -124,7 +125,7 @@ _HOMES = {
     "NeverAccepts": "sockets",
     "Record": "records",
     "Recording": "recording",
-    "RecordingProxy": "recording",
+    "RecordingProxy": "recording_proxy",
     "Sent": "records",
     "Silent": "sockets",
     "closed_port": "sockets",

@@ -11,18 +11,16 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from tailrace.testing import steps
 from tailrace.testing.encoding import Encoder, JSONLines
 from tailrace.testing.http1 import BadRequest, ClientLeft, Connection, frame, head, read_request
 from tailrace.testing.player import Gates, play
+from tailrace.testing.recording import Recording
 from tailrace.testing.records import PATIENCE, Board, Record
 from tailrace.testing.response import Response
 from tailrace.testing.steps import Step
-
-if TYPE_CHECKING:
-    from tailrace.testing.recording import Recording
 
 __all__ = ["FakeServer", "Plan", "refuse"]
 
