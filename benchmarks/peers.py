@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.common import ROOT, Skipped, environment
+from benchmarks.ports import wait_for
 from benchmarks.processes import Process
 
 FOLDER = ROOT / ".venv-peers"
@@ -86,8 +87,6 @@ def litellm(upstream: str, port: int, folder: Path) -> Iterator[Process]:
         folder: for its settings.
     """
     need("LiteLLM")
-    from benchmarks.servers import wait_for
-
     config = folder / "litellm.yaml"
     config.write_text(_CONFIG.format(model="openai/m", base=f"{upstream}/v1"), encoding="utf-8")
     command = [str(_BIN / "litellm"), "--config", str(config), "--host", "127.0.0.1", "--port", str(port)]

@@ -11,11 +11,9 @@ import importlib.util
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +21,7 @@ from pathlib import Path
 
 from benchmarks import peers
 from benchmarks.common import ROOT, Contestant, Skipped, environment
+from benchmarks.ports import free_port, wait_for
 from benchmarks.processes import Process
 
 CHAT, QUERY, OLLAMA, OPENAI = "/chat/stream", "/chat/stream?message=", "/api/chat", "/v1/chat/completions"
@@ -188,25 +187,3 @@ def open_files() -> int:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard
-
-
-def free_port() -> int:
-    """Returns a port that nobody listens on."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
-
-
-def wait_for(port: int, limit: float = 10.0) -> None:
-    """Waits until somebody listens on a port.
-
-    Raises:
-        RuntimeError: nobody does within the limit, in seconds.
-    """
-    until = time.monotonic() + limit
-    while time.monotonic() < until:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            return
-        time.sleep(0.01)
-    raise RuntimeError(f"nobody listens on port {port} after {limit:g} s")

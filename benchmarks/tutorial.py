@@ -17,7 +17,7 @@ import sys
 import threading
 from typing import Any
 
-from benchmarks.servers import free_port, wait_for
+from benchmarks.ports import free_port, wait_for
 from benchmarks.webserver import serve
 
 FASTAPI = """\
