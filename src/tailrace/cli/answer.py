@@ -14,7 +14,7 @@ from tailrace.cli.shell import model_names
 from tailrace.i18n import say
 
 if TYPE_CHECKING:
-    from tailrace.terminal.repl.session import Settings
+    from tailrace.terminal.repl.settings import Settings
 
 __all__ = ["answer", "answer_options"]
 
@@ -75,7 +75,7 @@ def answer(
         TailraceError: there is no answer, or it broke off; what had come has been printed.
     """
     if chat and not prompt and not as_json and session.on_terminal:
-        from tailrace.terminal.repl.session import Settings
+        from tailrace.terminal.repl.settings import Settings
 
         settings = Settings("", system, gather(options) or {}, format, _think(think), verbose, raw, hide_thinking)
         settings.progress = progress

@@ -20,9 +20,9 @@ from tailrace.terminal.repl.tree import write_whole
 from tailrace.terminal.status import fitting
 
 if TYPE_CHECKING:
+    from tailrace.terminal.repl.conversation import Conversation
     from tailrace.terminal.repl.history import LineHistory
     from tailrace.terminal.repl.keys import Line
-    from tailrace.terminal.repl.session import Repl
 
 __all__ = ["Commands"]
 
@@ -45,7 +45,7 @@ _LEVELS = ("low", "medium", "high")
 class Commands:
     """The commands of a conversation."""
 
-    def __init__(self, repl: Repl) -> None:
+    def __init__(self, repl: Conversation) -> None:
         self._repl = repl
         self._history: LineHistory | None = None
         self._table: dict[str, tuple[Callable[[str], object], Sequence[str]]] = {

@@ -1,56 +1,33 @@
-"""The conversation: reads a line, does what it says, and goes on until somebody leaves."""
+"""The loop: reads a line, does what it says, and goes on until somebody leaves."""
 
 from __future__ import annotations
 
 import errno
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from tailrace.client.streams import ChatStream
 from tailrace.client.sync import Client
 from tailrace.errors import TailraceError
 from tailrace.i18n import say
-from tailrace.run.reply import Reply
-from tailrace.terminal.repl import places, turn
-from tailrace.terminal.repl.interrupts import HANGUP, INTERRUPT, TERMINATE, Interrupts, Leave, Stopped
-from tailrace.terminal.repl.tree import Tree, write_whole
-from tailrace.terminal.sink import OutputClosedError, Sink
+from tailrace.terminal.repl import places
+from tailrace.terminal.repl.conversation import Conversation
+from tailrace.terminal.repl.interrupts import HANGUP, INTERRUPT, TERMINATE, Leave, Stopped
+from tailrace.terminal.repl.settings import Settings
+from tailrace.terminal.repl.tree import write_whole
+from tailrace.terminal.sink import OutputClosedError
 
-__all__ = ["Repl", "Settings"]
-
-
-@dataclass
-class Settings:
-    """What the user has set, by options of the command or by ``/set``."""
-
-    model: str
-    system: str | None = None
-    options: dict[str, Any] = field(default_factory=dict)
-    format: Any = None
-    think: bool | str | None = None
-    verbose: bool = False
-    raw: bool = False
-    hide_thinking: bool = False
-    progress: bool = False
+__all__ = ["Repl"]
 
 
-class Repl:
-    """A conversation on the terminal that standard input and output are.
+class Repl(Conversation):
+    """A conversation on the terminal that standard input and output are, line by line.
 
     Args:
         client: who to ask.
         settings: what was set when it begins.
         report: shows an error.
         parse_option: returns name and typed value of a model option given as ``NAME=VALUE``.
-
-    Attributes:
-        tree: the conversation.
-        replies: every answer of this session, for ``/stats``.
-        draft: what the next line begins with.
-        parent: the message that the next question follows, when it is not the last (`draft` is an edited question).
-        open: the stream of the answer under way.
     """
 
     def __init__(
@@ -63,20 +40,7 @@ class Repl:
     ) -> None:
         from tailrace.terminal.repl.commands import Commands
 
-        self.client = client
-        self.settings = settings
-        self.report = report
-        self.parse_option = parse_option
-        self.interrupts = Interrupts()
-        self.out = Sink(sys.stdout, self.interrupts.blocked)
-        self.err = Sink(sys.stderr, self.interrupts.blocked)
-        self.tree = Tree()
-        self.replies: list[Reply] = []
-        self.draft = ""
-        self.parent: tuple[int | None] | None = None
-        self.open: ChatStream | None = None
-        self.unsaved = False
-        self._place: tuple[int | None, dict[str, Any] | None, int | None] = (None, None, None)
+        super().__init__(client, settings, report=report, parse_option=parse_option)
         self.commands = Commands(self)
 
     # -- the loop ----------------------------------------------------------------------------------------------------
@@ -122,52 +86,6 @@ class Repl:
         if text.startswith("/") and self.commands.obey(text):
             return
         self.ask(unquoted(text), parent[0] if parent is not None else self.tree.at)
-
-    # -- turns -------------------------------------------------------------------------------------------------------
-
-    def ask(self, question: str, parent: int | None) -> None:
-        """Asks a question that follows the message `parent`."""
-        self._turn(parent, {"role": "user", "content": question})
-
-    def ask_again(self, question: int) -> None:
-        """Asks the question of number `question` again; its answers are branches."""
-        self._turn(question, None)
-
-    def go_on(self, place: int) -> None:
-        """Has the model go on from its interrupted answer.
-
-        An answer at the end of the messages is gone on from by Ollama and by the embedded engine; an OpenAI-compatible
-        server may begin a new one, so it is asked to in words.
-        """
-        messages = self.tree.messages(place)
-        if self.client.upstream.startswith("openai:"):
-            messages.append({"role": "user", "content": say("repl.go_on")})
-        self._turn(place, None, messages)
-
-    def _turn(
-        self, parent: int | None, question: dict[str, Any] | None, messages: list[dict[str, Any]] | None = None
-    ) -> None:
-        system = self.settings.system
-        sent = [{"role": "system", "content": system}] if system else []
-        self._place = (parent, question, parent if messages is not None else None)
-        sent += messages if messages is not None else self.tree.messages(parent) if parent is not None else []
-        reply = turn.answer(self, sent + ([question] if question is not None else []))
-        self._keep(reply)
-        ended = reply.outcome
-        if self.open is not None and ended is not None and not ended.finished and not self.interrupts.stopped:
-            stream, self.open = self.open, None
-            stream.wait()  # raises what it is
-        self.open = None
-
-    def _keep(self, reply: Reply) -> None:
-        """The turn joins the conversation."""
-        parent, question, place = self._place
-        self.replies.append(reply)
-        if place is not None:
-            self.tree.extend(place, reply)
-            self.unsaved = True
-        elif self.tree.keep(parent, question, reply):
-            self.unsaved = True
 
     # -- the end -----------------------------------------------------------------------------------------------------
 

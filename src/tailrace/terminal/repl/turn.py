@@ -2,86 +2,109 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from tailrace.client.streams import ChatStream
+from tailrace.client.sync import Client
 from tailrace.events import Event, TextDelta, ThinkingDelta
 from tailrace.i18n import say
 from tailrace.run.reply import Reply
 from tailrace.terminal.figures import progress, summary
 from tailrace.terminal.printer import Printer, answer_printer
-from tailrace.terminal.repl.interrupts import Stopped
+from tailrace.terminal.repl.interrupts import Interrupts, Stopped
+from tailrace.terminal.repl.settings import Settings
+from tailrace.terminal.sink import Sink
 
-if TYPE_CHECKING:
-    from tailrace.terminal.repl.session import Repl
-
-__all__ = ["answer", "pieces"]
+__all__ = ["Answers", "pieces"]
 
 _PIECE = 2000  # characters drawn between two looks at whether we were stopped
 _REST = 2000  # characters that had come when we were stopped, and are shown all the same
 
 
-def answer(repl: Repl, messages: Sequence[dict[str, Any]]) -> Reply:
-    """Has the model answer, showing what comes; returns the reply, however it ended.
+class Answers:
+    """Asks a model on the terminal that standard input and output are, and shows what it answers.
 
-    Raises:
-        TailraceError: the answer cannot be asked for.
-        Leave: the conversation is over; the reply until then is `Repl.open`.
+    Args:
+        client: who to ask.
+        settings: what was set when it begins.
+
+    Attributes:
+        interrupts: the signals.
+        out: standard output.
+        err: standard error.
+        open: the stream of the answer under way.
     """
-    settings = repl.settings
-    stream = repl.client.chat(
-        settings.model,
-        [{name: value for name, value in message.items() if name != "interrupted"} for message in messages],
-        stream=True,
-        think=settings.think,
-        format=settings.format,
-        options=settings.options or None,
-    )
-    own_lines = settings.verbose or settings.progress
-    printer = answer_printer(
-        repl.out,
-        repl.err,
-        settings.model,
-        plain=settings.raw,
-        hide_thinking=settings.hide_thinking,
-        reply=None if own_lines else lambda: stream.reply,
-    )
-    repl.open = stream
-    reader = stream.reader()
-    printer.waiting.follow(reader)
-    hidden = 0
-    try:
-        with repl.interrupts.over(stream), stream:
-            printer.waiting.start()
-            while events := reader.read():
-                hidden += _show(repl, printer, events)
-    except Stopped:  # the terminal took nothing more
-        pass
-    finally:
-        printer.close()
-    reply = stream.reply
-    if hidden:
-        repl.err.line(say("repl.not_shown", count=f"{hidden:,}"), dim=True)
-    if settings.progress:
-        repl.err.line(progress(reply))
-    if settings.verbose:
-        for line in summary(reply):
-            repl.err.line(line)
-    return reply
 
+    def __init__(self, client: Client, settings: Settings) -> None:
+        self.client = client
+        self.settings = settings
+        self.interrupts = Interrupts()
+        self.out = Sink(sys.stdout, self.interrupts.blocked)
+        self.err = Sink(sys.stderr, self.interrupts.blocked)
+        self.open: ChatStream | None = None
 
-def _show(repl: Repl, printer: Printer, events: Sequence[Event]) -> int:
-    """Shows what came together; returns how many characters it did not show, because we were stopped."""
-    hidden = 0
-    for piece in pieces(events):
-        if repl.interrupts.stopped:
-            size = sum(len(event.text) for event in piece if isinstance(event, TextDelta))
-            if hidden or size > _REST:
-                hidden += size
-                piece = [event for event in piece if not isinstance(event, TextDelta | ThinkingDelta)]  # noqa: PLW2901
-        if piece:
-            printer.show(piece)
-    return hidden
+    def answer(self, messages: Sequence[dict[str, Any]]) -> Reply:
+        """Has the model answer, showing what comes; returns the reply, however it ended.
+
+        Raises:
+            TailraceError: the answer cannot be asked for.
+            Leave: the conversation is over; the reply until then is `open`.
+        """
+        settings = self.settings
+        stream = self.client.chat(
+            settings.model,
+            [{name: value for name, value in message.items() if name != "interrupted"} for message in messages],
+            stream=True,
+            think=settings.think,
+            format=settings.format,
+            options=settings.options or None,
+        )
+        own_lines = settings.verbose or settings.progress
+        printer = answer_printer(
+            self.out,
+            self.err,
+            settings.model,
+            plain=settings.raw,
+            hide_thinking=settings.hide_thinking,
+            reply=None if own_lines else lambda: stream.reply,
+        )
+        self.open = stream
+        reader = stream.reader()
+        printer.waiting.follow(reader)
+        hidden = 0
+        try:
+            with self.interrupts.over(stream), stream:
+                printer.waiting.start()
+                while events := reader.read():
+                    hidden += self._show(printer, events)
+        except Stopped:  # the terminal took nothing more
+            pass
+        finally:
+            printer.close()
+        reply = stream.reply
+        if hidden:
+            self.err.line(say("repl.not_shown", count=f"{hidden:,}"), dim=True)
+        if settings.progress:
+            self.err.line(progress(reply))
+        if settings.verbose:
+            for line in summary(reply):
+                self.err.line(line)
+        return reply
+
+    def _show(self, printer: Printer, events: Sequence[Event]) -> int:
+        """Shows what came together; returns how many characters it did not show, because we were stopped."""
+        hidden = 0
+        for piece in pieces(events):
+            if self.interrupts.stopped:
+                size = sum(len(event.text) for event in piece if isinstance(event, TextDelta))
+                if hidden or size > _REST:
+                    hidden += size
+                    piece = [event for event in piece if not isinstance(event, TextDelta | ThinkingDelta)]  # noqa: PLW2901
+            if piece:
+                printer.show(piece)
+        return hidden
 
 
 def pieces(events: Sequence[Event]) -> Iterator[list[Event]]:
