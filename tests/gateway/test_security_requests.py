@@ -19,7 +19,7 @@ from tailrace.backends.embedded import models
 from tailrace.gateway.limits import Limits, check
 from tailrace.testing import FakeOllama, FakeOpenAI, done, hold, say
 from tailrace.types import ChatRequest
-from tailrace.web.asking import Asked
+from tailrace.web.asked import Asked
 from tailrace.web.problems import ProblemError
 
 HI = [{"role": "user", "content": "hi"}]

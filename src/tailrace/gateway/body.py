@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from starlette.requests import ClientDisconnect, Request
 
 from tailrace.gateway.house import house_of
-from tailrace.web.asking import parse_json
+from tailrace.web.asked import parse_json
 from tailrace.web.problems import ProblemError
 
 __all__ = ["read_body", "read_json"]

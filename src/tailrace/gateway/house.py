@@ -28,7 +28,8 @@ from tailrace.run.run import Run
 from tailrace.telemetry import Telemetry
 from tailrace.types import ChatRequest, GenerateRequest
 from tailrace.web.asgi import streams
-from tailrace.web.asking import Asked, DefaultModel, request_of
+from tailrace.web.asked import Asked
+from tailrace.web.asking import DefaultModel, request_of
 from tailrace.web.manners import linger_of
 from tailrace.web.problems import ProblemError
 from tailrace.web.registry import Registry

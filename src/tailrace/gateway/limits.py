@@ -14,7 +14,7 @@ from urllib.parse import unquote
 import msgspec
 
 from tailrace.types import ChatRequest, GenerateRequest
-from tailrace.web.asking import Asked
+from tailrace.web.asked import Asked
 from tailrace.web.problems import ProblemError
 
 __all__ = ["Limits", "check", "check_options"]

@@ -18,7 +18,7 @@ from tailrace.gateway.api.queue import Queues
 from tailrace.gateway.api.render import Rendered, Texts
 from tailrace.gateway.api.runs import Described, RunList
 from tailrace.gateway.store.values import Conversation
-from tailrace.web.asking import Asked
+from tailrace.web.asked import Asked
 from tailrace.web.problems import MEDIA_TYPE, Problem
 from tailrace.web.stopping import Stopped
 from tailrace.wire import ollama_asked

@@ -24,7 +24,8 @@ from tailrace.client.aio import AsyncClient
 from tailrace.client.streams import BaseStream
 from tailrace.errors import TailraceError
 from tailrace.web.asgi import EventStream, frames, sse
-from tailrace.web.asking import Asked, DefaultModel, chat, parse
+from tailrace.web.asked import Asked, parse
+from tailrace.web.asking import DefaultModel, chat
 from tailrace.web.manners import Manners, OnLeave, linger_of
 from tailrace.web.problems import MEDIA_TYPE, ProblemError, problem_of
 from tailrace.web.reading import cursors_of, reading

@@ -25,7 +25,8 @@ from tailrace.client.streams import SyncStream
 from tailrace.client.sync import Client
 from tailrace.errors import TailraceError
 from tailrace.run.run import Run
-from tailrace.web.asking import Asked, DefaultModel, chat_sync, parse
+from tailrace.web.asked import Asked, parse
+from tailrace.web.asking import DefaultModel, chat_sync
 from tailrace.web.manners import Manners, OnLeave, linger_of
 from tailrace.web.problems import MEDIA_TYPE, ProblemError, problem_of
 from tailrace.web.reading import cursors_of, reading

@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from tailrace.web.asking import Asked, parse_json
+from tailrace.web.asked import Asked, parse_json
 from tailrace.web.problems import ProblemError
 
 __all__ = ["ChatBody", "asked_chat"]

@@ -10,7 +10,7 @@ from tailrace.gateway.door import caller_of
 from tailrace.gateway.house import house_of
 from tailrace.gateway.replies import Answer
 from tailrace.web.asgi import EventStream
-from tailrace.web.asking import parse
+from tailrace.web.asked import parse
 from tailrace.web.problems import ProblemError
 from tailrace.web.source import Source, plain_feed
 

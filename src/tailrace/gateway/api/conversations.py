@@ -30,7 +30,7 @@ from tailrace.gateway.store.values import Conversation, Message, Summary, sent
 from tailrace.i18n import say
 from tailrace.run.reader import Reader
 from tailrace.run.run import Run
-from tailrace.web.asking import Asked, parse_json
+from tailrace.web.asked import Asked, parse_json
 from tailrace.web.problems import ProblemError
 from tailrace.wire.encoding import fault_of
 

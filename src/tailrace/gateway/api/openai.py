@@ -32,7 +32,7 @@ from tailrace.gateway.wires import CHUNKS
 from tailrace.run.run import Run
 from tailrace.types import ListedModel
 from tailrace.web.asgi import EventStream
-from tailrace.web.asking import Asked
+from tailrace.web.asked import Asked
 from tailrace.web.problems import ProblemError
 from tailrace.web.source import Feed, Source, Wire
 from tailrace.wire.openai_out import Answer, ChatWire, CompletionWire, Said, whole_chat, whole_completion

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from tailrace.web.asking import Asked, parse_json
+from tailrace.web.asked import Asked, parse_json
 from tailrace.web.problems import ProblemError
 
 __all__ = ["ChatBody", "CompletionBody", "EmbeddingsBody", "asked_chat", "asked_completion", "parse", "texts_of"]

@@ -23,7 +23,7 @@ from tailrace.run.run import Run
 from tailrace.run.state import State
 from tailrace.web import stopping
 from tailrace.web.asgi import EventStream
-from tailrace.web.asking import parse
+from tailrace.web.asked import parse
 from tailrace.web.manners import EVENTS, Medium, opening
 from tailrace.web.problems import ProblemError
 from tailrace.web.reading import WireName, cursors_of, reading

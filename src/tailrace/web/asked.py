@@ -1,0 +1,103 @@
+"""What a web request asks for: the bodies of ``POST /chat/stream`` and ``POST /runs``, checked before it is sent on."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from tailrace.web.problems import ProblemError
+
+__all__ = ["Asked", "parse", "parse_json"]
+
+
+class Asked(msgspec.Struct, kw_only=True):
+    """A request for an answer.
+
+    Attributes:
+        message: one message of the user's; or
+        messages: a conversation, in Ollama's form; or
+        prompt: a text to complete.
+        model: the model's name; empty: the upstream's default.
+        system: a system prompt, put before the messages.
+        linger: seconds that the run goes on without readers; None: to its end. Only where the server lets it be asked.
+        logprobs: tell the probabilities of tokens, with `top_logprobs` alternatives to each.
+        suffix: text after the gap that a completion fills.
+        raw: complete the prompt as it is, without the model's template.
+    """
+
+    message: str | None = None
+    messages: list[dict[str, Any]] | None = None
+    prompt: str | None = None
+    model: str = ""
+    system: str | None = None
+    options: dict[str, Any] | None = None
+    think: bool | str | None = None
+    format: str | dict[str, Any] | None = None
+    tools: list[dict[str, Any]] | None = None
+    keep_alive: float | str | None = None
+    linger: float | msgspec.UnsetType | None = msgspec.UNSET
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+    suffix: str | None = None
+    raw: bool | None = None
+
+    def conversation(self) -> list[dict[str, Any]]:
+        """Returns the messages, the system prompt first.
+
+        Raises:
+            ProblemError: there are none.
+        """
+        messages = [_sent(message) for message in self.messages or ()]
+        if self.message:
+            messages.append({"role": "user", "content": self.message})
+        if not messages:
+            raise ProblemError(400, "there is no message", hint='send {"message": "…"} or {"messages": […]}')
+        if self.system:
+            messages.insert(0, {"role": "system", "content": self.system})
+        return messages
+
+
+def _sent(message: dict[str, Any]) -> dict[str, Any]:
+    """Returns a message whose images are data: a name would be that of a file here, which is none of the sender's."""
+    images = message.get("images")
+    if not images:
+        return message
+    try:
+        return {**message, "images": [base64.b64decode(image, validate=True) for image in images]}
+    except (TypeError, ValueError) as error:
+        raise ProblemError(400, "the images of a message are a list of base64 texts") from error
+
+
+def parse_json(body: bytes, kind: type[Any]) -> Any:
+    """Returns a body as a value of `kind`.
+
+    Raises:
+        ProblemError: it is no JSON, or not of that form; it says where.
+    """
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.ValidationError as error:
+        raise ProblemError(400, f"the body is not as it should be: {error}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ProblemError(400, f"the body is not JSON: {error}") from error
+    except RecursionError as error:
+        raise ProblemError(400, "the body is nested too deeply") from error
+
+
+def parse(body: bytes, query: Mapping[str, str]) -> Asked:
+    """Returns what a request asks for: by its body, and by ``?message=`` (``model``, ``system``) as the tutorial does.
+
+    Raises:
+        ProblemError: it asks for nothing, or what it asks for is not of the right form.
+    """
+    asked: Asked = parse_json(body, Asked) if body.strip() else Asked()
+    for name in ("message", "model", "system"):
+        if query.get(name) and not getattr(asked, name):
+            setattr(asked, name, query[name])
+    linger = asked.linger
+    if linger is not msgspec.UNSET and linger is not None and not 0 <= linger < 1e6:
+        raise ProblemError(400, "linger is seconds, 0 or more, or null")
+    return asked
