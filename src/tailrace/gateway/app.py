@@ -37,6 +37,7 @@ from tailrace.gateway.house import House
 from tailrace.gateway.openapi import openapi_route
 from tailrace.gateway.replies import problem
 from tailrace.gateway.settings import Settings
+from tailrace.gateway.store.service import Conversations
 from tailrace.gateway.upstreams import Upstream, Upstreams
 from tailrace.gateway.workers.crossing import Chats, Crossing, Neighbours
 from tailrace.gateway.workers.lost import Cursors
@@ -64,8 +65,9 @@ def create_app(
     upstreams = [Upstream(each, Queue(settings.max_running, settings.max_queued)) for each in clients]
     here = neighbours.here if neighbours is not None else None
     house = House(settings, Upstreams(upstreams, settings.max_per_key), here)
-    kept = conversations.Conversations(house) if settings.page else None
-    house.conversations = kept
+    kept = Conversations(house) if settings.page else None
+    if kept is not None:
+        house.before = kept.before
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -94,6 +96,7 @@ def create_app(
     )
     app.router.redirect_slashes = False
     app.state.house = house
+    app.state.conversations = kept
     Names(settings.hosts), Origins(settings.origins)  # the door is built with the first request; errors are told now
     if neighbours is not None:  # the last one that is added is the first that sees a request
         relay = Relay(neighbours.folder, settings.manners.send_timeout)

@@ -65,7 +65,7 @@ class House:
         self._starting = 0  # how many runs are about to begin
         self._keyed: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
         self._over = False  # the server has stopped
-        self.conversations: Any = None  # kept by `tailrace.gateway.api.conversations`, if the page is served
+        self.before: Callable[[Run], str] = lambda _run: ""  # the text that a run goes on from, if there is some
 
     @property
     def client(self) -> AsyncClient:
@@ -196,10 +196,6 @@ class House:
 
     async def _default(self) -> str:
         return self.default.known or self.default.remember(await self.client.default_model())
-
-    def before(self, run: Run) -> str:
-        """Returns the text that a run goes on from; empty if it begins an answer."""
-        return self.conversations.before(run) if self.conversations is not None else ""
 
     @property
     def readers(self) -> int:

@@ -12,11 +12,12 @@ from starlette.routing import Route
 
 from tailrace._version import __version__
 from tailrace.gateway.api import aisdk_asked, openai_asked
-from tailrace.gateway.api.conversations import Change, Listed, Turn, Turned
+from tailrace.gateway.api.conversations import Change, Listed, Turned
 from tailrace.gateway.api.models import Models
 from tailrace.gateway.api.queue import Queues
 from tailrace.gateway.api.render import Rendered, Texts
 from tailrace.gateway.api.runs import Described, RunList
+from tailrace.gateway.store.service import Turn
 from tailrace.gateway.store.values import Conversation
 from tailrace.web.asked import Asked
 from tailrace.web.problems import MEDIA_TYPE, Problem
