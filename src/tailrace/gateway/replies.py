@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 from starlette.responses import Response
 
+from tailrace.gateway.errors import ConflictError, MissingError
 from tailrace.gateway.shapes import refusal
-from tailrace.gateway.store.values import ConflictError, MissingError
 from tailrace.web import problems
 from tailrace.web.problems import ProblemError
 

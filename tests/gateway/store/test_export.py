@@ -11,8 +11,8 @@ from tests.gateway.store.turns import ending, turn
 from tailrace import StreamingChat
 from tailrace.events import Outcome
 from tailrace.export import markdown
+from tailrace.gateway.errors import MissingError
 from tailrace.gateway.store.store import Store
-from tailrace.gateway.store.values import MissingError
 from tailrace.run.reply import Reply
 from tailrace.terminal.repl.tree import Tree
 

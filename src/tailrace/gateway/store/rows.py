@@ -8,9 +8,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from tailrace.gateway.errors import MissingError
 from tailrace.gateway.store import answers
 from tailrace.gateway.store.schema import conversations, messages
-from tailrace.gateway.store.values import Conversation, Message, MissingError, id_of_message
+from tailrace.gateway.store.values import Conversation, Message, id_of_message
 
 __all__ = ["add", "found", "message", "new_answer", "no_conversation", "no_message", "the", "title", "whole"]
 

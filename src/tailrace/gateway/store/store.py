@@ -22,13 +22,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from tailrace.backends.embedded.models import data_dir
 from tailrace.errors import RequestError, StoreError
 from tailrace.export import document, markdown
+from tailrace.gateway.errors import ConflictError
 from tailrace.gateway.store import answers, rows
 from tailrace.gateway.store.database import Database
 from tailrace.gateway.store.schema import conversations, messages
 from tailrace.gateway.store.texts import snippet, title_of
 from tailrace.gateway.store.values import (
     FILE,
-    ConflictError,
     Conversation,
     Ending,
     Message,

@@ -12,16 +12,13 @@ from typing import Any, Literal
 
 import msgspec
 
-from tailrace.errors import RequestError
 from tailrace.events import Outcome
 
 __all__ = [
     "FILE",
-    "ConflictError",
     "Conversation",
     "Ending",
     "Message",
-    "MissingError",
     "Piece",
     "State",
     "Summary",
@@ -36,14 +33,6 @@ __all__ = [
 FILE = "conversations.db"  # in the data folder
 State = Literal["running", "complete", "interrupted", "failed"]
 _STOPPED = (Outcome.CANCELLED, Outcome.ABANDONED, Outcome.OWNER_LOST)
-
-
-class MissingError(RequestError):
-    """There is no conversation, or no message in it, of that id."""
-
-
-class ConflictError(RequestError):
-    """The message is there, but in no state for that: its answer is still being written, or has nothing to continue."""
 
 
 class Message(msgspec.Struct, kw_only=True):
