@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from benchmarks.common import quantile
-from tailrace.wire.lines import LineSplitter
-from tailrace.wire.sse import SSEDecoder
+from tailrace.protocols.lines import LineSplitter
+from tailrace.protocols.sse import SSEDecoder
 
 __all__ = ["Came", "Tally", "Told", "pieces", "tally"]
 

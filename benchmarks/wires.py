@@ -21,11 +21,11 @@ PIECES = ("Once", " upon", " a", " time", ",", " there", "水", ' "was"', "\n", 
 
 def wire(name: str) -> Any:
     """Begin an encoder of that name, for a reader from the start."""
-    from tailrace.wire.aisdk import UIWire
-    from tailrace.wire.ollama_out import Lines, OllamaWire
-    from tailrace.wire.openai_out import Answer, ChatWire
-    from tailrace.wire.plain import PlainWire
-    from tailrace.wire.runs import RunsWire
+    from tailrace.protocols.aisdk.encode import UIWire
+    from tailrace.protocols.ollama.encode import Lines, OllamaWire
+    from tailrace.protocols.openai.encode import Answer, ChatWire
+    from tailrace.protocols.runs.encode import RunsWire
+    from tailrace.protocols.tutorial.encode import PlainWire
 
     def ollama(*, chat: bool) -> OllamaWire:
         return OllamaWire(Lines("smollm2:135m", chat=chat, clock=time.time_ns), "run_0", lambda usage: usage)

@@ -22,7 +22,7 @@ from tailrace.gateway.app import create_app
 from tailrace.gateway.door import caller_of
 from tailrace.gateway.house import house_of
 from tailrace.gateway.settings import Settings
-from tailrace.web.asked import Asked
+from tailrace.protocols.runs.requests import Asked
 
 HTMX = Path(os.environ.get("HTMX", "node_modules"))  # the folder that npm made; nothing is loaded from elsewhere
 TWO = (HTMX / "htmx-ext-sse").exists()

@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable
 
 from fuzz.targets import TARGETS
-from tailrace.wire.ollama import AnswerDecoder, ProgressDecoder
-from tailrace.wire.openai import ChunkDecoder
-from tailrace.wire.sse import SSEDecoder
+from tailrace.protocols.ollama.decode import AnswerDecoder, ProgressDecoder
+from tailrace.protocols.openai.decode import ChunkDecoder
+from tailrace.protocols.sse import SSEDecoder
 
 __all__ = ["NASTY", "run"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 __all__ = ["MODULES"]
 
 MODULES = (
-    *("tailrace.wire", "tailrace.web.asking", "tailrace.gateway.limits", "tailrace.gateway.api.openai_asked"),
-    *("tailrace.gateway.api.aisdk_asked", "tailrace.backends.embedded.http1", "tailrace.backends.embedded.requests"),
+    *("tailrace.protocols", "tailrace.web.asking", "tailrace.gateway.limits", "tailrace.protocols.openai.requests"),
+    *("tailrace.protocols.aisdk.requests", "tailrace.backends.embedded.http1", "tailrace.backends.embedded.requests"),
     "tailrace.client.requests",
 )
 """What is watched while a guided fuzzer runs."""

@@ -21,28 +21,29 @@ from tailrace.backends.embedded.requests import options as engine_options
 from tailrace.errors import RequestError
 from tailrace.events import Event, TextDelta
 from tailrace.gateway import limits
-from tailrace.gateway.api import openai_asked
-from tailrace.gateway.api.aisdk_asked import asked_chat
 from tailrace.gateway.api.conversations import Change, Turn
 from tailrace.gateway.api.ollama import _message as ollama_message
 from tailrace.gateway.api.ollama import _options as ollama_options
 from tailrace.gateway.api.render import Texts
+from tailrace.protocols import sse
+from tailrace.protocols.aisdk.encode import UIWire
+from tailrace.protocols.aisdk.requests import asked_chat
+from tailrace.protocols.lines import LineSplitter
+from tailrace.protocols.ollama import requests as ollama_requests
+from tailrace.protocols.ollama.decode import AnswerDecoder, ProgressDecoder
+from tailrace.protocols.ollama.encode import Lines, OllamaWire
+from tailrace.protocols.ollama.requests import Fault
+from tailrace.protocols.openai import requests as openai_requests
+from tailrace.protocols.openai.decode import ChunkDecoder
+from tailrace.protocols.openai.encode import Answer, ChatWire
+from tailrace.protocols.problems import ProblemError
+from tailrace.protocols.runs.encode import RunsWire
+from tailrace.protocols.sse import ServerSentEvent, SSEDecoder
+from tailrace.protocols.tutorial.encode import PlainWire
 from tailrace.run.metrics import Metrics
 from tailrace.types import ChatRequest, GenerateRequest
 from tailrace.web.asking import Asked, parse, parse_json, request_of
-from tailrace.web.problems import ProblemError
 from tailrace.web.source import Wire
-from tailrace.wire import ollama_asked, sse
-from tailrace.wire.aisdk import UIWire
-from tailrace.wire.lines import LineSplitter
-from tailrace.wire.ollama import AnswerDecoder, ProgressDecoder
-from tailrace.wire.ollama_asked import Fault
-from tailrace.wire.ollama_out import Lines, OllamaWire
-from tailrace.wire.openai import ChunkDecoder
-from tailrace.wire.openai_out import Answer, ChatWire
-from tailrace.wire.plain import PlainWire
-from tailrace.wire.runs import RunsWire
-from tailrace.wire.sse import ServerSentEvent, SSEDecoder
 
 __all__ = ["TARGETS"]
 
@@ -165,14 +166,14 @@ def _sent(asked: Asked | ChatRequest | GenerateRequest) -> None:
 
 def ask_ollama(data: bytes) -> None:
     """The bodies of Ollama's requests, for the gateway and for the embedded engine."""
-    for kind in (ollama_asked.NamedBody, ollama_asked.CopyBody, ollama_asked.EmbedBody):
-        _refused(partial(ollama_asked.decode, data, kind))
+    for kind in (ollama_requests.NamedBody, ollama_requests.CopyBody, ollama_requests.EmbedBody):
+        _refused(partial(ollama_requests.decode, data, kind))
     _refused(lambda: _ollama_chat(data))
     _refused(lambda: _ollama_generate(data))
 
 
 def _ollama_chat(data: bytes) -> None:
-    body, given = ollama_asked.read(data, ollama_asked.ChatBody)
+    body, given = ollama_requests.read(data, ollama_requests.ChatBody)
     options = ollama_options(body)
     messages = [ollama_message(message) for message in given.get("messages") or ()]
     _sent(ChatRequest(model=body.model, messages=messages, tools=body.tools, options=options, format=body.format))
@@ -181,9 +182,9 @@ def _ollama_chat(data: bytes) -> None:
 
 
 def _ollama_generate(data: bytes) -> None:
-    body = ollama_asked.decode(data, ollama_asked.GenerateBody)
+    body = ollama_requests.decode(data, ollama_requests.GenerateBody)
     options = ollama_options(body)
-    images = ollama_asked.base64_of(body.images or [])
+    images = ollama_requests.base64_of(body.images or [])
     _sent(GenerateRequest(model=body.model, prompt=body.prompt, images=images, options=options, format=body.format))
     chosen, facts = engine_options(body.options, {}), Facts(4096, thinking=True, vision=True)
     if body.raw:
@@ -194,9 +195,11 @@ def _ollama_generate(data: bytes) -> None:
 
 def ask_openai(data: bytes) -> None:
     """The bodies of OpenAI's requests."""
-    _refused(lambda: _sent(openai_asked.asked_chat(openai_asked.parse(data, openai_asked.ChatBody))))
-    _refused(lambda: _sent(openai_asked.asked_completion(openai_asked.parse(data, openai_asked.CompletionBody))))
-    _refused(lambda: openai_asked.texts_of(openai_asked.parse(data, openai_asked.EmbeddingsBody)))
+    _refused(lambda: _sent(openai_requests.asked_chat(openai_requests.parse(data, openai_requests.ChatBody))))
+    _refused(
+        lambda: _sent(openai_requests.asked_completion(openai_requests.parse(data, openai_requests.CompletionBody)))
+    )
+    _refused(lambda: openai_requests.texts_of(openai_requests.parse(data, openai_requests.EmbeddingsBody)))
 
 
 def ask_ai(data: bytes) -> None:

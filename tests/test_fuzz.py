@@ -11,7 +11,7 @@ from fuzz.running import Found, plain
 from fuzz.targets import TARGETS
 
 from tailrace.events import Event
-from tailrace.wire.ollama import AnswerDecoder
+from tailrace.protocols.ollama.decode import AnswerDecoder
 
 SOME, MANY = 2_000, 200_000
 

@@ -7,8 +7,8 @@ import re
 from typing import Any
 
 from benchmarks.soaking.plans import WORD
-from tailrace.wire.lines import LineSplitter
-from tailrace.wire.sse import ServerSentEvent, SSEDecoder
+from tailrace.protocols.lines import LineSplitter
+from tailrace.protocols.sse import ServerSentEvent, SSEDecoder
 
 __all__ = ["Hearing"]
 

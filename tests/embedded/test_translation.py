@@ -10,8 +10,8 @@ import pytest
 from tailrace.backends.embedded import engine, requests
 from tailrace.backends.embedded.answers import Answer
 from tailrace.backends.embedded.engine import Facts
-from tailrace.wire import ollama_asked as asked
-from tailrace.wire.ollama_asked import ChatBody, Fault, GenerateBody
+from tailrace.protocols.ollama import requests as ollama_requests
+from tailrace.protocols.ollama.requests import ChatBody, Fault, GenerateBody
 
 ABLE = Facts(n_ctx=4096, tools=True, thinking=True, vision=True)
 PLAIN = Facts(n_ctx=4096)
@@ -19,7 +19,7 @@ TOOL = {"type": "function", "function": {"name": "weather", "parameters": {"type
 
 
 def chat_payload(body: dict[str, Any], facts: Facts = ABLE, system: str | None = None) -> dict[str, Any]:
-    parsed = asked.decode(json.dumps({"model": "m", "messages": [], **body}).encode(), ChatBody)
+    parsed = ollama_requests.decode(json.dumps({"model": "m", "messages": [], **body}).encode(), ChatBody)
     chosen = requests.options(parsed.options, {})
     return dict(json.loads(requests.chat_payload(parsed, chosen, facts, system)))
 
@@ -70,13 +70,13 @@ def test_options_of_the_wrong_type(given: dict[str, Any], text: str) -> None:
     ],
 )
 def test_keep_alive(value: object, seconds: float) -> None:
-    assert asked.keep_alive(value, 300.0) == seconds
+    assert ollama_requests.keep_alive(value, 300.0) == seconds
 
 
 @pytest.mark.parametrize("value", ["-1", "300", "", "5 m", "m", "5x", "five", True, [], {}])
 def test_keep_alive_that_is_none(value: object) -> None:
     with pytest.raises(Fault) as caught:
-        asked.keep_alive(value, 300.0)
+        ollama_requests.keep_alive(value, 300.0)
     assert caught.value.status == 400
 
 
@@ -84,7 +84,7 @@ def test_keep_alive_that_is_none(value: object) -> None:
 def test_keep_alive_of_great_length(value: str) -> None:
     """A text that is no duration is refused after one look at each of its characters: several took hours."""
     with pytest.raises(Fault):
-        asked.keep_alive(value, 300.0)
+        ollama_requests.keep_alive(value, 300.0)
 
 
 # ---- requests ----

@@ -16,8 +16,8 @@ from tests.gateway.serving import Gateway
 from tests.web.reader import PATIENCE
 
 from tailrace.gateway.workers.badges import Badge
+from tailrace.protocols.sse import ServerSentEvent, SSEDecoder
 from tailrace.testing import Record, Step, say
-from tailrace.wire.sse import ServerSentEvent, SSEDecoder
 
 JSON = {"Content-Type": "application/json"}
 

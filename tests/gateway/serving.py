@@ -13,8 +13,8 @@ from typing import Any
 from tests.web.process import Running, running
 from tests.web.reader import PATIENCE, Reader
 
+from tailrace.protocols.sse import ServerSentEvent
 from tailrace.testing import FakeOllama, Record, Step
-from tailrace.wire.sse import ServerSentEvent
 
 HOST = "Host: localhost\r\n"
 

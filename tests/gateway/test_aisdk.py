@@ -11,7 +11,7 @@ import pytest
 from tests.gateway.renewed import Renewed, renewed
 from tests.web.reader import Reader
 
-from tailrace.gateway.api.aisdk_asked import asked_chat
+from tailrace.protocols.aisdk.requests import asked_chat
 from tailrace.testing import FakeOllama, Step, done, error, fin, hold, say, slow_load, stall, status, think, tool_call
 
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(20)).decode()

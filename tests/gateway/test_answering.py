@@ -14,12 +14,12 @@ from tests.web.reader import Reader
 
 from tailrace.client.aio import AsyncClient
 from tailrace.gateway.answering import Ears, Held
+from tailrace.protocols.openai.encode import Answer, ChatWire
 from tailrace.run.run import Run
 from tailrace.testing import FakeOllama, Step, chunk, error, hold, say, stall
 from tailrace.web.asgi import EventStream, Scope
 from tailrace.web.manners import Manners, Medium
 from tailrace.web.source import Feed, Source
-from tailrace.wire.openai_out import Answer, ChatWire
 
 QUEUED = chunk({"status": "queued", "position": 3})
 LOADING = chunk({"status": "loading"})

@@ -19,8 +19,8 @@ from tailrace.gateway.api.render import Rendered
 from tailrace.gateway.api.runs import Described, RunList
 from tailrace.gateway.openapi import Health, document
 from tailrace.gateway.store.values import Conversation
+from tailrace.protocols.problems import Problem
 from tailrace.testing import FakeOllama, Silent, closed_port, hold, say
-from tailrace.web.problems import Problem
 from tailrace.web.stopping import Stopped
 
 _SAMPLE = re.compile(r'([a-z_]+)(?:\{([a-z]+)="((?:[^"\\]|\\.)*)"\})? ([0-9.e+-]+|NaN|\+Inf)', re.ASCII)

@@ -14,8 +14,8 @@ from tests.render.documents import CHINESE, ENGLISH
 from tests.web.cutting import CuttingProxy, after_blocks
 from tests.web.reader import Reader
 
+from tailrace.protocols.sse import SSEDecoder
 from tailrace.testing import hold, say, think, tool_call
-from tailrace.wire.sse import SSEDecoder
 
 TEXT = ENGLISH + "\n\n" + CHINESE
 PIECES = [TEXT[at : at + 37] for at in range(0, len(TEXT), 37)]

@@ -13,10 +13,10 @@ from tests.web.reader import PATIENCE, Reader
 from tests.wire.decoding import decode
 
 from tailrace.events import Event, TextDelta, ThinkingDelta, ToolCall
+from tailrace.protocols.ollama.decode import AnswerDecoder
+from tailrace.protocols.openai.decode import ChunkDecoder
+from tailrace.protocols.sse import SSEDecoder
 from tailrace.testing import FakeOllama, FakeOpenAI, Step, done, error, hold, say, think, tool_call
-from tailrace.wire.ollama import AnswerDecoder
-from tailrace.wire.openai import ChunkDecoder
-from tailrace.wire.sse import SSEDecoder
 
 HI = [{"role": "user", "content": "hi"}]
 PARTS = [{"type": "text", "text": "hi"}]

@@ -13,9 +13,9 @@ from tests.web.reader import Reader
 from tests.wire.told import RUNS, golden
 
 from tailrace.events import Ended
+from tailrace.protocols.event_json import ending_text
 from tailrace.run.reply import Reply, fold
 from tailrace.testing import FakeOllama, error, fin, hold, say, slow_load, stall, think, tool_call
-from tailrace.wire.encoding import ending_text
 
 VERSIONS = ["ai50", "ai5", "ai6", "ai7"]  # 5.0 refuses a part with a member that it does not know
 

@@ -10,11 +10,11 @@ import weakref
 import pytest
 
 from tailrace.events import Ended, Outcome, TextDelta
+from tailrace.protocols.problems import ProblemError
 from tailrace.run.bounded import BoundedLog
 from tailrace.run.exchange import Exchange, Report
 from tailrace.run.run import Run
 from tailrace.web import registry as module
-from tailrace.web.problems import ProblemError
 from tailrace.web.registry import Bounds, Registry
 
 

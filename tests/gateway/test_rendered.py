@@ -13,13 +13,13 @@ from tests.render.documents import CHINESE, ENGLISH
 
 from tailrace.errors import EvictedError
 from tailrace.events import Ended, Event, Outcome, TextDelta, ThinkingDelta, ToolCall
+from tailrace.protocols.sse import ServerSentEvent, SSEDecoder
 from tailrace.render.html import HtmlStream
 from tailrace.run.bounded import BoundedLog
 from tailrace.run.exchange import Exchange, Report
 from tailrace.run.run import Run
 from tailrace.web import rendered as module
 from tailrace.web.rendered import prepared, rendered
-from tailrace.wire.sse import ServerSentEvent, SSEDecoder
 
 TEXT = ENGLISH + "\n\n" + CHINESE
 

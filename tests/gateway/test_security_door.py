@@ -11,8 +11,8 @@ from tests.gateway.serving import Gateway, serving
 
 from tailrace.errors import RequestError
 from tailrace.gateway.addresses import Names, Origins, client_of
+from tailrace.protocols.problems import ProblemError
 from tailrace.testing import done, hold, say
-from tailrace.web.problems import ProblemError
 
 EVIL = "http://evil.example"
 

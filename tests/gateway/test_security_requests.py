@@ -17,10 +17,10 @@ from tests.web.reader import Reader
 
 from tailrace.backends.embedded import models
 from tailrace.gateway.limits import Limits, check
+from tailrace.protocols.problems import ProblemError
+from tailrace.protocols.runs.requests import Asked
 from tailrace.testing import FakeOllama, FakeOpenAI, done, hold, say
 from tailrace.types import ChatRequest
-from tailrace.web.asked import Asked
-from tailrace.web.problems import ProblemError
 
 HI = [{"role": "user", "content": "hi"}]
 UI = [{"role": "user", "parts": [{"type": "text", "text": "hi"}]}]

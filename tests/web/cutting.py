@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.web.reader import PATIENCE, Reader
 
-from tailrace.wire.sse import ServerSentEvent, SSEDecoder
+from tailrace.protocols.sse import ServerSentEvent, SSEDecoder
 
 Cut = Callable[[bytes], int | None]
 """Looks at what a connection has sent in all; returns how much of that still passes, or None while it may live on."""

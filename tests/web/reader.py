@@ -8,7 +8,7 @@ import struct
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from tailrace.wire.sse import ServerSentEvent, SSEDecoder
+from tailrace.protocols.sse import ServerSentEvent, SSEDecoder
 
 PATIENCE = 60.0  # seconds, for whatever is waited for
 

@@ -15,6 +15,7 @@ from tests.web.reader import text
 
 from tailrace import AsyncClient
 from tailrace.events import Outcome
+from tailrace.protocols.sse import ServerSentEvent, SSEDecoder
 from tailrace.run.bounded import BoundedLog
 from tailrace.run.run import Run
 from tailrace.testing import FakeOllama, hold, say
@@ -22,7 +23,6 @@ from tailrace.web import frames, sse
 from tailrace.web.asgi import EventStream
 from tailrace.web.manners import Manners
 from tailrace.web.source import Source, plain_feed
-from tailrace.wire.sse import ServerSentEvent, SSEDecoder
 
 SCOPE = {"type": "http", "method": "GET", "http_version": "1.1"}
 MESSAGES = [{"role": "user", "content": "hi"}]

@@ -16,12 +16,12 @@ from tests.web.reader import PATIENCE, text
 from werkzeug.test import TestResponse
 
 from tailrace import Client
+from tailrace.protocols.sse import ServerSentEvent, SSEDecoder
 from tailrace.run.log import MemoryLog
 from tailrace.testing import FakeOllama, closed_port, hold, say, stall
 from tailrace.web.flask import StreamResponse, chat_blueprint
 from tailrace.web.registry import Bounds
 from tailrace.web.wsgi import streams
-from tailrace.wire.sse import ServerSentEvent, SSEDecoder
 
 MESSAGES = [{"role": "user", "content": "hi"}]
 

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
+from tailrace.protocols.sse import SSEDecoder
 from tailrace.web.manners import linger_of, opening
-from tailrace.wire.sse import SSEDecoder
 
 
 def retry(readers: int) -> int:

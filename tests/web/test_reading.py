@@ -10,13 +10,13 @@ from tests.run.spoken import COMPLETE, Spoken, spoken, until, until_ended
 from tests.web.reader import text
 
 from tailrace.events import ThinkingDelta, ToolCall
+from tailrace.protocols.event_ids import tag_of
+from tailrace.protocols.problems import ProblemError
+from tailrace.protocols.sse import ServerSentEvent, SSEDecoder
 from tailrace.run.bounded import BoundedLog
 from tailrace.run.run import Run
-from tailrace.web.problems import ProblemError
 from tailrace.web.reading import cursors_of, reading
 from tailrace.web.source import Source
-from tailrace.wire.numbering import tag_of
-from tailrace.wire.sse import ServerSentEvent, SSEDecoder
 
 
 async def three() -> tuple[Run, Spoken]:

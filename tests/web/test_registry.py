@@ -8,8 +8,8 @@ import pytest
 from tests.run.spoken import COMPLETE, Spoken, spoken, until, until_ended
 
 from tailrace.events import Ended, Outcome
+from tailrace.protocols.problems import ProblemError
 from tailrace.run.run import Run
-from tailrace.web.problems import ProblemError
 from tailrace.web.registry import Bounds, Registry
 
 

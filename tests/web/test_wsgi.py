@@ -20,9 +20,9 @@ from tests.web.reader import PATIENCE, Reader, text
 from tests.web.wsgi_servers import gunicorn, serving
 
 from tailrace import Client
+from tailrace.protocols.problems import ProblemError
 from tailrace.testing import FakeOllama, hold, say, stall
 from tailrace.web import servers
-from tailrace.web.problems import ProblemError
 from tailrace.web.wsgi import EventStream, Place, frames, streams
 
 MESSAGES = [{"role": "user", "content": "hi"}]

@@ -14,8 +14,8 @@ from tests.web.nginx import nginx
 from tests.web.reader import PATIENCE, Reader, text, texts
 from tests.web.wsgi_servers import SERVERS, THREADS, House, serving
 
+from tailrace.protocols.sse import ServerSentEvent, SSEDecoder
 from tailrace.testing import Record, error, hold, say, stall, status, think
-from tailrace.wire.sse import ServerSentEvent, SSEDecoder
 
 FREED = 2.5  # seconds in which the model is to be free once the browser has gone: a requirement
 SEND_TIMEOUT = 2.0

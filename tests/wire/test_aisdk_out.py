@@ -12,8 +12,8 @@ from tests.wire.decoding import patient
 from tests.wire.told import OUT, RUN, RUNS, batched, golden, runs, transcript
 
 from tailrace.events import Ended, Event, Outcome, TextDelta, ThinkingDelta, ToolCall
-from tailrace.wire.aisdk import UIWire
-from tailrace.wire.sse import SSEDecoder
+from tailrace.protocols.aisdk.encode import UIWire
+from tailrace.protocols.sse import SSEDecoder
 
 MEMBERS = {  # of each part, as the strict schemas of 5.0 have them
     "start": {"messageId", "messageMetadata"},

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.wire.decoding import cut_at, one_by_one, patient
 
-from tailrace.wire.lines import LineSplitter
+from tailrace.protocols.lines import LineSplitter
 
 
 def lines_of(splitter: LineSplitter, pieces: list[bytes]) -> list[bytes]:

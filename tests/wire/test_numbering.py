@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.wire.decoding import patient
 
-from tailrace.wire.numbering import BadCursorError, event_id, parse_cursor, tag_of
+from tailrace.protocols.event_ids import BadCursorError, event_id, parse_cursor, tag_of
 
 TAG = "3fa9c2d1"
 

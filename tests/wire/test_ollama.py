@@ -35,8 +35,8 @@ from tailrace.events import (
     ToolCall,
     Usage,
 )
-from tailrace.wire.faults import advice
-from tailrace.wire.ollama import AnswerDecoder, ProgressDecoder
+from tailrace.protocols.faults import advice
+from tailrace.protocols.ollama.decode import AnswerDecoder, ProgressDecoder
 
 USAGE = Usage(12, 2, 210000000, 9000000, 80000000, 40000000)
 STOP = Ended(Outcome.COMPLETE, "stop", usage=Usage())

@@ -27,10 +27,10 @@ from tailrace.events import (
     ToolCallDelta,
     Usage,
 )
+from tailrace.protocols.event_json import call_id
+from tailrace.protocols.ollama.decode import AnswerDecoder, ProgressDecoder
+from tailrace.protocols.ollama.encode import Lines, OllamaWire, ProgressWire, stamp, whole
 from tailrace.run.reply import Reply, fold
-from tailrace.wire.encoding import call_id
-from tailrace.wire.ollama import AnswerDecoder, ProgressDecoder
-from tailrace.wire.ollama_out import Lines, OllamaWire, ProgressWire, stamp, whole
 
 RUN = "run_0123456789abcdef"
 BEGIN = 1_767_323_045_000_456_789  # 2026-01-02T03:04:05.000456789Z

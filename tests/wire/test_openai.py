@@ -22,7 +22,7 @@ from tailrace.events import (
     ToolCallDelta,
     Usage,
 )
-from tailrace.wire.openai import ChunkDecoder
+from tailrace.protocols.openai.decode import ChunkDecoder
 
 DONE = b"data: [DONE]\n\n"
 NO_END = "the server closed the stream without a finish_reason or [DONE]"

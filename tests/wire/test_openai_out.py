@@ -24,10 +24,10 @@ from tailrace.events import (
     ToolCallDelta,
     Usage,
 )
+from tailrace.protocols.openai.decode import ChunkDecoder
+from tailrace.protocols.openai.encode import Answer, ChatWire, CompletionWire, error_json, whole_chat, whole_completion
+from tailrace.protocols.sse import SSEDecoder
 from tailrace.run.reply import Reply, fold
-from tailrace.wire.openai import ChunkDecoder
-from tailrace.wire.openai_out import Answer, ChatWire, CompletionWire, error_json, whole_chat, whole_completion
-from tailrace.wire.sse import SSEDecoder
 
 ANSWER = Answer(run=RUN, created=1767323045, model="llama3.2")
 

@@ -13,9 +13,9 @@ from tests.wire.events import BEFORE, COMPLETE, METRICS, TAG, before, endings
 from tests.wire.test_sse_encode import decoded
 
 from tailrace.events import Ended, Event, Fault, Outcome, Progress, TextDelta, ThinkingDelta
-from tailrace.wire.encoding import fields_of, name_of
-from tailrace.wire.plain import PlainWire
-from tailrace.wire.sse import ServerSentEvent
+from tailrace.protocols.event_json import fields_of, name_of
+from tailrace.protocols.sse import ServerSentEvent
+from tailrace.protocols.tutorial.encode import PlainWire
 
 GOLDEN = b"""\
 id: 1-3fa9c2d1

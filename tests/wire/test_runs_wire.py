@@ -12,8 +12,8 @@ from tests.wire.events import BEFORE, COMPLETE, METRICS, TAG, before, endings
 from tests.wire.test_sse_encode import decoded
 
 from tailrace.events import Ended, Event, Fault, Outcome, Progress, TextDelta
-from tailrace.wire.encoding import fields_of, name_of
-from tailrace.wire.runs import RunsWire
+from tailrace.protocols.event_json import fields_of, name_of
+from tailrace.protocols.runs.encode import RunsWire
 
 GOLDEN = b"""\
 id: 1-3fa9c2d1

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.wire.decoding import cut_at, one_by_one, patient
 
-from tailrace.wire.sse import ServerSentEvent, SSEDecoder
+from tailrace.protocols.sse import ServerSentEvent, SSEDecoder
 
 Event = tuple[str, str, str]
 

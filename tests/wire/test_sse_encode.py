@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.wire.decoding import one_by_one, patient
 from tests.wire.events import hostile
 
-from tailrace.wire.sse import PING, ServerSentEvent, SSEDecoder, comment, encode, retry
+from tailrace.protocols.sse import PING, ServerSentEvent, SSEDecoder, comment, encode, retry
 
 
 def decoded(data: bytes) -> list[ServerSentEvent]:

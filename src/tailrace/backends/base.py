@@ -12,6 +12,7 @@ import msgspec
 
 from tailrace import errors
 from tailrace.events import Ended, Event, Queued
+from tailrace.protocols.faults import advice, error_text
 from tailrace.run.exchange import Opener, Report, Take
 from tailrace.run.run import ended_by
 from tailrace.types import (
@@ -22,7 +23,6 @@ from tailrace.types import (
     ProcessResponse,
     ShowResponse,
 )
-from tailrace.wire.faults import advice, error_text
 
 if TYPE_CHECKING:  # the HTTP client takes longer to import than all of ours; making a client imports it
     from tailrace.backends.http import HttpExchange

@@ -12,6 +12,7 @@ from tailrace import errors
 from tailrace.backends.base import WireExchange, open_patiently, raise_for_status
 from tailrace.backends.http import Http, HttpExchange
 from tailrace.events import Event, Loading, Prefill
+from tailrace.protocols.ollama.decode import AnswerDecoder, ProgressDecoder
 from tailrace.run.exchange import Exchange, Opener, Report
 from tailrace.run.state import Signal
 from tailrace.types import (
@@ -23,7 +24,6 @@ from tailrace.types import (
     ShowResponse,
     VersionResponse,
 )
-from tailrace.wire.ollama import AnswerDecoder, ProgressDecoder
 
 __all__ = ["OllamaBackend"]
 

@@ -10,6 +10,7 @@ import msgspec
 from tailrace import errors
 from tailrace.backends.base import WireExchange, open_patiently, raise_for_status
 from tailrace.backends.http import Http, HttpExchange
+from tailrace.protocols.openai.decode import ChunkDecoder
 from tailrace.run.exchange import Exchange, Opener, Report
 from tailrace.run.state import Signal
 from tailrace.types import (
@@ -21,7 +22,6 @@ from tailrace.types import (
     ProcessResponse,
     ShowResponse,
 )
-from tailrace.wire.openai import ChunkDecoder
 
 __all__ = ["OpenAIBackend"]
 

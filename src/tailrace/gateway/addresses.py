@@ -8,7 +8,7 @@ import socket
 from collections.abc import Iterable
 
 from tailrace.errors import RequestError
-from tailrace.web.problems import ProblemError
+from tailrace.protocols.problems import ProblemError
 
 __all__ = ["Names", "Origins", "client_of", "is_local"]
 

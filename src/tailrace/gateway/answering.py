@@ -16,12 +16,12 @@ from starlette.requests import ClientDisconnect, Request
 from tailrace.errors import EvictedError, ModelNotFoundError
 from tailrace.events import Outcome, TextDelta, ThinkingDelta, ToolCall, ToolCallDelta
 from tailrace.gateway.replies import problem, problem_of
+from tailrace.protocols.problems import ProblemError
 from tailrace.run.reply import Reply
 from tailrace.run.run import Run, error_of
 from tailrace.run.signals import Bell, Waiters
 from tailrace.web.asgi import EventStream, Receive, Scope, Send
 from tailrace.web.later import put_off
-from tailrace.web.problems import ProblemError
 
 __all__ = ["CONTENT", "Ears", "Held", "Telling", "failure", "told", "unless_left", "whole"]
 

@@ -42,8 +42,8 @@ from tailrace.gateway.upstreams import Upstream, Upstreams
 from tailrace.gateway.workers.crossing import Chats, Crossing, Neighbours
 from tailrace.gateway.workers.lost import Cursors
 from tailrace.gateway.workers.relay import Relay
+from tailrace.protocols.problems import ProblemError
 from tailrace.run.timeouts import Timeouts
-from tailrace.web.problems import ProblemError
 
 __all__ = ["create_app"]
 

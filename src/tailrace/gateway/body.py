@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 from starlette.requests import ClientDisconnect, Request
 
 from tailrace.gateway.house import house_of
-from tailrace.web.asked import parse_json
-from tailrace.web.problems import ProblemError
+from tailrace.protocols.problems import ProblemError
+from tailrace.protocols.runs.requests import parse_json
 
 __all__ = ["read_body", "read_json"]
 

@@ -21,7 +21,7 @@ from tailrace.gateway.addresses import Names, Origins, client_of
 from tailrace.gateway.admission import Priority
 from tailrace.gateway.keys import Keys
 from tailrace.gateway.replies import problem
-from tailrace.web.problems import ProblemError
+from tailrace.protocols.problems import ProblemError
 
 __all__ = ["Caller", "Door", "caller_of"]
 

@@ -24,14 +24,14 @@ from tailrace.gateway.settings import Settings
 from tailrace.gateway.upstreams import Upstream, Upstreams
 from tailrace.gateway.workers.badges import Badge
 from tailrace.gateway.workers.lost import Runs
+from tailrace.protocols.problems import ProblemError
+from tailrace.protocols.runs.requests import Asked
 from tailrace.run.run import Run
 from tailrace.telemetry import Telemetry
 from tailrace.types import ChatRequest, GenerateRequest
 from tailrace.web.asgi import streams
-from tailrace.web.asked import Asked
 from tailrace.web.asking import DefaultModel, request_of
 from tailrace.web.manners import linger_of
-from tailrace.web.problems import ProblemError
 from tailrace.web.registry import Registry
 from tailrace.web.stopping import until_released
 

@@ -13,9 +13,9 @@ from urllib.parse import unquote
 
 import msgspec
 
+from tailrace.protocols.problems import ProblemError
+from tailrace.protocols.runs.requests import Asked
 from tailrace.types import ChatRequest, GenerateRequest
-from tailrace.web.asked import Asked
-from tailrace.web.problems import ProblemError
 
 __all__ = ["Limits", "check", "check_options"]
 

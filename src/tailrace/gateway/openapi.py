@@ -11,7 +11,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tailrace._version import __version__
-from tailrace.gateway.api import aisdk_asked, openai_asked
 from tailrace.gateway.api.conversations import Change, Listed, Turned
 from tailrace.gateway.api.models import Models
 from tailrace.gateway.api.queue import Queues
@@ -19,10 +18,12 @@ from tailrace.gateway.api.render import Rendered, Texts
 from tailrace.gateway.api.runs import Described, RunList
 from tailrace.gateway.store.service import Turn
 from tailrace.gateway.store.values import Conversation
-from tailrace.web.asked import Asked
-from tailrace.web.problems import MEDIA_TYPE, Problem
+from tailrace.protocols.aisdk import requests as aisdk_requests
+from tailrace.protocols.ollama import requests as ollama_requests
+from tailrace.protocols.openai import requests as openai_requests
+from tailrace.protocols.problems import MEDIA_TYPE, Problem
+from tailrace.protocols.runs.requests import Asked
 from tailrace.web.stopping import Stopped
-from tailrace.wire import ollama_asked
 
 __all__ = ["document", "openapi_route"]
 
@@ -101,20 +102,20 @@ def _ollama(method: str, path: str, does: str, takes: Any = None, **rest: Any) -
 
 
 _OLLAMA = (
-    _ollama("post", "/api/chat", "Answer a chat as Ollama does.", ollama_asked.ChatBody, streams=_LINES),
-    _ollama("post", "/api/generate", "Complete a prompt as Ollama does.", ollama_asked.GenerateBody, streams=_LINES),
-    _ollama("post", "/api/embed", "Embed texts as Ollama does.", ollama_asked.EmbedBody),
-    _ollama("post", "/api/embeddings", "Embed a text as Ollama did.", ollama_asked.EmbedBody),
+    _ollama("post", "/api/chat", "Answer a chat as Ollama does.", ollama_requests.ChatBody, streams=_LINES),
+    _ollama("post", "/api/generate", "Complete a prompt as Ollama does.", ollama_requests.GenerateBody, streams=_LINES),
+    _ollama("post", "/api/embed", "Embed texts as Ollama does.", ollama_requests.EmbedBody),
+    _ollama("post", "/api/embeddings", "Embed a text as Ollama did.", ollama_requests.EmbedBody),
     _ollama("get", "/api/tags", "List the models of all upstreams as Ollama does."),
     _ollama("get", "/api/ps", "List the models that are loaded as Ollama does."),
     _ollama("get", "/api/version", "Tell the version of Ollama's API."),
-    _ollama("post", "/api/show", "Show a model as Ollama does.", ollama_asked.NamedBody),
-    _ollama("post", "/v1/systemone", "Judge a state as Ollama does.", ollama_asked.NamedBody, refusal=OpenAIError),
-    _ollama("post", "/api/pull", "Have an Ollama upstream pull a model.", ollama_asked.NamedBody, streams=_LINES),
-    _ollama("post", "/api/push", "Have an Ollama upstream push a model.", ollama_asked.NamedBody, streams=_LINES),
-    _ollama("post", "/api/create", "Have an Ollama upstream make a model.", ollama_asked.NamedBody, streams=_LINES),
-    _ollama("post", "/api/copy", "Have an Ollama upstream copy a model.", ollama_asked.CopyBody, gives=None),
-    _ollama("delete", "/api/delete", "Have an Ollama upstream delete a model.", ollama_asked.NamedBody, gives=None),
+    _ollama("post", "/api/show", "Show a model as Ollama does.", ollama_requests.NamedBody),
+    _ollama("post", "/v1/systemone", "Judge a state as Ollama does.", ollama_requests.NamedBody, refusal=OpenAIError),
+    _ollama("post", "/api/pull", "Have an Ollama upstream pull a model.", ollama_requests.NamedBody, streams=_LINES),
+    _ollama("post", "/api/push", "Have an Ollama upstream push a model.", ollama_requests.NamedBody, streams=_LINES),
+    _ollama("post", "/api/create", "Have an Ollama upstream make a model.", ollama_requests.NamedBody, streams=_LINES),
+    _ollama("post", "/api/copy", "Have an Ollama upstream copy a model.", ollama_requests.CopyBody, gives=None),
+    _ollama("delete", "/api/delete", "Have an Ollama upstream delete a model.", ollama_requests.NamedBody, gives=None),
 )
 
 _OPERATIONS = (
@@ -179,7 +180,7 @@ _OPERATIONS = (
         method="post",
         path="/v1/chat/completions",
         does="Answer a chat as OpenAI's API does.",
-        takes=openai_asked.ChatBody,
+        takes=openai_requests.ChatBody,
         gives=dict,
         streams=_EVENTS,
         problems=_RUNS,
@@ -197,7 +198,7 @@ _OPERATIONS = (
         method="post",
         path="/v1/completions",
         does="Complete a text as OpenAI's API does.",
-        takes=openai_asked.CompletionBody,
+        takes=openai_requests.CompletionBody,
         gives=dict,
         streams=_EVENTS,
         problems=_RUNS,
@@ -207,7 +208,7 @@ _OPERATIONS = (
         method="post",
         path="/v1/embeddings",
         does="Embed texts as OpenAI's API does.",
-        takes=openai_asked.EmbeddingsBody,
+        takes=openai_requests.EmbeddingsBody,
         gives=dict,
         problems=_RUNS,
         refusal=OpenAIError,
@@ -232,7 +233,7 @@ _OPERATIONS = (
         method="post",
         path="/ai/chat",
         does="Answer a chat as the AI SDK's UI message stream.",
-        takes=aisdk_asked.ChatBody,
+        takes=aisdk_requests.ChatBody,
         gives=_EVENTS,
         problems=_RUNS,
         refusal=_TEXT,

@@ -12,7 +12,7 @@ from tailrace.backends.base import Backend
 from tailrace.gateway.house import House
 from tailrace.gateway.replies import problem_of
 from tailrace.gateway.upstreams import Upstream
-from tailrace.web.problems import ProblemError
+from tailrace.protocols.problems import ProblemError
 
 __all__ = ["first_of", "manager", "object_of", "target", "telling"]
 

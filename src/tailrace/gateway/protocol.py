@@ -15,8 +15,8 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from tailrace.gateway.slim import Flag, Flow, Pipeline
+from tailrace.protocols.problems import MEDIA_TYPE, ProblemError
 from tailrace.run.turns import Turn, turn_of
-from tailrace.web.problems import MEDIA_TYPE, ProblemError
 from tailrace.web.pushing import PUSH
 
 __all__ = ["BoundedProtocol", "bounded"]

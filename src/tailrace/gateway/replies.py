@@ -12,8 +12,8 @@ from starlette.responses import Response
 
 from tailrace.gateway.errors import ConflictError, MissingError
 from tailrace.gateway.shapes import refusal
-from tailrace.web import problems
-from tailrace.web.problems import ProblemError
+from tailrace.protocols import problems
+from tailrace.protocols.problems import ProblemError
 
 __all__ = ["Answer", "json", "problem", "problem_of"]
 
@@ -42,7 +42,7 @@ def problem(error: Exception, path: str = "") -> Response:
 
 
 def problem_of(error: Exception) -> ProblemError:
-    """Returns what an error is to a client; see `tailrace.web.problems.problem_of`, which does not know the store."""
+    """Returns what an error is to a client; see `tailrace.protocols.problems.problem_of`, which does not know the store."""
     if isinstance(error, MissingError):
         return ProblemError(404, error.error, hint=error.hint)
     if isinstance(error, ConflictError):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tailrace.web.problems import MEDIA_TYPE, ProblemError
-from tailrace.wire import ollama_out
-from tailrace.wire.openai_out import error_json
+from tailrace.protocols.ollama import encode as ollama_encode
+from tailrace.protocols.openai.encode import error_json
+from tailrace.protocols.problems import MEDIA_TYPE, ProblemError
 
 __all__ = ["refusal", "words"]
 
@@ -25,7 +25,7 @@ def refusal(path: str, error: ProblemError) -> tuple[int, bytes, str]:
         more = {name: error.more[name] for name in ("param", "code") if name in error.more}
         return error.status, error_json(words(error), error.status, **more), "application/json"
     if _is_below(path, "/api"):
-        return error.status, ollama_out.error_json(words(error)), "application/json; charset=utf-8"
+        return error.status, ollama_encode.error_json(words(error)), "application/json; charset=utf-8"
     if _is_below(path, "/ai"):
         return error.status, words(error).encode(), "text/plain; charset=utf-8"
     return error.status, error.body, MEDIA_TYPE

@@ -9,20 +9,20 @@ import msgspec
 
 from tailrace.errors import EvictedError
 from tailrace.events import Event, TextDelta, ThinkingDelta, Usage
+from tailrace.protocols.aisdk import encode as aisdk_encode
+from tailrace.protocols.aisdk.encode import UIWire
+from tailrace.protocols.ollama.encode import Lines, OllamaWire
+from tailrace.protocols.openai.encode import Answer, ChatWire
 from tailrace.run.run import Run
 from tailrace.web.manners import HEADERS, Medium
 from tailrace.web.source import Feed, Source, Wire
-from tailrace.wire import aisdk
-from tailrace.wire.aisdk import UIWire
-from tailrace.wire.ollama_out import Lines, OllamaWire
-from tailrace.wire.openai_out import Answer, ChatWire
 
 __all__ = ["CHUNKS", "LINES", "PARTS", "WIRES", "message_of", "on_ollama", "source_of", "timed"]
 
 CHUNKS = Medium(opening=b"")
 """OpenAI's: nobody comes back with a cursor, so nobody is told when to."""
 
-PARTS = Medium(headers=(*HEADERS, *aisdk.HEADERS), opening=b"")
+PARTS = Medium(headers=(*HEADERS, *aisdk_encode.HEADERS), opening=b"")
 """The AI SDK's."""
 
 LINES = Medium(headers=(("Content-Type", "application/x-ndjson"), *HEADERS[1:]), opening=b"", ping=b"")

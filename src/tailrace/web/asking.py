@@ -9,8 +9,8 @@ from tailrace.client.aio import AsyncClient
 from tailrace.client.requests import chat_request, generate_request
 from tailrace.client.streams import AsyncChatStream, ChatStream
 from tailrace.client.sync import Client
+from tailrace.protocols.runs.requests import Asked
 from tailrace.types import ChatRequest, GenerateRequest
-from tailrace.web.asked import Asked
 
 __all__ = ["DefaultModel", "chat", "chat_sync", "request_of"]
 

@@ -23,16 +23,16 @@ import msgspec
 from tailrace.client.aio import AsyncClient
 from tailrace.client.streams import BaseStream
 from tailrace.errors import TailraceError
+from tailrace.protocols.problems import MEDIA_TYPE, ProblemError, problem_of
+from tailrace.protocols.runs.requests import Asked, parse
+from tailrace.protocols.sse import SSEDecoder
 from tailrace.web.asgi import EventStream, frames, sse
-from tailrace.web.asked import Asked, parse
 from tailrace.web.asking import DefaultModel, chat
 from tailrace.web.manners import Manners, OnLeave, linger_of
-from tailrace.web.problems import MEDIA_TYPE, ProblemError, problem_of
 from tailrace.web.reading import cursors_of, reading
 from tailrace.web.registry import Bounds, Registry
 from tailrace.web.source import Source, plain_feed
 from tailrace.web.stopping import Stopped, stop
-from tailrace.wire.sse import SSEDecoder
 
 try:
     from fastapi import APIRouter, Request

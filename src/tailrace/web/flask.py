@@ -24,11 +24,11 @@ from tailrace.client.default import default_client
 from tailrace.client.streams import SyncStream
 from tailrace.client.sync import Client
 from tailrace.errors import TailraceError
+from tailrace.protocols.problems import MEDIA_TYPE, ProblemError, problem_of
+from tailrace.protocols.runs.requests import Asked, parse
 from tailrace.run.run import Run
-from tailrace.web.asked import Asked, parse
 from tailrace.web.asking import DefaultModel, chat_sync
 from tailrace.web.manners import Manners, OnLeave, linger_of
-from tailrace.web.problems import MEDIA_TYPE, ProblemError, problem_of
 from tailrace.web.reading import cursors_of, reading
 from tailrace.web.registry import Bounds, Registry
 from tailrace.web.source import Source, plain_feed

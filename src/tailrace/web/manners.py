@@ -6,7 +6,7 @@ import random
 
 import msgspec
 
-from tailrace.wire import sse
+from tailrace.protocols import sse
 
 __all__ = ["EVENTS", "HEADERS", "Manners", "Medium", "linger_of", "opening"]
 

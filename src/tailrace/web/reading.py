@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from tailrace.errors import EvictedError
+from tailrace.protocols.event_ids import BadCursorError, event_id, parse_cursor, tag_of
+from tailrace.protocols.event_json import fields_of
+from tailrace.protocols.problems import ProblemError, problem_of
 from tailrace.run.run import Run
-from tailrace.web.problems import ProblemError, problem_of
 from tailrace.web.source import Source, plain_feed, runs_feed
-from tailrace.wire.encoding import fields_of
-from tailrace.wire.numbering import BadCursorError, event_id, parse_cursor, tag_of
 
 __all__ = ["WireName", "cursors_of", "evicted", "reading"]
 

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
+from tailrace.protocols.problems import ProblemError
 from tailrace.run.bounded import BoundedLog
 from tailrace.run.run import Run
-from tailrace.web.problems import ProblemError
 
 __all__ = ["Bounds", "Registry"]
 

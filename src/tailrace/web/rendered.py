@@ -18,12 +18,12 @@ from collections.abc import AsyncIterator, Sequence
 from weakref import WeakValueDictionary
 
 from tailrace.events import Ended, Event, TextDelta
+from tailrace.protocols import sse
+from tailrace.protocols.event_ids import event_id, tag_of
+from tailrace.protocols.runs.encode import RunsWire
 from tailrace.run.log import EventLog
 from tailrace.run.run import Run
 from tailrace.web.source import Feed, Source
-from tailrace.wire import sse
-from tailrace.wire.numbering import event_id, tag_of
-from tailrace.wire.runs import RunsWire
 
 __all__ = ["prepared", "rendered"]
 

@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from tailrace.events import Event
+from tailrace.protocols.event_ids import tag_of
+from tailrace.protocols.runs.encode import RunsWire
+from tailrace.protocols.tutorial.encode import PlainWire
 from tailrace.run.log import EventLog
 from tailrace.run.run import Run
-from tailrace.wire.numbering import tag_of
-from tailrace.wire.plain import PlainWire
-from tailrace.wire.runs import RunsWire
 
 __all__ = ["Feed", "Source", "Wire", "plain_feed", "runs_feed"]
 

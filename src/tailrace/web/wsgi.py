@@ -24,12 +24,12 @@ from typing import Any
 
 from tailrace.client.streams import SyncStream
 from tailrace.errors import EvictedError
+from tailrace.protocols.problems import ProblemError
+from tailrace.protocols.sse import PING
 from tailrace.run.run import Run
 from tailrace.web import servers
 from tailrace.web.manners import HEADERS, Manners, OnLeave, linger_of, opening
-from tailrace.web.problems import ProblemError
 from tailrace.web.source import Source, plain_feed
-from tailrace.wire.sse import PING
 
 __all__ = ["WSGI_MANNERS", "EventStream", "Place", "frames", "streams"]
 

@@ -1,6 +1,6 @@
 """The engine's chunks turned into Ollama's lines; no input or output.
 
-`tailrace.wire.ollama_out` knows Ollama's side; C3, C4 and C6 of the design notes' `wire.md` tell the engine's.
+`tailrace.protocols.ollama.encode` knows Ollama's side; C3, C4 and C6 of the design notes' `wire.md` tell the engine's.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 
 from tailrace.events import Usage
-from tailrace.wire import ollama_out
-from tailrace.wire.ollama_asked import Fault
-from tailrace.wire.ollama_out import Lines, logprobs_of
+from tailrace.protocols.ollama import encode as ollama_encode
+from tailrace.protocols.ollama.encode import Lines, logprobs_of
+from tailrace.protocols.ollama.requests import Fault
 
 __all__ = ["Answer", "status_line"]
 
@@ -172,7 +172,7 @@ class Answer:
                 rest.append(f"{call.function['name']}({call.function['arguments']}")
                 continue
             identity = (call.id or "").removeprefix("call_")[:8] or str(len(calls))
-            calls.append(ollama_out.call(call.function["name"], arguments, len(calls), f"call_{identity}"))
+            calls.append(ollama_encode.call(call.function["name"], arguments, len(calls), f"call_{identity}"))
         return calls, "\n".join(rest)
 
     def _part(

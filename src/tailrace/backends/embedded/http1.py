@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from tailrace.wire.ollama_asked import Fault
+from tailrace.protocols.ollama.requests import Fault
 
 __all__ = ["ClientGoneError", "Exchange", "read_request"]
 

@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 
 from tailrace.backends.embedded.engine import Facts
-from tailrace.wire import ollama_asked
-from tailrace.wire.ollama_asked import ChatBody, Fault, Function, GenerateBody, Message, RunBody
+from tailrace.protocols.ollama import requests as ollama_requests
+from tailrace.protocols.ollama.requests import ChatBody, Fault, Function, GenerateBody, Message, RunBody
 
 __all__ = ["chat_payload", "generate_payload", "options", "raw_payload"]
 
@@ -39,7 +39,7 @@ def options(given: dict[str, Any] | None, model: dict[str, Any]) -> dict[str, An
     Raises:
         Fault: 500, as Ollama answers a wrong type.
     """
-    merged = {**_DEFAULTS, **ollama_asked.options(model), **ollama_asked.options(given)}
+    merged = {**_DEFAULTS, **ollama_requests.options(model), **ollama_requests.options(given)}
     return {name: value for name, value in merged.items() if name in _USED}
 
 

@@ -22,9 +22,9 @@ from tailrace.backends.embedded.http1 import ClientGoneError, Exchange
 from tailrace.backends.embedded.models import ModelFile, Progress
 from tailrace.backends.embedded.pool import FOREVER, KEEP_ALIVE, Loaded, Pool
 from tailrace.errors import EngineError, ModelError
-from tailrace.wire import ollama_asked as asked
-from tailrace.wire.ollama_asked import ChatBody, EmbedBody, Fault, GenerateBody, NamedBody
-from tailrace.wire.ollama_out import Lines
+from tailrace.protocols.ollama import requests as ollama_requests
+from tailrace.protocols.ollama.encode import Lines
+from tailrace.protocols.ollama.requests import ChatBody, EmbedBody, Fault, GenerateBody, NamedBody
 
 __all__ = ["Routes"]
 
@@ -131,7 +131,7 @@ class Routes:
         exchange.json(out)
 
     async def _show(self, exchange: Exchange) -> None:
-        body: NamedBody = asked.decode(exchange.body, NamedBody)
+        body: NamedBody = ollama_requests.decode(exchange.body, NamedBody)
         model = _find(body.called())
         facts = self._pool.facts.get(model.path)
         if facts is None:  # what a model can do is only known to the engine, and only once it has loaded it
@@ -161,21 +161,21 @@ class Routes:
     # ---- chat and generate ----
 
     async def _chat(self, exchange: Exchange) -> None:
-        body: ChatBody = asked.decode(exchange.body, ChatBody)
+        body: ChatBody = ollama_requests.decode(exchange.body, ChatBody)
         if not body.model:
             raise Fault(400, "model is required")
         await self._run(exchange, body, empty=not body.messages)
 
     async def _generate(self, exchange: Exchange) -> None:
-        body: GenerateBody = asked.decode(exchange.body, GenerateBody)
+        body: GenerateBody = ollama_requests.decode(exchange.body, GenerateBody)
         if body.suffix:
             raise Fault(400, f'"{body.model}" does not support insert')
         await self._run(exchange, body, empty=not body.prompt and not body.images)
 
     async def _run(self, exchange: Exchange, body: ChatBody | GenerateBody, *, empty: bool) -> None:
         started = time.perf_counter_ns()
-        asked.check_run(body)
-        stay = asked.keep_alive(body.keep_alive, self._keep_alive)
+        ollama_requests.check_run(body)
+        stay = ollama_requests.keep_alive(body.keep_alive, self._keep_alive)
         model = _find(body.model)
         chosen = requests.options(body.options, model.options)
         chat = isinstance(body, ChatBody)
@@ -253,11 +253,11 @@ class Routes:
 
     async def _embed(self, exchange: Exchange) -> None:
         started = time.perf_counter_ns()
-        body: EmbedBody = asked.decode(exchange.body, EmbedBody)
+        body: EmbedBody = ollama_requests.decode(exchange.body, EmbedBody)
         older = exchange.path == "/api/embeddings"
         given = body.prompt if older else body.input
         inputs = [given] if isinstance(given, str) else list(given or ())
-        stay = asked.keep_alive(body.keep_alive, self._keep_alive)
+        stay = ollama_requests.keep_alive(body.keep_alive, self._keep_alive)
         model = _find(body.model)
         loaded = await exchange.unless_gone(self._acquire(model, None, embedding=True))
         load_ns = time.perf_counter_ns() - started
@@ -299,7 +299,7 @@ class Routes:
     # ---- pull ----
 
     async def _pull(self, exchange: Exchange) -> None:
-        body: NamedBody = asked.decode(exchange.body, NamedBody)
+        body: NamedBody = ollama_requests.decode(exchange.body, NamedBody)
         if body.called() != models.DEFAULT_MODEL:
             raise Fault(
                 501,

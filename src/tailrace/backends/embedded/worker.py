@@ -27,7 +27,7 @@ from tailrace.backends.embedded.models import ModelFile
 from tailrace.backends.embedded.pool import Pool
 from tailrace.backends.embedded.routes import Routes
 from tailrace.errors import TailraceError
-from tailrace.wire.ollama_asked import Fault
+from tailrace.protocols.ollama.requests import Fault
 
 __all__ = ["Config", "Ready", "main"]
 

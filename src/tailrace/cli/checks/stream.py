@@ -214,7 +214,7 @@ def _read(data: bytes, seen: Arrivals) -> None:
         except (msgspec.MsgspecError, KeyError, TypeError, ValueError, OverflowError):
             continue  # cut off, or of a server that keeps its time to itself
     if fault:
-        from tailrace.wire.faults import error_text
+        from tailrace.protocols.faults import error_text
 
         raise errors.ResponseError(error_text(fault))
     seen.pace = round(max(made) - min(made), 6) if len(made) >= _FEW else None

@@ -16,18 +16,18 @@ from starlette.routing import BaseRoute, Route
 
 from tailrace.events import Loading, Prefill, Queued
 from tailrace.gateway.answering import CONTENT, Held
-from tailrace.gateway.api.aisdk_asked import asked_chat
 from tailrace.gateway.body import read_body
 from tailrace.gateway.door import caller_of
 from tailrace.gateway.house import house_of
 from tailrace.gateway.replies import Answer, json
 from tailrace.gateway.wires import PARTS, message_of, source_of
+from tailrace.protocols.aisdk.encode import UIWire
+from tailrace.protocols.aisdk.requests import asked_chat
+from tailrace.protocols.problems import ProblemError
 from tailrace.run.run import Run
 from tailrace.web.asgi import EventStream, RawHeaders, Receive, Scope, Send
-from tailrace.web.problems import ProblemError
 from tailrace.web.source import Source
 from tailrace.web.stopping import stop
-from tailrace.wire.aisdk import UIWire
 
 __all__ = ["routes"]
 

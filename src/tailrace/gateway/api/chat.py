@@ -9,9 +9,9 @@ from tailrace.gateway.body import read_body
 from tailrace.gateway.door import caller_of
 from tailrace.gateway.house import house_of
 from tailrace.gateway.replies import Answer
+from tailrace.protocols.problems import ProblemError
+from tailrace.protocols.runs.requests import parse
 from tailrace.web.asgi import EventStream
-from tailrace.web.asked import parse
-from tailrace.web.problems import ProblemError
 from tailrace.web.source import Source, plain_feed
 
 __all__ = ["routes"]

@@ -18,8 +18,8 @@ from tailrace.gateway.house import House, house_of
 from tailrace.gateway.replies import json
 from tailrace.gateway.store.service import Conversations, Turn
 from tailrace.gateway.store.values import Message, Summary
-from tailrace.web.asked import parse_json
-from tailrace.web.problems import ProblemError
+from tailrace.protocols.problems import ProblemError
+from tailrace.protocols.runs.requests import parse_json
 
 if TYPE_CHECKING:
     from tailrace.gateway.store.store import Store

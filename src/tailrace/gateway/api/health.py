@@ -13,7 +13,7 @@ from tailrace.gateway.api.queue import queue_of
 from tailrace.gateway.counters import Gauge, text
 from tailrace.gateway.house import house_of
 from tailrace.gateway.replies import json
-from tailrace.web.problems import ProblemError
+from tailrace.protocols.problems import ProblemError
 
 __all__ = ["routes"]
 

@@ -14,8 +14,8 @@ from tailrace.errors import TailraceError
 from tailrace.gateway.house import House, house_of
 from tailrace.gateway.listing import listed, name_of
 from tailrace.gateway.replies import json
+from tailrace.protocols.problems import ProblemError
 from tailrace.types import ListedModel
-from tailrace.web.problems import ProblemError
 
 __all__ = ["ModelEntry", "Models", "routes"]
 

@@ -26,14 +26,14 @@ from tailrace.gateway.passing import first_of, object_of, target, telling
 from tailrace.gateway.replies import Answer
 from tailrace.gateway.upstreams import Upstream
 from tailrace.gateway.wires import LINES, on_ollama, timed
+from tailrace.protocols.ollama import encode as ollama_encode
+from tailrace.protocols.ollama import requests as ollama_requests
+from tailrace.protocols.ollama.encode import Lines
+from tailrace.protocols.ollama.requests import ChatBody, EmbedBody, Fault, GenerateBody, RunBody
+from tailrace.protocols.problems import ProblemError
 from tailrace.types import ChatRequest, GenerateRequest
 from tailrace.web.asgi import EventStream
-from tailrace.web.problems import ProblemError
 from tailrace.web.source import Feed, Source
-from tailrace.wire import ollama_asked as asked
-from tailrace.wire import ollama_out
-from tailrace.wire.ollama_asked import ChatBody, EmbedBody, Fault, GenerateBody, RunBody
-from tailrace.wire.ollama_out import Lines
 
 __all__ = ["asked_of", "check_name", "json", "routes"]
 
@@ -63,7 +63,7 @@ async def asked_of(request: Request, kind: type[T]) -> tuple[T, dict[str, Any]]:
         ProblemError: it is too large, or not of that form.
     """
     body = await read_body(request, house_of(request).settings.max_body)
-    return _checked(lambda: asked.read(body, kind))
+    return _checked(lambda: ollama_requests.read(body, kind))
 
 
 def _checked(check: Callable[[], T]) -> T:
@@ -117,7 +117,7 @@ async def generate(request: Request) -> Answer:
     await check_name(house, body.model)
     if not body.prompt and not body.images and not body.suffix:
         return await _load(request, body, chat=False)
-    images = _checked(lambda: asked.base64_of(body.images or [])) or None
+    images = _checked(lambda: ollama_requests.base64_of(body.images or [])) or None
     rest = _rest(body, options)
     if not body.raw and not body.suffix and await _only_chats(house, body):
         return await _answer(request, body, ChatRequest(messages=_as_messages(body, images), **rest), chat=False)
@@ -136,9 +136,9 @@ async def generate(request: Request) -> Answer:
 
 def _options(body: RunBody) -> dict[str, Any] | None:
     """Returns the options of a request; checks it besides, so far as that needs no model."""
-    asked.check_run(body)
-    asked.keep_alive(body.keep_alive, 0.0)
-    options = {name: value for name, value in asked.options(body.options).items() if name not in _IGNORED}
+    ollama_requests.check_run(body)
+    ollama_requests.keep_alive(body.keep_alive, 0.0)
+    options = {name: value for name, value in ollama_requests.options(body.options).items() if name not in _IGNORED}
     return options or None
 
 
@@ -161,7 +161,7 @@ def _rest(body: RunBody, options: dict[str, Any] | None) -> dict[str, Any]:
 def _message(given: dict[str, Any]) -> dict[str, Any]:
     message = {**given, "role": given["role"].lower()}
     if given.get("images"):
-        message["images"] = asked.base64_of(given["images"])
+        message["images"] = ollama_requests.base64_of(given["images"])
     return message
 
 
@@ -200,7 +200,7 @@ async def _answer(request: Request, body: RunBody, wanted: ChatRequest | Generat
     if body.stream is False:
         reply = await whole(request, run, told)
         lines = Lines(name, chat=chat, clock=time.time_ns)
-        return json(ollama_out.whole(lines, run.id, reply, timed(run, reply.usage)), headers)
+        return json(ollama_encode.whole(lines, run.id, reply, timed(run, reply.usage)), headers)
     source = Source(Feed(run.log, on_ollama(run, chat=chat)))
     stream = EventStream(run, source, manners=house.settings.manners, headers=headers.items(), medium=LINES)
     return Held(run, stream, patience=_FOREVER, telling=told)
@@ -211,7 +211,7 @@ async def _load(request: Request, body: RunBody, *, chat: bool) -> Response:
     house = house_of(request)
     name, caller = target(house, body.model), caller_of(request.scope)
     limits.check_options(body.options, house.settings.limits)
-    unload = asked.keep_alive(body.keep_alive, 1.0) == 0.0
+    unload = ollama_requests.keep_alive(body.keep_alive, 1.0) == 0.0
     sent = {"model": name, "stream": False, **_filled(keep_alive=body.keep_alive, options=body.options)}
 
     async def ask(upstream: Upstream, backend: Backend) -> str:
@@ -275,7 +275,7 @@ async def embeddings(request: Request) -> Response:
 
 async def _embedded(request: Request, body: EmbedBody, given: dict[str, Any], texts: list[str]) -> dict[str, Any]:
     house, path = house_of(request), request.url.path
-    _checked(lambda: (asked.options(body.options), asked.keep_alive(body.keep_alive, 0.0)))
+    _checked(lambda: (ollama_requests.options(body.options), ollama_requests.keep_alive(body.keep_alive, 0.0)))
     if not body.model:
         raise ProblemError(404, _MISSING.format(""))
     limits.check_options(body.options, house.settings.limits)

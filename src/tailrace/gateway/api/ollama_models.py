@@ -28,12 +28,12 @@ from tailrace.gateway.passing import first_of, manager, object_of, target, telli
 from tailrace.gateway.replies import Answer
 from tailrace.gateway.upstreams import Upstream
 from tailrace.gateway.wires import LINES
+from tailrace.protocols.ollama.encode import ProgressWire
+from tailrace.protocols.ollama.requests import CopyBody, NamedBody
+from tailrace.protocols.problems import ProblemError
 from tailrace.types import ListedModel, ModelDetails, RunningModel
 from tailrace.web.asgi import EventStream
-from tailrace.web.problems import ProblemError
 from tailrace.web.source import Feed, Source
-from tailrace.wire.ollama_asked import CopyBody, NamedBody
-from tailrace.wire.ollama_out import ProgressWire
 
 __all__ = ["greeting", "greeting_route", "routes"]
 

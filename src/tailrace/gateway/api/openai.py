@@ -14,7 +14,14 @@ from starlette.routing import BaseRoute, Route
 
 from tailrace.gateway import listing
 from tailrace.gateway.answering import Held, unless_left, whole
-from tailrace.gateway.api.openai_asked import (
+from tailrace.gateway.body import read_body
+from tailrace.gateway.door import caller_of
+from tailrace.gateway.house import house_of
+from tailrace.gateway.replies import Answer as Reply
+from tailrace.gateway.replies import json
+from tailrace.gateway.wires import CHUNKS
+from tailrace.protocols.openai.encode import Answer, ChatWire, CompletionWire, Said, whole_chat, whole_completion
+from tailrace.protocols.openai.requests import (
     ChatBody,
     CompletionBody,
     EmbeddingsBody,
@@ -23,19 +30,12 @@ from tailrace.gateway.api.openai_asked import (
     parse,
     texts_of,
 )
-from tailrace.gateway.body import read_body
-from tailrace.gateway.door import caller_of
-from tailrace.gateway.house import house_of
-from tailrace.gateway.replies import Answer as Reply
-from tailrace.gateway.replies import json
-from tailrace.gateway.wires import CHUNKS
+from tailrace.protocols.problems import ProblemError
+from tailrace.protocols.runs.requests import Asked
 from tailrace.run.run import Run
 from tailrace.types import ListedModel
 from tailrace.web.asgi import EventStream
-from tailrace.web.asked import Asked
-from tailrace.web.problems import ProblemError
 from tailrace.web.source import Feed, Source, Wire
-from tailrace.wire.openai_out import Answer, ChatWire, CompletionWire, Said, whole_chat, whole_completion
 
 __all__ = ["routes"]
 

@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute, Route
 
 from tailrace.gateway.api.ollama_models import greeting
 from tailrace.i18n import LANGUAGES
-from tailrace.web.problems import ProblemError
+from tailrace.protocols.problems import ProblemError
 
 __all__ = ["POLICY", "routes"]
 

@@ -18,18 +18,18 @@ from tailrace.gateway.door import caller_of
 from tailrace.gateway.house import House, house_of
 from tailrace.gateway.replies import Answer, json
 from tailrace.gateway.wires import WIRES, source_of
+from tailrace.protocols.event_json import fault_of, fields_of, name_of
+from tailrace.protocols.problems import ProblemError
+from tailrace.protocols.runs.requests import parse
 from tailrace.run.metrics import Metrics
 from tailrace.run.run import Run
 from tailrace.run.state import State
 from tailrace.web import stopping
 from tailrace.web.asgi import EventStream
-from tailrace.web.asked import parse
 from tailrace.web.manners import EVENTS, Medium, opening
-from tailrace.web.problems import ProblemError
 from tailrace.web.reading import WireName, cursors_of, reading
 from tailrace.web.rendered import prepared
 from tailrace.web.source import Source
-from tailrace.wire.encoding import fault_of, fields_of, name_of
 
 __all__ = ["Described", "RunList", "Said", "describe", "key_of", "routes", "run_of", "whole_of"]
 

@@ -20,11 +20,11 @@ from tailrace.gateway.door import Caller
 from tailrace.gateway.house import STOPPING, House
 from tailrace.gateway.store.values import Conversation, Message, sent
 from tailrace.i18n import say
+from tailrace.protocols.event_json import fault_of
+from tailrace.protocols.problems import ProblemError
+from tailrace.protocols.runs.requests import Asked
 from tailrace.run.reader import Reader
 from tailrace.run.run import Run
-from tailrace.web.asked import Asked
-from tailrace.web.problems import ProblemError
-from tailrace.wire.encoding import fault_of
 
 if TYPE_CHECKING:
     from tailrace.gateway.store.keeper import Keeper

@@ -22,7 +22,7 @@ from tailrace.gateway.workers.badges import Badge
 from tailrace.gateway.workers.merging import merged
 from tailrace.gateway.workers.relay import RELAYED, Fetched, Relay
 from tailrace.gateway.workers.routing import CHATS, home_of_chat, home_of_request, is_for_all
-from tailrace.web.problems import ProblemError
+from tailrace.protocols.problems import ProblemError
 
 __all__ = ["Chats", "Crossing", "Neighbours"]
 

@@ -15,13 +15,13 @@ from starlette.requests import Request
 
 from tailrace.events import Ended, Fault, Outcome
 from tailrace.gateway.workers.badges import Badge
+from tailrace.protocols.event_ids import BadCursorError, parse_cursor, tag_of
+from tailrace.protocols.problems import ProblemError
 from tailrace.run.bounded import BoundedLog
 from tailrace.run.reply import Reply
 from tailrace.run.run import Run
-from tailrace.web.problems import ProblemError
 from tailrace.web.reading import cursors_of
 from tailrace.web.registry import Bounds, Registry
-from tailrace.wire.numbering import BadCursorError, parse_cursor, tag_of
 
 __all__ = ["Cursors", "Runs"]
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Self
 import httptools
 import msgspec
 
-from tailrace.web.problems import ProblemError
+from tailrace.protocols.problems import ProblemError
 
 __all__ = ["RELAYED", "Fetched", "Relay", "believing", "socket_of"]
 

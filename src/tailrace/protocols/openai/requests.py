@@ -11,8 +11,8 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from tailrace.web.asked import Asked, parse_json
-from tailrace.web.problems import ProblemError
+from tailrace.protocols.problems import ProblemError
+from tailrace.protocols.runs.requests import Asked, parse_json
 
 __all__ = ["ChatBody", "CompletionBody", "EmbeddingsBody", "asked_chat", "asked_completion", "parse", "texts_of"]
 

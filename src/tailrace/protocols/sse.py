@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from tailrace.wire.lines import MAX_LINE, LineSplitter
+from tailrace.protocols.lines import MAX_LINE, LineSplitter
 
 __all__ = ["PING", "SSEDecoder", "ServerSentEvent", "comment", "encode", "retry"]
 

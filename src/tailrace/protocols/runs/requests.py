@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from tailrace.web.problems import ProblemError
+from tailrace.protocols.problems import ProblemError
 
 __all__ = ["Asked", "parse", "parse_json"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from tailrace.events import Ended, Event, TextDelta, ThinkingDelta
-from tailrace.wire import faults
+from tailrace.protocols import faults
 
 __all__ = ["Ending"]
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from tailrace import errors
-from tailrace.wire.numbering import BadCursorError
+from tailrace.protocols.event_ids import BadCursorError
 
 __all__ = ["MEDIA_TYPE", "Problem", "ProblemError", "problem_of"]
 

@@ -13,10 +13,10 @@ from typing import Any
 import msgspec
 
 from tailrace.events import Ended, Event, Outcome, Prefill, TextDelta, ThinkingDelta, ToolCall, ToolCallDelta, Usage
-from tailrace.wire import faults
-from tailrace.wire.ending import Ending
-from tailrace.wire.lines import MAX_LINE
-from tailrace.wire.sse import SSEDecoder
+from tailrace.protocols import faults
+from tailrace.protocols.decoder_base import Ending
+from tailrace.protocols.lines import MAX_LINE
+from tailrace.protocols.sse import SSEDecoder
 
 __all__ = ["ChunkDecoder"]
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from tailrace.events import Ended, Event, Outcome, Progress, TextDelta, ThinkingDelta, ToolCall, Usage
-from tailrace.wire.encoding import call_id, ending_text, json_bytes, text_json
+from tailrace.protocols.event_json import call_id, ending_text, json_bytes, text_json
 
 __all__ = ["Lines", "OllamaWire", "ProgressWire", "Said", "call", "error_json", "logprobs_of", "stamp", "whole"]
 

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 
 from tailrace.events import Ended, Event, Loading, Prefill, Queued, Usage
-from tailrace.wire import sse
-from tailrace.wire.faults import whole
+from tailrace.protocols import sse
+from tailrace.protocols.faults import whole
 
 __all__ = [
     "call_id",

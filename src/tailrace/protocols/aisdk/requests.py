@@ -18,8 +18,8 @@ from typing import Any
 
 import msgspec
 
-from tailrace.web.asked import Asked, parse_json
-from tailrace.web.problems import ProblemError
+from tailrace.protocols.problems import ProblemError
+from tailrace.protocols.runs.requests import Asked, parse_json
 
 __all__ = ["ChatBody", "asked_chat"]
 

@@ -24,9 +24,9 @@ from tailrace.events import (
     ToolCall,
     Usage,
 )
-from tailrace.wire import faults
-from tailrace.wire.ending import Ending
-from tailrace.wire.lines import MAX_LINE, LineSplitter
+from tailrace.protocols import faults
+from tailrace.protocols.decoder_base import Ending
+from tailrace.protocols.lines import MAX_LINE, LineSplitter
 
 __all__ = ["AnswerDecoder", "ProgressDecoder"]
 

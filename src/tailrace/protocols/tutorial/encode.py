@@ -14,9 +14,9 @@ from typing import Any
 import msgspec
 
 from tailrace.events import Ended, Event, Outcome, Progress, TextDelta, ThinkingDelta
-from tailrace.wire import sse
-from tailrace.wire.encoding import ending_of, fault_of, fields_of, name_of, text_json
-from tailrace.wire.numbering import event_id
+from tailrace.protocols import sse
+from tailrace.protocols.event_ids import event_id
+from tailrace.protocols.event_json import ending_of, fault_of, fields_of, name_of, text_json
 
 __all__ = ["PlainWire"]
 

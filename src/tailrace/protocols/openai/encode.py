@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import msgspec
 
 from tailrace.events import Ended, Event, Outcome, TextDelta, ThinkingDelta, ToolCall, ToolCallDelta, Usage
-from tailrace.wire.encoding import call_id, counts_of, ending_text, json_bytes, text_json, waiting_comment
+from tailrace.protocols.event_json import call_id, counts_of, ending_text, json_bytes, text_json, waiting_comment
 
 __all__ = ["Answer", "ChatWire", "CompletionWire", "Said", "error_json", "whole_chat", "whole_completion"]
 

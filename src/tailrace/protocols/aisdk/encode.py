@@ -23,7 +23,7 @@ from tailrace.events import (
     ToolCall,
     ToolCallDelta,
 )
-from tailrace.wire.encoding import call_id, counts_of, ending_text, fields_of, json_bytes, name_of, text_json
+from tailrace.protocols.event_json import call_id, counts_of, ending_text, fields_of, json_bytes, name_of, text_json
 
 __all__ = ["HEADERS", "UIWire"]
 

@@ -1,0 +1,1 @@
+"""OpenAI's protocol: requests, the decoder of what a server answers, the encoder of what ours does."""

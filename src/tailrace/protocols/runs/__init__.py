@@ -1,0 +1,1 @@
+"""Our own protocol: what a run is asked for with, and its events."""
