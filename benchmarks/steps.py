@@ -14,12 +14,12 @@ from typing import Any
 
 from benchmarks.common import Skipped, event_loop, quiet, report, shown, spread, table
 from tailrace.backends.base import WireExchange
-from tailrace.backends.connection import Connection
-from tailrace.backends.http import HttpExchange
 from tailrace.protocols.ollama.decode import AnswerDecoder
 from tailrace.run.bounded import BoundedLog
 from tailrace.run.exchange import Exchange, Report
 from tailrace.run.run import Run
+from tailrace.transport.connection import Connection
+from tailrace.transport.http_client import HttpExchange
 
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"
 _LINE = (

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from tests.rawserver import CERTIFICATE, raw_server
 
-from tailrace.backends.connection import Connection
-from tailrace.backends.http import Http
 from tailrace.errors import ConnectionError, ProtocolError, RequestError, TruncatedError
 from tailrace.testing import closed_port
+from tailrace.transport.connection import Connection
+from tailrace.transport.http_client import Http
 
 BODY = b'{"a":1}\n{"b":2}\n'
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n"

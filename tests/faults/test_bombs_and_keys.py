@@ -9,8 +9,8 @@ import pytest
 from tests.faults.faces import Face, Upstream
 
 from tailrace import Client, NotModelServerError, Outcome, ProtocolError
-from tailrace.backends.http import Http
 from tailrace.testing import FakeOllama, FakeOpenAI, fin, giant_line, gzip, head, redirect, say, stall
+from tailrace.transport.http_client import Http
 
 MEGABYTE = 1024 * 1024
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tailrace.backends.connection import Connection
-from tailrace.run.turns import Turn, take_turns, turn_of
+from tailrace.transport.connection import Connection
+from tailrace.transport.io_batch import Turn, take_turns, turn_of
 
 HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 

@@ -25,7 +25,7 @@ from tailrace.types import (
 )
 
 if TYPE_CHECKING:  # the HTTP client takes longer to import than all of ours; making a client imports it
-    from tailrace.backends.http import HttpExchange
+    from tailrace.transport.http_client import HttpExchange
 
 __all__ = ["Backend", "Decoder", "WireExchange", "open_patiently", "raise_for_status"]
 

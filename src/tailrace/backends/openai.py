@@ -9,10 +9,10 @@ import msgspec
 
 from tailrace import errors
 from tailrace.backends.base import WireExchange, open_patiently, raise_for_status
-from tailrace.backends.http import Http, HttpExchange
 from tailrace.protocols.openai.decode import ChunkDecoder
 from tailrace.run.exchange import Exchange, Opener, Report
 from tailrace.run.state import Signal
+from tailrace.transport.http_client import Http, HttpExchange
 from tailrace.types import (
     ChatRequest,
     EmbedResponse,

@@ -176,7 +176,7 @@ class Resolver:
         return EmbeddedBackend(unquote(model) if model.startswith("//") else model)
 
     def _http(self, base: str, authorization: str | None, *, openai: bool = False) -> Any:
-        from tailrace.backends.http import Http
+        from tailrace.transport.http_client import Http
 
         headers = dict(self.headers)
         key = self._key

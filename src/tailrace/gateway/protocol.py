@@ -16,7 +16,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from tailrace.gateway.slim import Flag, Flow, Pipeline
 from tailrace.protocols.problems import MEDIA_TYPE, ProblemError
-from tailrace.run.turns import Turn, turn_of
+from tailrace.transport.io_batch import Turn, turn_of
 from tailrace.web.pushing import PUSH
 
 __all__ = ["BoundedProtocol", "bounded"]

@@ -23,7 +23,7 @@ from tailrace.gateway.output import keep_discreet, unheeded
 from tailrace.gateway.protocol import BoundedProtocol, bounded
 from tailrace.gateway.workers.process import END, LISTEN, Tie, Told
 from tailrace.gateway.workers.relay import believing
-from tailrace.run.turns import take_turns
+from tailrace.transport.io_batch import take_turns
 from tailrace.web.later import with_the_rest
 from tailrace.web.pushing import PUSH
 

@@ -11,11 +11,11 @@ from typing import Any
 import msgspec
 
 from tailrace import errors
-from tailrace.backends.http import Http
 from tailrace.backends.ollama import OllamaBackend
 from tailrace.events import Ended, Event, Loading, Outcome
 from tailrace.run.exchange import Exchange, Opener, Report, Take
 from tailrace.run.run import ended_by
+from tailrace.transport.http_client import Http
 from tailrace.types import ChatRequest, EmbedResponse, GenerateRequest, ShowResponse
 
 __all__ = ["EmbeddedBackend"]

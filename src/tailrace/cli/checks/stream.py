@@ -18,7 +18,6 @@ import msgspec
 
 from tailrace import errors
 from tailrace.backends.base import Backend, raise_for_status
-from tailrace.backends.http import Http, HttpExchange
 from tailrace.backends.ollama import OllamaBackend
 from tailrace.backends.openai import OpenAIBackend
 from tailrace.backends.resolve import Resolver
@@ -26,6 +25,7 @@ from tailrace.cli.checks.finding import Finding, reason_of
 from tailrace.cli.checks.secrets import redacted
 from tailrace.cli.checks.upstreams import can_chat, is_openai, name_of, proxy_for
 from tailrace.i18n import say
+from tailrace.transport.http_client import Http, HttpExchange
 from tailrace.types import ListedModel
 
 __all__ = ["Arrivals", "judge", "stream"]

@@ -12,12 +12,12 @@ import msgspec
 
 from tailrace import errors
 from tailrace.backends.base import Backend
-from tailrace.backends.http import is_local
 from tailrace.backends.openai import OpenAIBackend
 from tailrace.backends.resolve import DEFAULT_URL, PROBE, Resolver
 from tailrace.cli.checks.finding import Finding, Mark, reason_of
 from tailrace.cli.checks.secrets import KEYS, PROXIES, redacted
 from tailrace.i18n import say
+from tailrace.transport.http_client import is_local
 from tailrace.types import ListedModel
 
 __all__ = [

@@ -12,10 +12,10 @@ from collections.abc import AsyncIterable, Callable, Mapping
 from urllib.parse import urljoin, urlsplit
 
 from tailrace import errors
-from tailrace.backends.connecting import Target, connect, is_local
-from tailrace.backends.connection import Connection
-from tailrace.backends.packing import inflater
-from tailrace.run.passed_on import passed_on
+from tailrace.transport.connect import Target, connect, is_local
+from tailrace.transport.connection import Connection
+from tailrace.transport.decompress import inflater
+from tailrace.transport.upstream_headers import passed_on
 
 __all__ = ["Http", "HttpExchange", "is_local"]
 

@@ -14,7 +14,7 @@ from typing import Any, cast
 import httptools
 
 from tailrace import errors
-from tailrace.run.turns import turn_of
+from tailrace.transport.io_batch import turn_of
 
 __all__ = ["Connection", "Headers"]
 

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from tailrace import errors
-from tailrace.backends.connection import Connection
+from tailrace.transport.connection import Connection
 
 __all__ = ["Target", "connect", "is_local"]
 
