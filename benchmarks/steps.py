@@ -15,7 +15,7 @@ from typing import Any
 from benchmarks.common import Skipped, event_loop, quiet, report, shown, spread, table
 from tailrace.backends.base import WireExchange
 from tailrace.protocols.ollama.decode import AnswerDecoder
-from tailrace.run.bounded import BoundedLog
+from tailrace.run.bounded_log import BoundedLog
 from tailrace.run.exchange import Exchange, Report
 from tailrace.run.run import Run
 from tailrace.transport.connection import Connection

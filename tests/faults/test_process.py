@@ -23,7 +23,7 @@ import tailrace
 from tailrace import AsyncClient, Client, Outcome, OwnerLostError, StreamingChat, Timeouts
 from tailrace.client.streams import ChatStream
 from tailrace.events import Ended, TextDelta
-from tailrace.run.signals import Waiters
+from tailrace.run.wakeups import Waiters
 from tailrace.testing import FakeOllama, Record, hold, say, stall, wait_for
 
 

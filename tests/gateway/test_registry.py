@@ -11,7 +11,7 @@ import pytest
 
 from tailrace.events import Ended, Outcome, TextDelta
 from tailrace.protocols.problems import ProblemError
-from tailrace.run.bounded import BoundedLog
+from tailrace.run.bounded_log import BoundedLog
 from tailrace.run.exchange import Exchange, Report
 from tailrace.run.run import Run
 from tailrace.web import registry as module

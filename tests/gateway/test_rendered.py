@@ -15,7 +15,7 @@ from tailrace.errors import EvictedError
 from tailrace.events import Ended, Event, Outcome, TextDelta, ThinkingDelta, ToolCall
 from tailrace.protocols.sse import ServerSentEvent, SSEDecoder
 from tailrace.render.html import HtmlStream
-from tailrace.run.bounded import BoundedLog
+from tailrace.run.bounded_log import BoundedLog
 from tailrace.run.exchange import Exchange, Report
 from tailrace.run.run import Run
 from tailrace.web import rendered as module

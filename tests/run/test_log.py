@@ -13,7 +13,7 @@ from tests.run.spoken import COMPLETE
 
 from tailrace.errors import EvictedError, LogFullError
 from tailrace.events import Event, TextDelta, ThinkingDelta, ToolCall
-from tailrace.run.bounded import BoundedLog
+from tailrace.run.bounded_log import BoundedLog
 from tailrace.run.log import MemoryLog
 from tailrace.run.reply import Reply, fold
 

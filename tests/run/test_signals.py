@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from tailrace.run.signals import Bell, Waiters
+from tailrace.run.wakeups import Bell, Waiters
 
 PATIENCE = 60.0
 

@@ -16,7 +16,7 @@ from tests.web.reader import text
 from tailrace import AsyncClient
 from tailrace.events import Outcome
 from tailrace.protocols.sse import ServerSentEvent, SSEDecoder
-from tailrace.run.bounded import BoundedLog
+from tailrace.run.bounded_log import BoundedLog
 from tailrace.run.run import Run
 from tailrace.testing import FakeOllama, hold, say
 from tailrace.web import frames, sse

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tailrace.events import Ended, Event, Outcome, TextDelta
-from tailrace.run.bounded import BoundedLog
+from tailrace.run.bounded_log import BoundedLog
 from tailrace.run.exchange import Exchange, Report, Take
 from tailrace.run.run import Run
 from tailrace.web.asgi import EventStream

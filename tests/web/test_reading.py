@@ -13,7 +13,7 @@ from tailrace.events import ThinkingDelta, ToolCall
 from tailrace.protocols.event_ids import tag_of
 from tailrace.protocols.problems import ProblemError
 from tailrace.protocols.sse import ServerSentEvent, SSEDecoder
-from tailrace.run.bounded import BoundedLog
+from tailrace.run.bounded_log import BoundedLog
 from tailrace.run.run import Run
 from tailrace.web.reading import cursors_of, reading
 from tailrace.web.source import Source

@@ -19,7 +19,7 @@ from tailrace.gateway.replies import problem, problem_of
 from tailrace.protocols.problems import ProblemError
 from tailrace.run.reply import Reply
 from tailrace.run.run import Run, error_of
-from tailrace.run.signals import Bell, Waiters
+from tailrace.run.wakeups import Bell, Waiters
 from tailrace.web.asgi import EventStream, Receive, Scope, Send
 from tailrace.web.later import put_off
 

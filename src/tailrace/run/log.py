@@ -14,7 +14,7 @@ from typing import Protocol
 
 from tailrace.events import Ended, Event
 from tailrace.run.reply import Reply, fold
-from tailrace.run.signals import Waiters
+from tailrace.run.wakeups import Waiters
 
 __all__ = ["EventLog", "MemoryLog"]
 

@@ -26,9 +26,9 @@ from tailrace.run.exchange import Exchange, Opener
 from tailrace.run.log import MemoryLog
 from tailrace.run.metrics import Metrics, Stopwatch
 from tailrace.run.reply import Reply, fold
-from tailrace.run.signals import Waiters
 from tailrace.run.state import SIGNALS, Signal, State, advance
 from tailrace.run.timeouts import Timeouts
+from tailrace.run.wakeups import Waiters
 from tailrace.transport.upstream_headers import passed_on
 
 __all__ = ["CancelReceipt", "Observer", "Run", "ended_by", "error_of", "lose_all"]

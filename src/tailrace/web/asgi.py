@@ -19,7 +19,7 @@ from typing import Any
 from tailrace.client.streams import BaseStream
 from tailrace.errors import EvictedError
 from tailrace.run.run import Run
-from tailrace.run.signals import Bell
+from tailrace.run.wakeups import Bell
 from tailrace.web.later import put_off
 from tailrace.web.manners import EVENTS, Manners, Medium, OnLeave, linger_of, opening
 from tailrace.web.pushing import PUSH, Push, Pushing

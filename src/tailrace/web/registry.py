@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from tailrace.protocols.problems import ProblemError
-from tailrace.run.bounded import BoundedLog
+from tailrace.run.bounded_log import BoundedLog
 from tailrace.run.run import Run
 
 __all__ = ["Bounds", "Registry"]

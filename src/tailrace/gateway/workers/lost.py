@@ -17,7 +17,7 @@ from tailrace.events import Ended, Fault, Outcome
 from tailrace.gateway.workers.badges import Badge
 from tailrace.protocols.event_ids import BadCursorError, parse_cursor, tag_of
 from tailrace.protocols.problems import ProblemError
-from tailrace.run.bounded import BoundedLog
+from tailrace.run.bounded_log import BoundedLog
 from tailrace.run.reply import Reply
 from tailrace.run.run import Run
 from tailrace.web.reading import cursors_of
