@@ -18,7 +18,8 @@ from tailrace.client.streams import (
 )
 from tailrace.client.sync import Client
 from tailrace.client.tools import tool_from_function
-from tailrace.conversation import AsyncStreamingChat, StreamingChat
+from tailrace.conversation.chat import AsyncStreamingChat, StreamingChat
+from tailrace.conversation.toolbox import Toolbox
 from tailrace.errors import (
     BusyError,
     ConnectionError,
@@ -61,7 +62,6 @@ from tailrace.run.metrics import Metrics
 from tailrace.run.reply import Reply
 from tailrace.run.run import CancelReceipt
 from tailrace.run.timeouts import Timeouts
-from tailrace.toolbox import Toolbox
 from tailrace.types import (
     ChatResponse,
     EmbeddingsResponse,

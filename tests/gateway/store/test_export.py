@@ -9,8 +9,8 @@ import pytest
 from tests.gateway.store.turns import ending, turn
 
 from tailrace import StreamingChat
+from tailrace.conversation.export import markdown
 from tailrace.events import Outcome
-from tailrace.export import markdown
 from tailrace.gateway.errors import MissingError
 from tailrace.gateway.store.store import Store
 from tailrace.run.reply import Reply

@@ -20,8 +20,8 @@ from msgspec import UNSET, UnsetType
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tailrace.backends.embedded.models import data_dir
+from tailrace.conversation.export import document, markdown
 from tailrace.errors import RequestError, StoreError
-from tailrace.export import document, markdown
 from tailrace.gateway.errors import ConflictError
 from tailrace.gateway.store import answers, rows
 from tailrace.gateway.store.database import Database

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tailrace.conversation.export import markdown
 from tailrace.errors import TailraceError
-from tailrace.export import markdown
 from tailrace.i18n import say
 from tailrace.terminal.escape import one_line
 from tailrace.terminal.figures import rate, summary

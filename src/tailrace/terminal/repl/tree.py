@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from tailrace.conversation.export import FORMAT, document
 from tailrace.errors import RequestError
-from tailrace.export import FORMAT, document
 from tailrace.i18n import say
 from tailrace.run.reply import Reply
 from tailrace.types import plain

@@ -19,12 +19,12 @@ from tailrace.client.aio import AsyncClient
 from tailrace.client.default import default_client
 from tailrace.client.streams import AsyncChatStream, ChatStream
 from tailrace.client.sync import Client
+from tailrace.conversation.export import FORMAT
+from tailrace.conversation.toolbox import Stop, Toolbox
 from tailrace.errors import RequestError, ToolError
 from tailrace.events import Outcome, ToolCall
-from tailrace.export import FORMAT
 from tailrace.i18n import say
 from tailrace.run.reply import Reply
-from tailrace.toolbox import Stop, Toolbox
 from tailrace.types import Options, plain
 
 __all__ = ["AsyncStreamingChat", "StreamingChat"]
