@@ -42,7 +42,7 @@ from tailrace.protocols.sse import ServerSentEvent, SSEDecoder
 from tailrace.protocols.tutorial.encode import PlainWire
 from tailrace.run.metrics import Metrics
 from tailrace.types import ChatRequest, GenerateRequest
-from tailrace.web.asking import Asked, parse, parse_json, request_of
+from tailrace.web.requests import Asked, parse, parse_json, request_of
 from tailrace.web.source import Wire
 
 __all__ = ["TARGETS"]

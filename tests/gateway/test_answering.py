@@ -18,8 +18,8 @@ from tailrace.protocols.openai.encode import Answer, ChatWire
 from tailrace.run.run import Run
 from tailrace.testing import FakeOllama, Step, chunk, error, hold, say, stall
 from tailrace.web.asgi import EventStream, Scope
-from tailrace.web.manners import Manners, Medium
 from tailrace.web.source import Feed, Source
+from tailrace.web.stream_settings import Manners, Medium
 
 QUEUED = chunk({"status": "queued", "position": 3})
 LOADING = chunk({"status": "loading"})

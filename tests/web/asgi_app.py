@@ -17,8 +17,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from tailrace import AsyncClient, Client
 from tailrace.web import sse
 from tailrace.web.fastapi import StreamResponse, chat_router, events
-from tailrace.web.manners import Manners
 from tailrace.web.registry import Bounds
+from tailrace.web.stream_settings import Manners
 
 UPSTREAM = os.environ["UPSTREAM"]
 MANNERS = Manners(ping=float(os.environ.get("PING", "15")), send_timeout=float(os.environ.get("SEND_TIMEOUT", "30")))

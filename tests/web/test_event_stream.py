@@ -21,8 +21,8 @@ from tailrace.run.run import Run
 from tailrace.testing import FakeOllama, hold, say
 from tailrace.web import frames, sse
 from tailrace.web.asgi import EventStream
-from tailrace.web.manners import Manners
 from tailrace.web.source import Source, plain_feed
+from tailrace.web.stream_settings import Manners
 
 SCOPE = {"type": "http", "method": "GET", "http_version": "1.1"}
 MESSAGES = [{"role": "user", "content": "hi"}]

@@ -11,7 +11,7 @@ from tests.run.spoken import COMPLETE, spoken, until_ended
 
 from tailrace.run.run import Run
 from tailrace.web.asgi import EventStream, streams
-from tailrace.web.later import put_off, with_the_rest
+from tailrace.web.detach import put_off, with_the_rest
 from tailrace.web.source import Source, plain_feed
 
 Message = MutableMapping[str, Any]

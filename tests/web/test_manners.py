@@ -7,7 +7,7 @@ import math
 import pytest
 
 from tailrace.protocols.sse import SSEDecoder
-from tailrace.web.manners import linger_of, opening
+from tailrace.web.stream_settings import linger_of, opening
 
 
 def retry(readers: int) -> int:

@@ -15,9 +15,9 @@ from tailrace.run.bounded_log import BoundedLog
 from tailrace.run.exchange import Exchange, Report, Take
 from tailrace.run.run import Run
 from tailrace.web.asgi import EventStream
-from tailrace.web.manners import Manners
-from tailrace.web.pushing import PUSH
+from tailrace.web.direct_writer import PUSH
 from tailrace.web.source import Feed, Source, Wire, plain_feed, runs_feed
+from tailrace.web.stream_settings import Manners
 
 
 class Model:

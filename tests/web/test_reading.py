@@ -15,7 +15,7 @@ from tailrace.protocols.problems import ProblemError
 from tailrace.protocols.sse import ServerSentEvent, SSEDecoder
 from tailrace.run.bounded_log import BoundedLog
 from tailrace.run.run import Run
-from tailrace.web.reading import cursors_of, reading
+from tailrace.web.cursors import cursors_of, reading
 from tailrace.web.source import Source
 
 

@@ -22,7 +22,7 @@ from tests.web.wsgi_servers import gunicorn, serving
 from tailrace import Client
 from tailrace.protocols.problems import ProblemError
 from tailrace.testing import FakeOllama, hold, say, stall
-from tailrace.web import servers
+from tailrace.web import wsgi_servers
 from tailrace.web.wsgi import EventStream, Place, frames, streams
 
 MESSAGES = [{"role": "user", "content": "hi"}]
@@ -210,7 +210,7 @@ class _Worker:
 
 def test_an_unknown_server_has_no_limit() -> None:
     """Nothing is assumed of a server that tells nothing."""
-    assert servers.most_streams(environ()) is None
+    assert wsgi_servers.most_streams(environ()) is None
 
 
 @pytest.mark.parametrize(
@@ -221,14 +221,14 @@ def test_gunicorns_threads(monkeypatch: pytest.MonkeyPatch, kind: str, most: int
     monkeypatch.setattr(_Config, "worker_class_str", kind)
     before = signal.signal(signal.SIGTERM, _Worker().handle_exit)
     try:
-        assert servers.most_streams(environ(**{"gunicorn.socket": None})) == most
+        assert wsgi_servers.most_streams(environ(**{"gunicorn.socket": None})) == most
     finally:
         signal.signal(signal.SIGTERM, before)
 
 
 def test_gunicorn_with_other_handlers() -> None:
     """An application that handles the signals itself has to say how many streams there may be."""
-    assert servers.most_streams(environ(**{"gunicorn.socket": None})) is None
+    assert wsgi_servers.most_streams(environ(**{"gunicorn.socket": None})) is None
 
 
 @pytest.mark.parametrize(
@@ -246,14 +246,14 @@ def test_granians_threads(monkeypatch: pytest.MonkeyPatch, argv: list[str], vari
     """They are on its command line or in its environment; the default, hundreds, is no limit."""
     monkeypatch.setattr("sys.argv", argv)
     monkeypatch.setenv("GRANIAN_BLOCKING_THREADS", variable)
-    assert servers.most_streams(environ(SERVER_SOFTWARE="Granian")) == most
+    assert wsgi_servers.most_streams(environ(SERVER_SOFTWARE="Granian")) == most
 
 
 def test_a_server_of_one_thread_is_warned_of_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It says what does not work then, and what to do."""
-    monkeypatch.setattr(servers, "_warned", False)
+    monkeypatch.setattr(wsgi_servers, "_warned", False)
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
             Place(environ(**{"wsgi.multithread": False, "gunicorn.socket": None})).free()
@@ -274,7 +274,7 @@ def test_the_end_of_a_connection_is_seen_without_reading_from_it() -> None:
     """A socket that the server hands out is looked at: what a client has sent meanwhile stays where it is."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        gone = servers.gone(environ(**{"gunicorn.socket": ours}))
+        gone = wsgi_servers.gone(environ(**{"gunicorn.socket": ours}))
         assert not gone()
         theirs.sendall(b"next")
         assert not gone()
@@ -289,6 +289,6 @@ def test_sockets_that_cannot_be_looked_at() -> None:
     with ours, theirs:
         ours.settimeout(5)
         theirs.close()
-        assert not servers.gone(environ(**{"werkzeug.socket": ours}))()
-        assert not servers.gone(environ(**{"gunicorn.socket": io.BytesIO()}))()
-        servers.limit_sends(environ(**{"gunicorn.socket": ours}), 1.0)  # a Unix socket has no such option
+        assert not wsgi_servers.gone(environ(**{"werkzeug.socket": ours}))()
+        assert not wsgi_servers.gone(environ(**{"gunicorn.socket": io.BytesIO()}))()
+        wsgi_servers.limit_sends(environ(**{"gunicorn.socket": ours}), 1.0)  # a Unix socket has no such option

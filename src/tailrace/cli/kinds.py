@@ -112,7 +112,7 @@ class OnLeave(Kind):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Returns the policy."""
-        from tailrace.web.manners import linger_of
+        from tailrace.web.stream_settings import linger_of
 
         try:
             linger_of(value)

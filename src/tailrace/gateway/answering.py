@@ -21,7 +21,7 @@ from tailrace.run.reply import Reply
 from tailrace.run.run import Run, error_of
 from tailrace.run.wakeups import Bell, Waiters
 from tailrace.web.asgi import EventStream, Receive, Scope, Send
-from tailrace.web.later import put_off
+from tailrace.web.detach import put_off
 
 __all__ = ["CONTENT", "Ears", "Held", "Telling", "failure", "told", "unless_left", "whole"]
 

@@ -30,10 +30,10 @@ from tailrace.run.run import Run
 from tailrace.telemetry import Telemetry
 from tailrace.types import ChatRequest, GenerateRequest
 from tailrace.web.asgi import streams
-from tailrace.web.asking import DefaultModel, request_of
-from tailrace.web.manners import linger_of
 from tailrace.web.registry import Registry
+from tailrace.web.requests import DefaultModel, request_of
 from tailrace.web.stopping import until_released
+from tailrace.web.stream_settings import linger_of
 
 __all__ = ["STOPPING", "House", "house_of"]
 

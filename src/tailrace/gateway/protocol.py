@@ -17,7 +17,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from tailrace.gateway.slim import Flag, Flow, Pipeline
 from tailrace.protocols.problems import MEDIA_TYPE, ProblemError
 from tailrace.transport.io_batch import Turn, turn_of
-from tailrace.web.pushing import PUSH
+from tailrace.web.direct_writer import PUSH
 
 __all__ = ["BoundedProtocol", "bounded"]
 

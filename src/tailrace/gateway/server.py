@@ -24,8 +24,8 @@ from tailrace.gateway.protocol import BoundedProtocol, bounded
 from tailrace.gateway.workers.process import END, LISTEN, Tie, Told
 from tailrace.gateway.workers.relay import believing
 from tailrace.transport.io_batch import take_turns
-from tailrace.web.later import with_the_rest
-from tailrace.web.pushing import PUSH
+from tailrace.web.detach import with_the_rest
+from tailrace.web.direct_writer import PUSH
 
 __all__ = ["serve"]
 

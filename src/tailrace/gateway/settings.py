@@ -8,8 +8,8 @@ import msgspec
 
 from tailrace.gateway.keys import Keys
 from tailrace.gateway.limits import Limits
-from tailrace.web.manners import Manners, OnLeave
 from tailrace.web.registry import Bounds
+from tailrace.web.stream_settings import Manners, OnLeave
 
 __all__ = ["Settings"]
 

@@ -14,8 +14,8 @@ from tailrace.protocols.aisdk.encode import UIWire
 from tailrace.protocols.ollama.encode import Lines, OllamaWire
 from tailrace.protocols.openai.encode import Answer, ChatWire
 from tailrace.run.run import Run
-from tailrace.web.manners import HEADERS, Medium
 from tailrace.web.source import Feed, Source, Wire
+from tailrace.web.stream_settings import HEADERS, Medium
 
 __all__ = ["CHUNKS", "LINES", "PARTS", "WIRES", "message_of", "on_ollama", "source_of", "timed"]
 

@@ -8,6 +8,6 @@ Frameworks whose responses take an async iterator of bytes, such as Django, get 
 """
 
 from tailrace.web.asgi import EventStream, frames, sse
-from tailrace.web.manners import HEADERS
+from tailrace.web.stream_settings import HEADERS
 
 __all__ = ["HEADERS", "EventStream", "frames", "sse"]

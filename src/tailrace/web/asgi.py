@@ -20,10 +20,10 @@ from tailrace.client.streams import BaseStream
 from tailrace.errors import EvictedError
 from tailrace.run.run import Run
 from tailrace.run.wakeups import Bell
-from tailrace.web.later import put_off
-from tailrace.web.manners import EVENTS, Manners, Medium, OnLeave, linger_of, opening
-from tailrace.web.pushing import PUSH, Push, Pushing
+from tailrace.web.detach import put_off
+from tailrace.web.direct_writer import PUSH, Push, Pushing
 from tailrace.web.source import Source, plain_feed
+from tailrace.web.stream_settings import EVENTS, Manners, Medium, OnLeave, linger_of, opening
 
 __all__ = ["EventStream", "RawHeaders", "Receive", "Scope", "Send", "frames", "sse", "streams"]
 

@@ -27,12 +27,12 @@ from tailrace.protocols.problems import MEDIA_TYPE, ProblemError, problem_of
 from tailrace.protocols.runs.requests import Asked, parse
 from tailrace.protocols.sse import SSEDecoder
 from tailrace.web.asgi import EventStream, frames, sse
-from tailrace.web.asking import DefaultModel, chat
-from tailrace.web.manners import Manners, OnLeave, linger_of
-from tailrace.web.reading import cursors_of, reading
+from tailrace.web.cursors import cursors_of, reading
 from tailrace.web.registry import Bounds, Registry
+from tailrace.web.requests import DefaultModel, chat
 from tailrace.web.source import Source, plain_feed
 from tailrace.web.stopping import Stopped, stop
+from tailrace.web.stream_settings import Manners, OnLeave, linger_of
 
 try:
     from fastapi import APIRouter, Request

@@ -27,12 +27,12 @@ from tailrace.errors import TailraceError
 from tailrace.protocols.problems import MEDIA_TYPE, ProblemError, problem_of
 from tailrace.protocols.runs.requests import Asked, parse
 from tailrace.run.run import Run
-from tailrace.web.asking import DefaultModel, chat_sync
-from tailrace.web.manners import Manners, OnLeave, linger_of
-from tailrace.web.reading import cursors_of, reading
+from tailrace.web.cursors import cursors_of, reading
 from tailrace.web.registry import Bounds, Registry
+from tailrace.web.requests import DefaultModel, chat_sync
 from tailrace.web.source import Source, plain_feed
 from tailrace.web.stopping import Stopped, stop_sync
+from tailrace.web.stream_settings import Manners, OnLeave, linger_of
 from tailrace.web.wsgi import WSGI_MANNERS, EventStream, Place, frames
 
 try:

@@ -27,9 +27,9 @@ from tailrace.errors import EvictedError
 from tailrace.protocols.problems import ProblemError
 from tailrace.protocols.sse import PING
 from tailrace.run.run import Run
-from tailrace.web import servers
-from tailrace.web.manners import HEADERS, Manners, OnLeave, linger_of, opening
+from tailrace.web import wsgi_servers
 from tailrace.web.source import Source, plain_feed
+from tailrace.web.stream_settings import HEADERS, Manners, OnLeave, linger_of, opening
 
 __all__ = ["WSGI_MANNERS", "EventStream", "Place", "frames", "streams"]
 
@@ -86,9 +86,9 @@ class Place:
     """
 
     def __init__(self, environ: Mapping[str, Any], most: int | None = None) -> None:
-        servers.warn_if_single(environ)
+        wsgi_servers.warn_if_single(environ)
         if most is None:
-            most = servers.most_streams(environ)
+            most = wsgi_servers.most_streams(environ)
         room = _room
         if not room.enter(most):
             raise ProblemError(
@@ -121,12 +121,12 @@ class EventStream:
 
     def __init__(self, run: Run, source: Source, place: Place, *, manners: Manners = WSGI_MANNERS) -> None:
         self.headers = list(HEADERS)
-        servers.limit_sends(place.environ, manners.send_timeout)
+        wsgi_servers.limit_sends(place.environ, manners.send_timeout)
         run.attach()
         # The server calls `close`; this is for one that a middleware keeps from it.
         self._leave = weakref.finalize(self, _left, run, place)
         self._leave.atexit = False
-        self._pieces = _pieces(run, source, manners, servers.gone(place.environ))
+        self._pieces = _pieces(run, source, manners, wsgi_servers.gone(place.environ))
 
     def __iter__(self) -> EventStream:
         return self

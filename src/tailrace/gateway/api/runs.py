@@ -26,10 +26,10 @@ from tailrace.run.run import Run
 from tailrace.run.state import State
 from tailrace.web import stopping
 from tailrace.web.asgi import EventStream
-from tailrace.web.manners import EVENTS, Medium, opening
-from tailrace.web.reading import WireName, cursors_of, reading
+from tailrace.web.cursors import WireName, cursors_of, reading
 from tailrace.web.rendered import prepared
 from tailrace.web.source import Source
+from tailrace.web.stream_settings import EVENTS, Medium, opening
 
 __all__ = ["Described", "RunList", "Said", "describe", "key_of", "routes", "run_of", "whole_of"]
 

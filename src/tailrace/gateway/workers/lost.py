@@ -20,7 +20,7 @@ from tailrace.protocols.problems import ProblemError
 from tailrace.run.bounded_log import BoundedLog
 from tailrace.run.reply import Reply
 from tailrace.run.run import Run
-from tailrace.web.reading import cursors_of
+from tailrace.web.cursors import cursors_of
 from tailrace.web.registry import Bounds, Registry
 
 __all__ = ["Cursors", "Runs"]
