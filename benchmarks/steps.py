@@ -69,7 +69,7 @@ async def _logged(connection: Connection) -> None:
 
 
 async def _sent(connection: Connection) -> None:
-    from tailrace.gateway.protocol import Pusher
+    from tailrace.gateway.server.protocol import Pusher
     from tailrace.web.asgi import EventStream
     from tailrace.web.direct_writer import PUSH
     from tailrace.web.source import Source, plain_feed

@@ -18,9 +18,9 @@ from starlette.responses import HTMLResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from tailrace.gateway.access.middleware import caller_of
 from tailrace.gateway.app import create_app
-from tailrace.gateway.door import caller_of
-from tailrace.gateway.house import house_of
+from tailrace.gateway.context import house_of
 from tailrace.gateway.settings import Settings
 from tailrace.protocols.runs.requests import Asked
 

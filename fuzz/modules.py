@@ -5,7 +5,12 @@ from __future__ import annotations
 __all__ = ["MODULES"]
 
 MODULES = (
-    *("tailrace.protocols", "tailrace.web.requests", "tailrace.gateway.limits", "tailrace.protocols.openai.requests"),
+    *(
+        "tailrace.protocols",
+        "tailrace.web.requests",
+        "tailrace.gateway.access.limits",
+        "tailrace.protocols.openai.requests",
+    ),
     *("tailrace.protocols.aisdk.requests", "tailrace.backends.embedded.http1", "tailrace.backends.embedded.requests"),
     "tailrace.client.requests",
 )

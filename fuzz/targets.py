@@ -20,11 +20,11 @@ from tailrace.backends.embedded.requests import chat_payload, generate_payload, 
 from tailrace.backends.embedded.requests import options as engine_options
 from tailrace.errors import RequestError
 from tailrace.events import Event, TextDelta
-from tailrace.gateway import limits
-from tailrace.gateway.api.conversations import Change, Turn
-from tailrace.gateway.api.ollama import _message as ollama_message
-from tailrace.gateway.api.ollama import _options as ollama_options
-from tailrace.gateway.api.render import Texts
+from tailrace.gateway.access import limits
+from tailrace.gateway.endpoints.conversations import Change, Turn
+from tailrace.gateway.endpoints.ollama import _message as ollama_message
+from tailrace.gateway.endpoints.ollama import _options as ollama_options
+from tailrace.gateway.endpoints.render import Texts
 from tailrace.protocols import sse
 from tailrace.protocols.aisdk.encode import UIWire
 from tailrace.protocols.aisdk.requests import asked_chat

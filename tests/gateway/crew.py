@@ -15,7 +15,7 @@ from typing import Any, Self
 from tests.gateway.serving import Gateway
 from tests.web.reader import PATIENCE
 
-from tailrace.gateway.workers.badges import Badge
+from tailrace.gateway.cluster.worker_ids import Badge
 from tailrace.protocols.sse import ServerSentEvent, SSEDecoder
 from tailrace.testing import Record, Step, say
 
@@ -160,7 +160,7 @@ def pids(gateway: Gateway) -> dict[int, int]:
     found = {}
     for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text(encoding="ascii").split():
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        assert b"tailrace.gateway.workers" in words, words
+        assert b"tailrace.gateway.cluster" in words, words
         found[int(words[-2].partition(b"/")[0]) - 1] = int(pid)
     return found
 

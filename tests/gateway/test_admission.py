@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from tailrace.errors import BusyError
-from tailrace.gateway.admission import Queue, Ticket
+from tailrace.gateway.scheduling.fair_queue import Queue, Ticket
 
 
 class Run:

@@ -13,7 +13,7 @@ from tests.web.inside import inside
 from tests.web.reader import Reader
 
 from tailrace.client.aio import AsyncClient
-from tailrace.gateway.answering import Ears, Held
+from tailrace.gateway.endpoints.answering import Ears, Held
 from tailrace.protocols.openai.encode import Answer, ChatWire
 from tailrace.run.run import Run
 from tailrace.testing import FakeOllama, Step, chunk, error, hold, say, stall

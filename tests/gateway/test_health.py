@@ -13,12 +13,12 @@ from tests.gateway.serving import Gateway, serving
 from tests.web.reader import PATIENCE
 
 from tailrace._version import __version__
-from tailrace.gateway.api.conversations import Listed, Turned
-from tailrace.gateway.api.models import Models
-from tailrace.gateway.api.render import Rendered
-from tailrace.gateway.api.runs import Described, RunList
+from tailrace.gateway.conversations.values import Conversation
+from tailrace.gateway.endpoints.conversations import Listed, Turned
+from tailrace.gateway.endpoints.models import Models
+from tailrace.gateway.endpoints.render import Rendered
+from tailrace.gateway.endpoints.runs import Described, RunList
 from tailrace.gateway.openapi import Health, document
-from tailrace.gateway.store.values import Conversation
 from tailrace.protocols.problems import Problem
 from tailrace.testing import FakeOllama, Silent, closed_port, hold, say
 from tailrace.web.stopping import Stopped

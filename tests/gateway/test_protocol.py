@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tailrace.gateway.protocol import Pusher
+from tailrace.gateway.server.protocol import Pusher
 
 
 class Cycle:

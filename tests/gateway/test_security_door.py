@@ -10,7 +10,7 @@ from tests.gateway.knocking import Told, ask, knock
 from tests.gateway.serving import Gateway, serving
 
 from tailrace.errors import RequestError
-from tailrace.gateway.addresses import Names, Origins, client_of
+from tailrace.gateway.access.hosts import Names, Origins, client_of
 from tailrace.protocols.problems import ProblemError
 from tailrace.testing import done, hold, say
 

@@ -16,7 +16,7 @@ from tests.gateway.knocking import knock
 from tests.gateway.serving import Answer, Gateway, serving
 
 from tailrace.errors import RequestError
-from tailrace.gateway.keys import Keys
+from tailrace.gateway.access.keys import Keys
 from tailrace.testing import FakeOllama, hold, say
 
 ALICE, BOB, OLD = "alice-secret-1", "bob-secret-22", "alice-former-0"
@@ -184,7 +184,7 @@ def test_x8_every_key_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPat
         compared.append(len(right))
         return left == right
 
-    monkeypatch.setattr("tailrace.gateway.keys.hmac.compare_digest", compare)
+    monkeypatch.setattr("tailrace.gateway.access.keys.hmac.compare_digest", compare)
     keys = Keys([f"a:{ALICE}", f"b:{BOB}", f"c:{OLD}"])
     for key in (ALICE, OLD, "wrong", "x" * 1000):
         keys.name_of(key)

@@ -28,7 +28,7 @@ FORGED = "tailrace: 1999-01-01 all is well"
 # A bug of ours, wherever there may be one: what it raises holds what was said.
 BUG = """
 import sys
-from tailrace.gateway.api import render
+from tailrace.gateway.endpoints import render
 def html(text):
     try:
         raise ExceptionGroup("several of " + text, [ValueError(text)])
@@ -142,11 +142,11 @@ def test_x4_no_line_of_the_log_can_be_forged(end: str, tmp_path: Path) -> None:
 
 async def test_x4_an_error_in_the_background(capsys: pytest.CaptureFixture[str]) -> None:
     """Nor does one that nobody waited for show what it was given."""
-    from tailrace.gateway.output import Discreet, unheeded
+    from tailrace.gateway.server.logging import Discreet, unheeded
 
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(Discreet())
-    logger = logging.getLogger("tailrace.gateway.output")
+    logger = logging.getLogger("tailrace.gateway.server.logging")
     logger.addHandler(handler)
     logger.propagate = False
     loop = asyncio.get_running_loop()
@@ -172,7 +172,7 @@ def _fails(text: str) -> None:
 
 def test_x4_settings_show_no_key() -> None:
     """Settings that are printed, as a debugger or a bug report may, have the names of the keys only."""
-    from tailrace.gateway.keys import Keys
+    from tailrace.gateway.access.keys import Keys
 
     shown = repr(Settings(keys=Keys([f"alice:{KEY}"])))
     assert "alice" in shown

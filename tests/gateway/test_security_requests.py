@@ -16,7 +16,7 @@ from tests.web.process import Running, running
 from tests.web.reader import Reader
 
 from tailrace.backends.embedded import models
-from tailrace.gateway.limits import Limits, check
+from tailrace.gateway.access.limits import Limits, check
 from tailrace.protocols.problems import ProblemError
 from tailrace.protocols.runs.requests import Asked
 from tailrace.testing import FakeOllama, FakeOpenAI, done, hold, say

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from tailrace.gateway.slim import Flag, Flow, Pipeline
+from tailrace.gateway.server.uvicorn_state import Flag, Flow, Pipeline
 
 
 async def test_a_flag_wakes_all_who_wait() -> None:

@@ -18,8 +18,8 @@ from tests.web.process import ROOT
 from tests.web.reader import PATIENCE, Reader
 
 from tailrace.gateway.app import create_app
+from tailrace.gateway.conversations.values import FILE
 from tailrace.gateway.settings import Settings
-from tailrace.gateway.store.values import FILE
 from tailrace.testing import FakeOllama, say, stall
 
 if sys.platform == "win32":
@@ -160,11 +160,11 @@ def test_no_page_never_imports_the_library(tmp_path: Path) -> None:
 def test_gateway_imports_nothing_that_only_some_requests_need() -> None:
     """Neither the store's library nor what renders Markdown and code is on the way to the first answer."""
     late = ["sqlalchemy", "aiosqlite", "markdown_it", "pygments", "prompt_toolkit", "rich"]
-    program = "import sys, tailrace.cli.serve, tailrace.gateway.app, tailrace.gateway.server; print(*sys.modules)"
+    program = "import sys, tailrace.cli.serve, tailrace.gateway.app, tailrace.gateway.server.serve; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=True
     )
     imported = set(done.stdout.split())
 
-    assert "tailrace.gateway.api.conversations" in imported
+    assert "tailrace.gateway.endpoints.conversations" in imported
     assert imported.isdisjoint(late)

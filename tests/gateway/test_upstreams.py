@@ -11,8 +11,8 @@ import pytest
 from tailrace.client.aio import AsyncClient
 from tailrace.errors import BusyError
 from tailrace.events import Outcome, Queued, TextDelta
-from tailrace.gateway.admission import Queue
-from tailrace.gateway.upstreams import Upstream, Upstreams
+from tailrace.gateway.scheduling.fair_queue import Queue
+from tailrace.gateway.scheduling.upstreams import Upstream, Upstreams
 from tailrace.run.reader import Reader
 from tailrace.run.run import Run
 from tailrace.testing import FakeOllama, closed_port, done, error, hold, rst, say, status

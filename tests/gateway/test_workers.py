@@ -16,7 +16,7 @@ from tests.gateway.crew import Line, Stream, lines, pids, worker_of
 from tests.gateway.serving import Gateway, numbers, said, serving
 from tests.web.reader import PATIENCE
 
-from tailrace.gateway.workers.badges import home_of
+from tailrace.gateway.cluster.worker_ids import home_of
 from tailrace.testing import Record, Step, hold, say, stall
 
 COUNT = 3

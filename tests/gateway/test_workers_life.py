@@ -20,8 +20,8 @@ from tests.web.process import ROOT
 from tests.web.reader import PATIENCE, Reader
 
 from tailrace.errors import RequestError
+from tailrace.gateway.cluster.parent import Parent
 from tailrace.gateway.settings import Settings
-from tailrace.gateway.workers.parent import Parent
 from tailrace.testing import FakeOllama, hold, say, stall
 
 COUNT = 2

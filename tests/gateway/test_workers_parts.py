@@ -6,11 +6,11 @@ import msgspec
 import pytest
 
 from tailrace.errors import RequestError
+from tailrace.gateway.cluster.merging import merged
+from tailrace.gateway.cluster.routing import home_of_chat, home_of_request, is_for_all
+from tailrace.gateway.cluster.split_limits import check, share
+from tailrace.gateway.cluster.worker_ids import Badge, home_of
 from tailrace.gateway.settings import Settings
-from tailrace.gateway.workers.badges import Badge, home_of
-from tailrace.gateway.workers.merging import merged
-from tailrace.gateway.workers.routing import home_of_chat, home_of_request, is_for_all
-from tailrace.gateway.workers.shares import check, share
 from tailrace.run.run import Run
 from tailrace.web.registry import Bounds
 

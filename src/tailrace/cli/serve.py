@@ -67,7 +67,7 @@ def command(session: Session, /, **given: Any) -> int:
 
 
 def _serve(session: Session, given: dict[str, Any]) -> int:
-    from tailrace.gateway.addresses import is_local
+    from tailrace.gateway.access.hosts import is_local
 
     settings = _settings(given)
     if not (settings.keys or given["insecure"] or is_local(settings.host)):
@@ -79,13 +79,13 @@ def _serve(session: Session, given: dict[str, Any]) -> int:
         session.err.line(say("note.serving", url=f"http://{shown}:{port}"))
 
     if given["workers"] > 1:
-        from tailrace.gateway.workers.parent import Parent
+        from tailrace.gateway.cluster.parent import Parent
 
         return Parent(settings, given["workers"], ready=ready, note=session.err.line).run()
 
     from tailrace.gateway.app import create_app
-    from tailrace.gateway.listening import listen
-    from tailrace.gateway.server import serve
+    from tailrace.gateway.server.serve import serve
+    from tailrace.gateway.server.sockets import listen
 
     app = create_app(settings)
     listener = listen(settings.host, settings.port)
@@ -137,7 +137,7 @@ def _settings(given: dict[str, Any]) -> Any:
 
 
 def _database(database: str | None, folder: str | None) -> str | Path | None:
-    from tailrace.gateway.store.values import FILE
+    from tailrace.gateway.conversations.values import FILE
 
     if database is not None:
         return database if "://" in database else Path(database)
@@ -145,7 +145,7 @@ def _database(database: str | None, folder: str | None) -> str | Path | None:
 
 
 def _keys(given: dict[str, Any]) -> Any:
-    from tailrace.gateway.keys import Keys
+    from tailrace.gateway.access.keys import Keys
 
     keys = [*given["api_keys"], *filter(None, os.environ.get("TAILRACE_SERVE_KEYS", "").split())]
     return Keys.read(Path(given["api_key_file"]), keys) if given["api_key_file"] else Keys(keys)

@@ -1,4 +1,4 @@
-"""The gateway as an ASGI application, for any server. `tailrace.gateway.server` runs it on ours."""
+"""The gateway as an ASGI application, for any server. `tailrace.gateway.server.serve` runs it on ours."""
 
 from __future__ import annotations
 
@@ -15,11 +15,16 @@ from starlette.routing import Match
 from tailrace.client.aio import AsyncClient
 from tailrace.client.base import UNSET
 from tailrace.errors import TailraceError
-from tailrace.gateway.addresses import Names, Origins, is_local
-from tailrace.gateway.admission import Queue
-from tailrace.gateway.api import (
+from tailrace.gateway.access.headers import SafeHeaders
+from tailrace.gateway.access.hosts import Names, Origins, is_local
+from tailrace.gateway.access.middleware import Door
+from tailrace.gateway.cluster.lost_runs import Cursors
+from tailrace.gateway.cluster.middleware import Chats, Crossing, Neighbours
+from tailrace.gateway.cluster.relay import Relay
+from tailrace.gateway.context import House
+from tailrace.gateway.conversations.service import Conversations
+from tailrace.gateway.endpoints import (
     aisdk,
-    chat,
     conversations,
     health,
     models,
@@ -30,18 +35,13 @@ from tailrace.gateway.api import (
     queue,
     render,
     runs,
+    tutorial,
 )
-from tailrace.gateway.door import Door
-from tailrace.gateway.headers import SafeHeaders
-from tailrace.gateway.house import House
 from tailrace.gateway.openapi import openapi_route
-from tailrace.gateway.replies import problem
+from tailrace.gateway.responses import problem
+from tailrace.gateway.scheduling.fair_queue import Queue
+from tailrace.gateway.scheduling.upstreams import Upstream, Upstreams
 from tailrace.gateway.settings import Settings
-from tailrace.gateway.store.service import Conversations
-from tailrace.gateway.upstreams import Upstream, Upstreams
-from tailrace.gateway.workers.crossing import Chats, Crossing, Neighbours
-from tailrace.gateway.workers.lost import Cursors
-from tailrace.gateway.workers.relay import Relay
 from tailrace.protocols.problems import ProblemError
 from tailrace.run.timeouts import Timeouts
 
@@ -77,7 +77,7 @@ def create_app(
             yield
             await house.end()
 
-    routes = [*runs.routes(), *chat.routes(), *models.routes(), *render.routes(), *health.routes(), *queue.routes()]
+    routes = [*runs.routes(), *tutorial.routes(), *models.routes(), *render.routes(), *health.routes(), *queue.routes()]
     routes += [*openai.routes(), *aisdk.routes(), *ollama.routes(), *ollama_models.routes()]
     if kept is not None:
         routes += [*conversations.routes(), *page.routes()]

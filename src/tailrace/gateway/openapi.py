@@ -11,13 +11,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tailrace._version import __version__
-from tailrace.gateway.api.conversations import Change, Listed, Turned
-from tailrace.gateway.api.models import Models
-from tailrace.gateway.api.queue import Queues
-from tailrace.gateway.api.render import Rendered, Texts
-from tailrace.gateway.api.runs import Described, RunList
-from tailrace.gateway.store.service import Turn
-from tailrace.gateway.store.values import Conversation
+from tailrace.gateway.conversations.service import Turn
+from tailrace.gateway.conversations.values import Conversation
+from tailrace.gateway.endpoints.conversations import Change, Listed, Turned
+from tailrace.gateway.endpoints.models import Models
+from tailrace.gateway.endpoints.queue import Queues
+from tailrace.gateway.endpoints.render import Rendered, Texts
+from tailrace.gateway.endpoints.runs import Described, RunList
 from tailrace.protocols.aisdk import requests as aisdk_requests
 from tailrace.protocols.ollama import requests as ollama_requests
 from tailrace.protocols.openai import requests as openai_requests

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import msgspec
 
-from tailrace.gateway.keys import Keys
-from tailrace.gateway.limits import Limits
+from tailrace.gateway.access.keys import Keys
+from tailrace.gateway.access.limits import Limits
 from tailrace.web.registry import Bounds
 from tailrace.web.stream_settings import Manners, OnLeave
 

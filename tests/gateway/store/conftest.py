@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tailrace.errors import StoreError
-from tailrace.gateway.store.keeper import Keeper
-from tailrace.gateway.store.store import Store
+from tailrace.gateway.conversations.store import Store
+from tailrace.gateway.conversations.writer import Keeper
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from tests.gateway.store.turns import ending, turn
 from tailrace import StreamingChat
 from tailrace.conversation.export import markdown
 from tailrace.events import Outcome
+from tailrace.gateway.conversations.store import Store
 from tailrace.gateway.errors import MissingError
-from tailrace.gateway.store.store import Store
 from tailrace.run.reply import Reply
 from tailrace.terminal.repl.tree import Tree
 

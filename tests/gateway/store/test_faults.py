@@ -17,9 +17,9 @@ from tests.gateway.store.turns import begun, content, finished, locked, message,
 
 from tailrace.errors import StoreError
 from tailrace.events import Outcome
-from tailrace.gateway.store import schema
-from tailrace.gateway.store.keeper import Keeper
-from tailrace.gateway.store.store import Store
+from tailrace.gateway.conversations import schema
+from tailrace.gateway.conversations.store import Store
+from tailrace.gateway.conversations.writer import Keeper
 
 
 @contextlib.asynccontextmanager
@@ -137,8 +137,8 @@ _FILLER = """
 import asyncio, resource, sys
 from pathlib import Path
 from tailrace.events import Outcome
-from tailrace.gateway.store.keeper import Keeper
-from tailrace.gateway.store.store import Store
+from tailrace.gateway.conversations.writer import Keeper
+from tailrace.gateway.conversations.store import Store
 
 async def main():
     reports = []
@@ -237,9 +237,9 @@ _WEAK = """
 import asyncio, sys
 from pathlib import Path
 from tailrace.errors import StoreError
-from tailrace.gateway.store.keeper import Keeper
-from tailrace.gateway.store.store import Store
-from tailrace.gateway.store.values import Message
+from tailrace.gateway.conversations.writer import Keeper
+from tailrace.gateway.conversations.store import Store
+from tailrace.gateway.conversations.values import Message
 
 async def main():
     reports = []

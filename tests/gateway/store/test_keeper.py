@@ -12,10 +12,10 @@ from tests.gateway.store.turns import begun, content, finished, message, piece, 
 
 from tailrace.errors import StoreError
 from tailrace.events import Fault, Outcome
-from tailrace.gateway.store.keeper import Keeper
-from tailrace.gateway.store.schema import pieces
-from tailrace.gateway.store.store import Store
-from tailrace.gateway.store.values import Ending, Piece
+from tailrace.gateway.conversations.schema import pieces
+from tailrace.gateway.conversations.store import Store
+from tailrace.gateway.conversations.values import Ending, Piece
+from tailrace.gateway.conversations.writer import Keeper
 from tailrace.run.metrics import Metrics
 
 

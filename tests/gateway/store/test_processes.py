@@ -11,13 +11,13 @@ from tests.gateway.store.children import SOURCE, Child
 from tests.gateway.store.turns import begun, locked, message, piece, turn
 
 from tailrace.errors import StoreError
-from tailrace.gateway.store.store import Store
+from tailrace.gateway.conversations.store import Store
 
 _WRITER = """
 import asyncio, sys
 from pathlib import Path
-from tailrace.gateway.store.keeper import Keeper
-from tailrace.gateway.store.store import Store
+from tailrace.gateway.conversations.writer import Keeper
+from tailrace.gateway.conversations.store import Store
 
 async def main():
     store = Store(Path(sys.argv[1]))

@@ -6,8 +6,8 @@ import pytest
 from tests.gateway.store.turns import turn
 
 from tailrace.errors import RequestError
-from tailrace.gateway.store.store import Store
-from tailrace.gateway.store.texts import snippet, title_of
+from tailrace.gateway.conversations.store import Store
+from tailrace.gateway.conversations.texts import snippet, title_of
 from tailrace.render.layout import text_width
 
 

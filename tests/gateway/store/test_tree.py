@@ -12,9 +12,9 @@ from tests.gateway.store.turns import begun, ending, message, turn
 
 from tailrace.errors import RequestError, StoreError
 from tailrace.events import Outcome
+from tailrace.gateway.conversations.store import Store
+from tailrace.gateway.conversations.values import FILE, Message, sent
 from tailrace.gateway.errors import ConflictError, MissingError
-from tailrace.gateway.store.store import Store
-from tailrace.gateway.store.values import FILE, Message, sent
 
 
 async def test_a_conversation_keeps_its_settings(store: Store) -> None:

@@ -11,9 +11,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from tailrace.events import Outcome
-from tailrace.gateway.store.keeper import Keeper
-from tailrace.gateway.store.store import Store
-from tailrace.gateway.store.values import Ending, Message, Piece
+from tailrace.gateway.conversations.store import Store
+from tailrace.gateway.conversations.values import Ending, Message, Piece
+from tailrace.gateway.conversations.writer import Keeper
 
 
 async def turn(store: Store, conversation: str, question: str, answer: str, parent: str | None = None) -> Message:

@@ -1,0 +1,127 @@
+"""Conversations and messages as rows. All of it within the caller's transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from tailrace.gateway.conversations import answers
+from tailrace.gateway.conversations.schema import conversations, messages
+from tailrace.gateway.conversations.values import Conversation, Message, id_of_message
+from tailrace.gateway.errors import MissingError
+
+__all__ = ["add", "found", "message", "new_answer", "no_conversation", "no_message", "the", "title", "whole"]
+
+
+async def whole(connection: AsyncConnection, conversation: str) -> Conversation:
+    """Returns a conversation with all its messages.
+
+    Raises:
+        MissingError: there is none of that id.
+    """
+    row = (await connection.execute(sa.select(conversations).where(conversations.c.id == conversation))).first()
+    if row is None:
+        raise no_conversation(conversation)
+    of = messages.c.conversation == conversation
+    rows = (await connection.execute(sa.select(messages).where(of).order_by(messages.c.number))).all()
+    running = [each.id for each in rows if each.state == "running"]
+    added = await answers.grown(connection, running) if running else {}
+    return Conversation(**row._mapping, messages=[_of_row(each, *added.get(each.id, ("", ""))) for each in rows])
+
+
+async def title(connection: AsyncConnection, conversation: str) -> str:
+    """Returns the title of a conversation, which nobody else may change until the transaction ends.
+
+    Raises:
+        MissingError: there is none of that id.
+    """
+    query = sa.select(conversations.c.title).where(conversations.c.id == conversation).with_for_update()
+    row = (await connection.execute(query)).first()
+    if row is None:
+        raise no_conversation(conversation)
+    return str(row.title)
+
+
+async def message(connection: AsyncConnection, conversation: str, message: str) -> Message:
+    """Returns a message, which nobody else may change until the transaction ends.
+
+    Raises:
+        MissingError: there is none of that id in the conversation.
+    """
+    query = sa.select(messages).where(messages.c.id == message, messages.c.conversation == conversation)
+    row = (await connection.execute(query.with_for_update())).first()
+    if row is None:
+        raise no_message(message)
+    return _of_row(row)
+
+
+def _of_row(row: sa.Row[Any], text: str = "", thinking: str = "") -> Message:
+    running = row.state == "running"
+    base = row.base if running and row.base else ("", "")
+    return Message(
+        id=row.id,
+        parent=row.parent,
+        role=row.role,
+        content=row.content + text,
+        thinking=row.thinking + thinking,
+        tool_calls=row.tool_calls or [],
+        model=row.model,
+        created=row.created,
+        run=row.run if running else None,
+        state=row.state,
+        outcome=row.outcome,
+        error=row.error,
+        metrics=row.metrics,
+        base=base[0],
+        base_thinking=base[1],
+    )
+
+
+def new_answer(question: str, model: str, run: str, time: str) -> Message:
+    """Returns an answer that a run begins to write."""
+    return Message(
+        id=id_of_message(),
+        parent=question,
+        role="assistant",
+        content="",
+        model=model,
+        created=time,
+        run=run,
+        state="running",
+    )
+
+
+async def add(connection: AsyncConnection, conversation: str, *new: Message) -> None:
+    """Writes new messages, in the order of their creation."""
+    for each in new:  # one by one: their numbers are their order
+        names = ("id", "parent", "role", "content", "thinking", "model", "created", "run", "state")
+        values = {name: getattr(each, name) for name in names}
+        await connection.execute(messages.insert().values(values | {"conversation": conversation}))
+
+
+async def found(connection: AsyncConnection, of: Sequence[str], q: str) -> dict[str, str]:
+    """Returns the text in which `q` is found, the newest of each conversation."""
+    said = messages.c.content.icontains(q, autoescape=True)
+    newest = sa.select(sa.func.max(messages.c.number)).where(messages.c.conversation.in_(of), said)
+    query = sa.select(messages.c.conversation, messages.c.content).where(
+        messages.c.number.in_(newest.group_by(messages.c.conversation))
+    )
+    return {row.conversation: row.content for row in await connection.execute(query)}
+
+
+def the(conversation: str) -> sa.Update:
+    """Returns the change of a conversation, without its values yet."""
+    return conversations.update().where(conversations.c.id == conversation)
+
+
+def no_conversation(conversation: str) -> MissingError:
+    """Returns the error."""
+    return MissingError(f"no conversation {conversation}")
+
+
+def no_message(message: str) -> MissingError:
+    """Returns the error."""
+    return MissingError(f"no message {message} in this conversation")

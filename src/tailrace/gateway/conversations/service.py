@@ -1,0 +1,297 @@
+"""The service of conversations: the store, and who writes down what runs say."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import weakref
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+import msgspec
+
+from tailrace.errors import EvictedError, StoreError
+from tailrace.events import Outcome, TextDelta, ThinkingDelta
+from tailrace.gateway.access.middleware import Caller
+from tailrace.gateway.context import STOPPING, House
+from tailrace.gateway.conversations.values import Conversation, Message, sent
+from tailrace.i18n import say
+from tailrace.protocols.event_json import fault_of
+from tailrace.protocols.problems import ProblemError
+from tailrace.protocols.runs.requests import Asked
+from tailrace.run.reader import Reader
+from tailrace.run.run import Run
+
+if TYPE_CHECKING:
+    from tailrace.gateway.conversations.store import Store
+    from tailrace.gateway.conversations.writer import Keeper
+
+__all__ = ["Begun", "Conversations", "Turn"]
+
+_log = logging.getLogger(__name__)
+_ANEW = "pip install --force-reinstall sqlalchemy"  # what to do where it cannot be imported
+_FIRST_LOOK = 2.0  # seconds that the database gets to show that it is there
+_SETTLING = 1.0  # seconds that it gets to take the end of an answer before somebody asks for it
+_LAST_WORDS = 3.0  # seconds that it gets to take the ends of the answers when the gateway stops
+
+
+class Turn(msgspec.Struct, kw_only=True, rename={"go_on": "continue"}):
+    """What is to be answered: a question (`content`, below `parent`), one of the tree again, or an answer's rest.
+
+    Attributes:
+        go_on: ``continue`` in JSON: the interrupted answer to go on with.
+    """
+
+    content: str | None = None
+    parent: str | None = None
+    regenerate: str | None = None
+    go_on: str | None = None
+    model: str = ""
+    system: str | None = None
+    options: dict[str, Any] = {}
+    think: bool | str | None = None
+
+
+class Begun(NamedTuple):
+    """What a turn began."""
+
+    question: Message | None
+    answer: Message
+    run: Run
+
+
+class Conversations:
+    """The store, and who writes down what runs say. An async context manager: open while the gateway serves.
+
+    The store's library takes longer to import than all else that a start does. That is done beside the serving, and
+    what needs the store waits for it.
+
+    Args:
+        house: what all requests share.
+
+    Raises:
+        RequestError: the database's URL is none.
+        ModuleNotFoundError: the store's library is not installed.
+    """
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        if find_spec("sqlalchemy") is None:
+            raise ModuleNotFoundError("sqlalchemy is not installed", name="sqlalchemy")
+        if isinstance(house.settings.database, str):  # only the library can tell whether a URL is one
+            from tailrace.gateway.conversations.database import url_of
+
+            url_of(house.settings.database)
+        self._kept: tuple[Store, Keeper] | None = None
+        self._writers: dict[asyncio.Task[None], Run] = {}
+        self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
+        self._turned: weakref.WeakKeyDictionary[Run, tuple[Message | None, Message]] = weakref.WeakKeyDictionary()
+
+    async def __aenter__(self) -> Self:
+        self._opening = asyncio.create_task(self._open())
+        return self
+
+    async def opened(self) -> tuple[Store, Keeper]:
+        """Returns the store and its keeper, once they are there.
+
+        Raises:
+            StoreError: the store's library cannot be imported.
+            ProblemError: the gateway has stopped.
+        """
+        await asyncio.wait({self._opening})  # which goes on if this request is cancelled
+        if self._opening.cancelled():
+            raise ProblemError(503, STOPPING)
+        if (error := self._opening.exception()) is not None:
+            raise StoreError(f"the store's library cannot be imported: {error}", hint=_ANEW) from error
+        return self._opening.result()
+
+    async def _open(self) -> tuple[Store, Keeper]:
+        loader = ThreadPoolExecutor(1, "tailrace-store")  # of our own: for the loop's threads the end would wait
+        try:
+            store_of, keeper_of = await asyncio.get_running_loop().run_in_executor(loader, _load)
+        except Exception as error:
+            _log.error("the store's library cannot be imported: %s (%s)", error, _ANEW)
+            raise
+        finally:
+            loader.shutdown(wait=False)
+        if gc.get_freeze_count():  # our server has the collector pass over what is loaded; this is more of it
+            gc.freeze()
+        store = store_of(self._house.settings.database)
+        keeper = keeper_of(store)
+        self._kept = store, keeper
+        self._recovering = asyncio.create_task(self._recover(store))
+        # A database that is not there keeps nobody from being served; each request says what is wrong with it.
+        await asyncio.wait({self._recovering}, timeout=_FIRST_LOOK)
+        await keeper.__aenter__()
+        return store, keeper
+
+    async def _recover(self, store: Store) -> None:
+        with contextlib.suppress(StoreError):  # reported by the store, and the first change that it takes does it
+            here = self._house.here
+            await (store.recover() if here is None else store.recover(here.is_left_over))
+
+    async def __aexit__(self, *_: object) -> None:
+        self._opening.cancel()
+        await asyncio.gather(self._opening, return_exceptions=True)
+        if self._kept is None:
+            return
+        store, keeper = self._kept
+        self._recovering.cancel()
+        try:
+            async with asyncio.timeout(_LAST_WORDS):
+                if self._writers:
+                    await asyncio.wait(self._writers)
+                await keeper.close()
+                await store.close()
+        except TimeoutError:
+            store.report(StoreError("the database did not take what came last in time"))
+
+    # -- turns ---------------------------------------------------------------------------------------------------
+
+    async def turn(self, id: str, turn: Turn, caller: Caller, key: str, body: bytes) -> tuple[Begun, bool]:
+        """Starts an answer, and has it written down; returns it, and False if the key had started it already."""
+        store, keeper = await self.opened()
+        async with self._lock(id):  # so that a repeated request finds what the first one started
+            await self.settle()  # who has just stopped an answer may go on with it at once
+            conversation = await store.get(id)
+            asked, begin = self._meaning(store, conversation, turn)
+            begun: list[tuple[Message | None, Message]] = []
+
+            async def beginning(run: str) -> None:
+                begun.append(await begin(asked.model, run))
+
+            linger = self._house.linger
+            run, new = await self._house.start(asked, caller, linger=linger, key=key, body=body, begin=beginning)
+            if new:
+                self._turned[run] = begun[0]
+                self._write_down(run, begun[0][1], keeper)
+            if run not in self._turned:
+                raise ProblemError(422, "this Idempotency-Key was used for another request")
+        question, answer = self._turned[run]
+        return Begun(question, answer, run), new
+
+    async def delete(self, id: str, caller: Caller) -> None:
+        """Deletes a conversation, and stops its runs."""
+        store, _ = await self.opened()
+        async with self._lock(id):  # so that no turn begins meanwhile
+            for run in await store.delete(id):
+                with contextlib.suppress(ProblemError):
+                    self._house.runs.get(run, caller.owner).cancel()
+
+    def _lock(self, id: str) -> asyncio.Lock:
+        return self._locks.setdefault(id, asyncio.Lock())
+
+    def before(self, run: Run) -> str:
+        """Returns the text that the answer had before this run."""
+        turned = self._turned.get(run)
+        return turned[1].base if turned is not None else ""
+
+    def _meaning(
+        self, store: Store, conversation: Conversation, turn: Turn
+    ) -> tuple[Asked, Callable[[str, str], Awaitable[tuple[Message | None, Message]]]]:
+        """Returns what is asked of the model, and what is written before it is."""
+        id = conversation.id
+        if sum(each is not None for each in (turn.content, turn.regenerate, turn.go_on)) != 1:
+            raise ProblemError(400, "a turn has one of content, regenerate and continue")
+        begin: Callable[[str, str], Awaitable[tuple[Message | None, Message]]]
+        if turn.content is not None:
+            content = turn.content
+            if not content.strip():
+                raise ProblemError(400, "there is no message")
+            messages = sent(self._branch(conversation, turn.parent)) if turn.parent is not None else []
+            messages.append({"role": "user", "content": content})
+
+            async def begin(model: str, run: str) -> tuple[Message | None, Message]:
+                return await store.begin_turn(id, content, turn.parent, model=model, run=run)
+
+        elif turn.regenerate is not None:
+            question = turn.regenerate
+            messages = sent(self._branch(conversation, question))
+
+            async def begin(model: str, run: str) -> tuple[Message | None, Message]:
+                return None, await store.begin_answer(id, question, model=model, run=run)
+
+        else:
+            assert turn.go_on is not None
+            answer = turn.go_on
+            here = self._branch(conversation, answer)
+            messages = sent(here)
+            if here[-1].content or here[-1].thinking or here[-1].tool_calls:
+                messages.append({"role": "user", "content": say("repl.go_on")})
+            else:  # it was stopped before its first word: the question is asked again
+                messages = sent(here[:-1])
+
+            async def begin(model: str, run: str) -> tuple[Message | None, Message]:
+                return None, await store.begin_continue(id, answer, model=model, run=run)
+
+        system = turn.system if turn.system is not None else conversation.system
+        asked = Asked(
+            messages=messages,
+            model=turn.model or conversation.model or "",
+            system=system or None,
+            options={**conversation.options, **turn.options} or None,
+            think=turn.think if turn.think is not None else conversation.think,
+        )
+        return asked, begin
+
+    def _branch(self, conversation: Conversation, message: str) -> list[Message]:
+        branch = conversation.branch(message)
+        if not branch or branch[-1].id != message:
+            raise ProblemError(404, f"there is no message {message}")
+        return branch
+
+    # -- what runs say -------------------------------------------------------------------------------------------
+
+    def _write_down(self, run: Run, answer: Message, keeper: Keeper) -> None:
+        task = asyncio.get_running_loop().create_task(
+            self._follow(run, answer, keeper), name=f"tailrace keeps {run.id}"
+        )
+        self._writers[task] = run
+        task.add_done_callback(self._writers.pop)
+
+    async def settle(self) -> None:
+        """Waits until what has ended is written down, for a moment if the database does not work."""
+        if ended := [task for task, run in self._writers.items() if run.ended is not None]:
+            await asyncio.wait(ended, timeout=_SETTLING)
+
+    async def catch_up(self) -> None:
+        """Writes down all that has come until now, also of answers under way."""
+        await self.settle()
+        _, keeper = await self.opened()
+        await keeper.flush()
+
+    async def _follow(self, run: Run, answer: Message, keeper: Keeper) -> None:
+        reader = Reader(run)
+        try:
+            while events := await reader.read_async():
+                text = "".join(event.text for event in events if type(event) is TextDelta)
+                thinking = "".join(event.text for event in events if type(event) is ThinkingDelta)
+                if text or thinking:
+                    keeper.add(answer, text, thinking)
+        except EvictedError:  # the log moved on faster than we read; the end has all of it
+            while run.ended is None:
+                await run.log.changed.wait_async(lambda: run.ended is not None, 1.0)
+        ended, reply = run.ended, run.reply()
+        assert ended is not None
+        # That we stop is no fault of the answer's: like one that we died under, it can be continued.
+        stopped = ended.reason == STOPPING
+        await keeper.finish(
+            answer,
+            Outcome.OWNER_LOST if stopped else ended.outcome,
+            reply.text,
+            thinking=reply.thinking,
+            tool_calls=reply.tool_calls,
+            metrics=reply.metrics,
+            error=fault_of(ended) if ended.fault is not None else None,
+        )
+
+
+def _load() -> tuple[type[Store], type[Keeper]]:
+    from tailrace.gateway.conversations.store import Store
+    from tailrace.gateway.conversations.writer import Keeper
+
+    return Store, Keeper

@@ -1,0 +1,72 @@
+"""Bodies: read within limits of size and time, and only when they are JSON."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, TypeVar
+
+from starlette.requests import ClientDisconnect, Request
+
+from tailrace.gateway.context import house_of
+from tailrace.protocols.problems import ProblemError
+from tailrace.protocols.runs.requests import parse_json
+
+__all__ = ["read_body", "read_json"]
+
+T = TypeVar("T")
+
+_MOST_AT_ONCE = 64  # bodies of the largest size that there is memory for, however many connections send one
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """Returns a request's body.
+
+    Raises:
+        ProblemError: 413: it is larger than `limit` bytes; 408: it did not come in time; 503: too much of other
+            requests is on its way already. The connection is closed then, so that the rest of it is not read either.
+    """
+    house = house_of(request)
+    told = request.headers.get("content-length", "")
+    if told.isascii() and told.isdigit() and int(told[:19]) > limit:
+        raise _too_large(limit)
+    seconds = house.settings.body_time
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(seconds):
+            async for part in request.stream():
+                size += len(part)
+                house.incoming += len(part)
+                if size > limit:
+                    raise _too_large(limit)
+                if house.incoming > _MOST_AT_ONCE * limit:
+                    raise _closing(503, "too many large requests at once", {"Retry-After": "1"})
+                parts.append(part)
+    except TimeoutError:
+        raise _closing(408, f"the body did not come within {seconds:g} s") from None
+    except ClientDisconnect:
+        raise ProblemError(400, "the connection closed in the middle of the body") from None
+    else:
+        return b"".join(parts)
+    finally:
+        house.incoming -= size
+        parts.clear()  # a refusal refers to this frame, and takes a moment
+
+
+def _too_large(limit: int) -> ProblemError:
+    return _closing(413, f"the body is larger than {limit:,} bytes")
+
+
+def _closing(status: int, detail: str, headers: dict[str, str] | None = None) -> ProblemError:
+    return ProblemError(status, detail, headers={"Connection": "close", **(headers or {})})
+
+
+async def read_json(request: Request, limit: int, kind: type[T]) -> T:
+    """Returns a request's body as a value of `kind`; an empty body is an empty object.
+
+    Raises:
+        ProblemError: it is too large, no JSON, or not of that form.
+    """
+    value: Any = parse_json(await read_body(request, limit) or b"{}", kind)
+    assert isinstance(value, kind)
+    return value

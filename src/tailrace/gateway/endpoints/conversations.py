@@ -1,0 +1,164 @@
+"""``/conversations``: what the page keeps, and the turns that write to it. What `docs/gateway.md` says of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import msgspec
+from msgspec import UNSET, UnsetType
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from tailrace.gateway.access.middleware import caller_of
+from tailrace.gateway.context import House, house_of
+from tailrace.gateway.conversations.service import Conversations, Turn
+from tailrace.gateway.conversations.values import Message, Summary
+from tailrace.gateway.endpoints.body import read_body, read_json
+from tailrace.gateway.endpoints.runs import Described, describe, key_of, whole_of
+from tailrace.gateway.responses import json
+from tailrace.protocols.problems import ProblemError
+from tailrace.protocols.runs.requests import parse_json
+
+if TYPE_CHECKING:
+    from tailrace.gateway.conversations.store import Store
+
+__all__ = ["Change", "Listed", "Turned", "routes"]
+
+
+class Change(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """What a conversation is to be: what is given is set."""
+
+    title: str | UnsetType = UNSET
+    model: str | UnsetType | None = UNSET
+    system: str | UnsetType | None = UNSET
+    options: dict[str, Any] | UnsetType = UNSET
+    think: bool | str | UnsetType | None = UNSET
+    leaf: str | UnsetType = UNSET
+
+
+class Turned(msgspec.Struct, kw_only=True):
+    """What a turn began."""
+
+    question: Message | None
+    answer: Message
+    run: Described
+
+
+class Listed(msgspec.Struct, kw_only=True):
+    """A page of conversations."""
+
+    conversations: list[Summary]
+
+
+def conversations_of(request: Request) -> Conversations:
+    """Returns the service of the application's conversations."""
+    kept = request.app.state.conversations
+    assert isinstance(kept, Conversations)
+    return kept
+
+
+async def _here(request: Request) -> tuple[House, Conversations, Store, str]:
+    """Returns what a request is about: its conversation is the caller's own.
+
+    Raises:
+        MissingError: it is not, or there is none.
+    """
+    house = house_of(request)
+    kept, id = conversations_of(request), request.path_params.get("id", "")
+    store, _ = await kept.opened()
+    if id and house.settings.keys:
+        await store.check(id, caller_of(request.scope).owner)
+    return house, kept, store, id
+
+
+def _owner(request: Request) -> str | None:
+    """Whose conversations are shown; without keys everybody's are, those of a time with keys too."""
+    return caller_of(request.scope).owner if house_of(request).settings.keys else None
+
+
+async def listing(request: Request) -> Response:
+    """``GET /conversations``."""
+    _, _, store, _ = await _here(request)
+    query = request.query_params
+    limit = query.get("limit", "50")
+    if not (limit.isascii() and limit.isdigit() and 0 < int(limit[:9]) <= 500):
+        raise ProblemError(400, "limit is a number from 1 to 500")
+    found = await store.page(
+        query.get("q", ""), limit=int(limit[:9]), before=query.get("before"), owner=_owner(request)
+    )
+    return json(Listed(conversations=found))
+
+
+async def create(request: Request) -> Response:
+    """``POST /conversations``."""
+    house, _, store, _ = await _here(request)
+    change = await read_json(request, house.settings.max_body, Change)
+    given = {name: value for name, value in msgspec.structs.asdict(change).items() if value is not UNSET}
+    given.pop("leaf", None)
+    made = await store.create(**given, owner=caller_of(request.scope).owner)
+    return json(made, 201, {"Location": f"/conversations/{made.id}"})
+
+
+async def show(request: Request) -> Response:
+    """``GET /conversations/{id}``."""
+    _, kept, store, id = await _here(request)
+    await kept.catch_up()
+    return json(await store.get(id))
+
+
+async def change(request: Request) -> Response:
+    """``PATCH /conversations/{id}``."""
+    house, _, store, id = await _here(request)
+    change = await read_json(request, house.settings.max_body, Change)
+    return json(await store.update(id, **msgspec.structs.asdict(change)))
+
+
+async def delete(request: Request) -> Response:
+    """``DELETE /conversations/{id}``: its runs are stopped."""
+    _, kept, _, id = await _here(request)
+    await kept.delete(id, caller_of(request.scope))
+    return Response(status_code=204)
+
+
+async def export(request: Request) -> Response:
+    """``GET /conversations/{id}/export``."""
+    _, kept, store, id = await _here(request)
+    format = request.query_params.get("format", "md")
+    if format not in ("md", "json"):
+        raise ProblemError(400, "format is md or json")
+    await kept.catch_up()
+    title = (await store.get(id)).title or id
+    if format == "md":
+        data, kind = (await store.export_markdown(id)).encode(), "text/markdown; charset=utf-8"
+    else:
+        data, kind = await store.export_json(id), "application/json"
+    name = quote("".join(char if char.isalnum() or char in " -_." else "_" for char in title)[:60].strip() or id)
+    return Response(
+        data, headers={"Content-Disposition": f"attachment; filename*=UTF-8''{name}.{format}"}, media_type=kind
+    )
+
+
+async def turn(request: Request) -> Response:
+    """``POST /conversations/{id}/turns``."""
+    house, kept, _, id = await _here(request)
+    body = await read_body(request, house.settings.max_body)
+    asked: Turn = parse_json(body, Turn)
+    whole = whole_of(request, body)
+    begun, new = await kept.turn(id, asked, caller_of(request.scope), key_of(request), whole)
+    turned = Turned(question=begun.question, answer=begun.answer, run=describe(house, begun.run))
+    return json(turned, 201 if new else 200, {"Location": f"/runs/{turned.run.id}"})
+
+
+def routes() -> list[BaseRoute]:
+    """Returns the routes."""
+    return [
+        Route("/conversations", listing, methods=["GET"]),
+        Route("/conversations", create, methods=["POST"]),
+        Route("/conversations/{id}", show, methods=["GET"]),
+        Route("/conversations/{id}", change, methods=["PATCH"]),
+        Route("/conversations/{id}", delete, methods=["DELETE"]),
+        Route("/conversations/{id}/export", export, methods=["GET"]),
+        Route("/conversations/{id}/turns", turn, methods=["POST"]),
+    ]

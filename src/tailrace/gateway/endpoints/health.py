@@ -1,0 +1,63 @@
+"""Health: is the process alive, does it take runs, what does it count; and what its interface is."""
+
+from __future__ import annotations
+
+import asyncio
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from tailrace.errors import TailraceError
+from tailrace.gateway.context import house_of
+from tailrace.gateway.counters import Gauge, text
+from tailrace.gateway.endpoints.queue import queue_of
+from tailrace.gateway.responses import json
+from tailrace.protocols.problems import ProblemError
+
+__all__ = ["routes"]
+
+_PATIENCE = 2.0  # seconds that the upstream has to answer
+_TEXT_FORMAT = "text/plain; version=0.0.4; charset=utf-8"
+
+
+async def healthz(_request: Request) -> Response:
+    """The process lives."""
+    return json({"status": "ok"})
+
+
+async def readyz(request: Request) -> Response:
+    """New runs are taken, and the upstream answers."""
+    house = house_of(request)
+    if house.runs.closed:
+        raise ProblemError(503, house.runs.closed, headers={"Retry-After": "5"})
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            version = await house.client.version()
+    except TimeoutError:
+        raise ProblemError(503, f"{house.client.upstream} does not answer within {_PATIENCE:g} s") from None
+    except TailraceError as error:
+        raise ProblemError(503, str(error), hint=error.hint) from error
+    return json({"status": "ok", "upstream": house.client.upstream, "version": version})
+
+
+async def metrics(request: Request) -> Response:
+    """Figures for Prometheus."""
+    house = house_of(request)
+    runs, queue = house.runs, queue_of(house)
+    gauges: list[Gauge] = [
+        ("tailrace_runs_running", "Runs that go on.", float(runs.running)),
+        ("tailrace_runs_kept", "Runs that can be read.", float(len(runs))),
+        ("tailrace_readers", "Readers of all runs.", float(house.readers)),
+        ("tailrace_log_bytes", "Memory of all logs, as estimated.", float(runs.size)),
+        ("tailrace_queue_running", "Runs that an upstream works on.", {each.url: each.running for each in queue}),
+        ("tailrace_queue_waiting", "Runs that wait for it.", {each.url: each.waiting for each in queue}),
+        ("tailrace_upstream_out", "1 while it is left out.", {each.url: int(each.out) for each in queue}),
+        ("process_start_time_seconds", "When the gateway was started.", house.started),
+    ]
+    return Response(text(house.counters, gauges), media_type=_TEXT_FORMAT)
+
+
+def routes() -> list[BaseRoute]:
+    """Returns the routes."""
+    return [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)]

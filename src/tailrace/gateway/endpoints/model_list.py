@@ -1,0 +1,54 @@
+"""Listing: the models of all upstreams, as one list."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+import msgspec
+
+from tailrace.client.aio import AsyncClient
+from tailrace.errors import TailraceError
+from tailrace.gateway.context import House
+from tailrace.types import ListedModel
+
+__all__ = ["find", "listed", "name_of"]
+
+
+async def listed(house: House) -> list[ListedModel]:
+    """Returns the models of all upstreams, each name once, and the aliases of those that are there.
+
+    Raises:
+        TailraceError: no upstream tells.
+    """
+    told = await asyncio.gather(*map(_ask, (upstream.client for upstream in house.upstreams.all)))
+    answers = [each for each in told if not isinstance(each, TailraceError)]
+    if not answers:
+        raise next(each for each in told if isinstance(each, TailraceError))
+    models: dict[str, ListedModel] = {}
+    for model in (model for answer in answers for model in answer):
+        models.setdefault(name_of(model), model)
+    for alias, target in house.settings.aliases.items():
+        found = find(models.values(), target)
+        if found is not None:
+            models.setdefault(alias, msgspec.structs.replace(found, name=alias, model=alias))
+    models.pop("", None)
+    return list(models.values())
+
+
+async def _ask(client: AsyncClient) -> list[ListedModel] | TailraceError:
+    try:
+        return list((await client.list()).models)
+    except TailraceError as error:
+        return error  # another one may tell
+
+
+def find(models: Iterable[ListedModel], name: str) -> ListedModel | None:
+    """Returns the model of this name; None if there is none. ``latest`` may be left out, as Ollama lets one."""
+    wanted = {name, f"{name}:latest"}
+    return next((model for model in models if name_of(model) in wanted), None)
+
+
+def name_of(model: ListedModel) -> str:
+    """Returns a model's name."""
+    return model.model or model.name or ""

@@ -1,0 +1,317 @@
+"""``/api/chat``, ``/api/generate`` and embeddings: Ollama's API, over whatever the upstream speaks.
+
+What `docs/gateway.md` says of it. What Ollama's clients do with models is in `ollama_models`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from tailrace import errors
+from tailrace.backends.base import Backend
+from tailrace.backends.embedded.models import is_name
+from tailrace.gateway.access import limits
+from tailrace.gateway.access.middleware import caller_of
+from tailrace.gateway.context import House, house_of
+from tailrace.gateway.endpoints import model_list
+from tailrace.gateway.endpoints.answering import Held, unless_left, whole
+from tailrace.gateway.endpoints.body import read_body
+from tailrace.gateway.endpoints.encoders import LINES, on_ollama, timed
+from tailrace.gateway.endpoints.ollama_passthrough import first_of, object_of, target, telling
+from tailrace.gateway.responses import Answer
+from tailrace.gateway.scheduling.upstreams import Upstream
+from tailrace.protocols.ollama import encode as ollama_encode
+from tailrace.protocols.ollama import requests as ollama_requests
+from tailrace.protocols.ollama.encode import Lines
+from tailrace.protocols.ollama.requests import ChatBody, EmbedBody, Fault, GenerateBody, RunBody
+from tailrace.protocols.problems import ProblemError
+from tailrace.types import ChatRequest, GenerateRequest
+from tailrace.web.asgi import EventStream
+from tailrace.web.source import Feed, Source
+
+__all__ = ["asked_of", "check_name", "json", "routes"]
+
+T = TypeVar("T")
+
+_FOREVER = float("inf")
+# Options that older clients send and Ollama ignores; other servers would refuse them.
+_IGNORED = frozenset(
+    (
+        *("numa", "low_vram", "f16_kv", "logits_all", "vocab_only", "use_mlock", "embedding_only", "num_gqa"),
+        *("tfs_z", "mirostat", "mirostat_tau", "mirostat_eta", "penalize_newline"),
+    )
+)
+
+
+def json(value: Any, headers: dict[str, str] | None = None) -> Response:
+    """Returns a value, or JSON as it is, as Ollama answers."""
+    body = value if isinstance(value, bytes) else msgspec.json.encode(value)
+    more = {"Cache-Control": "no-store", **(headers or {})}
+    return Response(body, 200, more, "application/json; charset=utf-8")
+
+
+async def asked_of(request: Request, kind: type[T]) -> tuple[T, dict[str, Any]]:
+    """Returns a request's body, as `kind` and as it is.
+
+    Raises:
+        ProblemError: it is too large, or not of that form.
+    """
+    body = await read_body(request, house_of(request).settings.max_body)
+    return _checked(lambda: ollama_requests.read(body, kind))
+
+
+def _checked(check: Callable[[], T]) -> T:
+    try:
+        return check()
+    except Fault as fault:
+        raise ProblemError(fault.status, fault.text) from fault
+
+
+async def check_name(house: House, name: str) -> None:
+    """Makes sure that a name is one: of Ollama's grammar, or as an upstream lists it. A path is none.
+
+    Raises:
+        ProblemError: 400.
+    """
+    if is_name(name):
+        return
+    try:
+        known = model_list.find(await model_list.listed(house), name)
+    except errors.TailraceError:
+        known = None
+    if known is None:
+        raise ProblemError(400, "invalid model name")
+
+
+# -- chat and generate -------------------------------------------------------------------------------------------------
+
+
+async def chat(request: Request) -> Answer:
+    """``POST /api/chat``."""
+    body, given = await asked_of(request, ChatBody)
+    if not body.model:
+        raise ProblemError(400, "model is required")
+    options = _checked(lambda: _options(body))
+    await check_name(house_of(request), body.model)
+    if not body.messages:
+        return await _load(request, body, chat=True)
+    messages = _checked(lambda: [_message(message) for message in given["messages"]])
+    return await _answer(
+        request, body, ChatRequest(messages=messages, tools=body.tools, **_rest(body, options)), chat=True
+    )
+
+
+async def generate(request: Request) -> Answer:
+    """``POST /api/generate``."""
+    house = house_of(request)
+    body, _ = await asked_of(request, GenerateBody)
+    if not body.model:
+        raise ProblemError(404, "model '' not found")
+    options = _checked(lambda: _options(body))
+    await check_name(house, body.model)
+    if not body.prompt and not body.images and not body.suffix:
+        return await _load(request, body, chat=False)
+    images = _checked(lambda: ollama_requests.base64_of(body.images or [])) or None
+    rest = _rest(body, options)
+    if not body.raw and not body.suffix and await _only_chats(house, body):
+        return await _answer(request, body, ChatRequest(messages=_as_messages(body, images), **rest), chat=False)
+    completion = GenerateRequest(
+        prompt=body.prompt,
+        suffix=body.suffix,
+        system=body.system,
+        template=body.template,
+        context=body.context,
+        raw=body.raw,
+        images=images,
+        **rest,
+    )
+    return await _answer(request, body, completion, chat=False)
+
+
+def _options(body: RunBody) -> dict[str, Any] | None:
+    """Returns the options of a request; checks it besides, so far as that needs no model."""
+    ollama_requests.check_run(body)
+    ollama_requests.keep_alive(body.keep_alive, 0.0)
+    options = {name: value for name, value in ollama_requests.options(body.options).items() if name not in _IGNORED}
+    return options or None
+
+
+def _rest(body: RunBody, options: dict[str, Any] | None) -> dict[str, Any]:
+    """Returns what chat and generate have in common, as it is sent on; always streamed, so that it can be stopped."""
+    return {
+        "model": body.model,
+        "stream": True,
+        "options": options,
+        "format": body.format or None,
+        "think": body.think,
+        "keep_alive": body.keep_alive,
+        "logprobs": body.logprobs,
+        "top_logprobs": body.top_logprobs,
+        "truncate": body.truncate,
+        "shift": body.shift,
+    }
+
+
+def _message(given: dict[str, Any]) -> dict[str, Any]:
+    message = {**given, "role": given["role"].lower()}
+    if given.get("images"):
+        message["images"] = ollama_requests.base64_of(given["images"])
+    return message
+
+
+async def _only_chats(house: House, body: GenerateBody) -> bool:
+    """Returns whether the upstream puts a prompt through the model's template as a chat only.
+
+    Raises:
+        ProblemError: 501: it cannot do what is asked.
+    """
+    upstream = (await house.upstreams.choose(target(house, body.model)))[0]
+    try:
+        if (await upstream.client.backend()).kind != "openai":
+            return False
+    except errors.TailraceError:
+        return False  # the run finds out what is wrong
+    for name in ("template", "context"):
+        if getattr(body, name):
+            raise ProblemError(501, f"the upstream speaks OpenAI's protocol, which has no {name}")
+    return True
+
+
+def _as_messages(body: GenerateBody, images: list[str] | None) -> list[dict[str, Any]]:
+    system = [{"role": "system", "content": body.system}] if body.system else []
+    return [*system, {"role": "user", "content": body.prompt or "", **({"images": images} if images else {})}]
+
+
+async def _answer(request: Request, body: RunBody, wanted: ChatRequest | GenerateRequest, *, chat: bool) -> Answer:
+    """Starts a run and answers with it. Its client cannot come back, so that its leaving stops the model at once."""
+    house, name = house_of(request), body.model
+    told = telling(name)
+    try:
+        run, _ = await house.start(wanted, caller_of(request.scope), linger=0.0)
+    except ProblemError as error:
+        raise told(error) from error
+    headers = {"X-Run-Id": run.id}
+    if body.stream is False:
+        reply = await whole(request, run, told)
+        lines = Lines(name, chat=chat, clock=time.time_ns)
+        return json(ollama_encode.whole(lines, run.id, reply, timed(run, reply.usage)), headers)
+    source = Source(Feed(run.log, on_ollama(run, chat=chat)))
+    stream = EventStream(run, source, manners=house.settings.manners, headers=headers.items(), medium=LINES)
+    return Held(run, stream, patience=_FOREVER, telling=told)
+
+
+async def _load(request: Request, body: RunBody, *, chat: bool) -> Response:
+    """A request that says nothing loads the model, or unloads it; nothing of it is a run."""
+    house = house_of(request)
+    name, caller = target(house, body.model), caller_of(request.scope)
+    limits.check_options(body.options, house.settings.limits)
+    unload = ollama_requests.keep_alive(body.keep_alive, 1.0) == 0.0
+    sent = {"model": name, "stream": False, **_filled(keep_alive=body.keep_alive, options=body.options)}
+
+    async def ask(upstream: Upstream, backend: Backend) -> str:
+        if backend.kind == "openai":
+            return await _stays(upstream, name, unload=unload)
+        if unload:  # which the server does when it can, and answers at once
+            return await say(backend)
+        async with house.upstreams.turn(upstream, caller.key, caller.priority):
+            return await say(backend)
+
+    async def say(backend: Backend) -> str:
+        path = "/api/chat" if chat else "/api/generate"
+        return str(object_of(await backend.call("POST", path, sent)).get("done_reason") or "load")
+
+    async def all() -> str:
+        upstreams = await house.upstreams.choose(name)
+        holding = [each for each in upstreams if name in each.loaded] if unload else []
+        for each in holding[1:]:
+            await first_of([each], ask)
+        return await first_of(holding[:1] or upstreams, ask)
+
+    reason = await unless_left(request, all(), telling(body.model))
+    return json(Lines(body.model, chat=chat, clock=time.time_ns).last(reason))
+
+
+async def _stays(upstream: Upstream, name: str, *, unload: bool) -> str:
+    """A server of OpenAI's protocol has its models or has them not."""
+    if model_list.find((await upstream.client.list()).models, name) is None:
+        raise errors.ModelNotFoundError(f"model '{name}' not found", 404)
+    if unload:
+        raise errors.UnsupportedError("the upstream speaks OpenAI's protocol, by which no model is unloaded", 501)
+    return "load"
+
+
+def _filled(**members: Any) -> dict[str, Any]:
+    return {name: value for name, value in members.items() if value is not None}
+
+
+# -- embeddings --------------------------------------------------------------------------------------------------------
+
+_MISSING = 'model "{}" not found, try pulling it first'
+
+
+async def embed(request: Request) -> Response:
+    """``POST /api/embed``."""
+    body, given = await asked_of(request, EmbedBody)
+    texts = [body.input] if isinstance(body.input, str) else body.input or []
+    answer = await _embedded(request, body, given, texts)
+    return json({**answer, "model": body.model})
+
+
+async def embeddings(request: Request) -> Response:
+    """``POST /api/embeddings``, which is older."""
+    body, given = await asked_of(request, EmbedBody)
+    answer = await _embedded(request, body, given, [body.prompt] if body.prompt else [])
+    if "embedding" in answer:
+        return json({"embedding": answer["embedding"]})
+    rows = answer.get("embeddings") or [[]]
+    return json({"embedding": rows[0]})
+
+
+async def _embedded(request: Request, body: EmbedBody, given: dict[str, Any], texts: list[str]) -> dict[str, Any]:
+    house, path = house_of(request), request.url.path
+    _checked(lambda: (ollama_requests.options(body.options), ollama_requests.keep_alive(body.keep_alive, 0.0)))
+    if not body.model:
+        raise ProblemError(404, _MISSING.format(""))
+    limits.check_options(body.options, house.settings.limits)
+    await check_name(house, body.model)
+    name, caller = target(house, body.model), caller_of(request.scope)
+
+    async def ask(upstream: Upstream, backend: Backend) -> dict[str, Any]:
+        async with house.upstreams.turn(upstream, caller.key, caller.priority):
+            return await embed_at(upstream, backend)
+
+    async def embed_at(upstream: Upstream, backend: Backend) -> dict[str, Any]:
+        if backend.kind != "openai":
+            return object_of(await backend.call("POST", path, {**given, "model": name}))
+        if not any(texts):  # which that protocol refuses
+            await _stays(upstream, name, unload=False)
+            return {"model": name, "embeddings": []}
+        began = time.perf_counter_ns()
+        told = await upstream.client.embed(name, texts, dimensions=body.dimensions)
+        figures = {
+            "total_duration": time.perf_counter_ns() - began,
+            **_filled(prompt_eval_count=told.prompt_eval_count),
+        }
+        return {"model": name, "embeddings": told.embeddings, **figures}
+
+    async def first() -> dict[str, Any]:
+        return await first_of(await house.upstreams.choose(name), ask)
+
+    return await unless_left(request, first(), telling(body.model, missing=_MISSING))
+
+
+def routes() -> list[BaseRoute]:
+    """Returns the routes."""
+    return [
+        Route("/api/chat", chat, methods=["POST"]),
+        Route("/api/generate", generate, methods=["POST"]),
+        Route("/api/embed", embed, methods=["POST"]),
+        Route("/api/embeddings", embeddings, methods=["POST"]),
+    ]

@@ -1,0 +1,168 @@
+"""``/v1/*``: OpenAI's API, over whatever the upstream speaks. What `docs/gateway.md` says of it."""
+
+from __future__ import annotations
+
+import array
+import base64
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from tailrace.gateway.access.middleware import caller_of
+from tailrace.gateway.context import house_of
+from tailrace.gateway.endpoints import model_list
+from tailrace.gateway.endpoints.answering import Held, unless_left, whole
+from tailrace.gateway.endpoints.body import read_body
+from tailrace.gateway.endpoints.encoders import CHUNKS
+from tailrace.gateway.responses import Answer as Reply
+from tailrace.gateway.responses import json
+from tailrace.protocols.openai.encode import Answer, ChatWire, CompletionWire, Said, whole_chat, whole_completion
+from tailrace.protocols.openai.requests import (
+    ChatBody,
+    CompletionBody,
+    EmbeddingsBody,
+    asked_chat,
+    asked_completion,
+    parse,
+    texts_of,
+)
+from tailrace.protocols.problems import ProblemError
+from tailrace.protocols.runs.requests import Asked
+from tailrace.run.run import Run
+from tailrace.types import ListedModel
+from tailrace.web.asgi import EventStream
+from tailrace.web.source import Feed, Source, Wire
+
+__all__ = ["routes"]
+
+
+async def chat(request: Request) -> Reply:
+    """``POST /v1/chat/completions``."""
+    body: ChatBody = parse(await _body(request), ChatBody)
+    wire = (lambda answer: ChatWire(answer, usage=body.wants_usage)) if body.stream else None
+    return await _answer(request, asked_chat(body), wire, whole_chat)
+
+
+async def completion(request: Request) -> Reply:
+    """``POST /v1/completions``."""
+    body: CompletionBody = parse(await _body(request), CompletionBody)
+    wire = (lambda answer: CompletionWire(answer, usage=body.wants_usage)) if body.stream else None
+    return await _answer(request, asked_completion(body), wire, whole_completion)
+
+
+async def _body(request: Request) -> bytes:
+    return await read_body(request, house_of(request).settings.max_body)
+
+
+async def _answer(
+    request: Request,
+    asked: Asked,
+    wire: Callable[[Answer], Wire] | None,
+    make: Callable[[Answer, Said], bytes],
+) -> Reply:
+    """Starts a run and answers with it. Its client cannot come back, so that its leaving stops the model at once.
+
+    Args:
+        wire: encodes the stream; None if it is to be one object.
+        make: makes that.
+    """
+    house = house_of(request)
+    model = asked.model
+    run, _ = await house.start(asked, caller_of(request.scope), linger=0.0)
+    answer = Answer(run=run.id, created=int(house.runs.created(run.id)), model=model)
+    if wire is None:
+        return await _whole(request, run, answer, make)
+    source = Source(Feed(run.log, wire(answer)))
+    headers = [("X-Run-Id", run.id)]
+    return Held(run, EventStream(run, source, manners=house.settings.manners, headers=headers, medium=CHUNKS))
+
+
+async def _whole(request: Request, run: Run, answer: Answer, make: Callable[[Answer, Said], bytes]) -> Response:
+    said = make(answer, await whole(request, run))
+    return Response(said, 200, {"Cache-Control": "no-store", "X-Run-Id": run.id}, "application/json")
+
+
+async def retrieve(request: Request) -> Response:
+    """``GET /v1/chat/completions/{id}``: any run, whichever protocol started it, once it has ended."""
+    house = house_of(request)
+    id = request.path_params["id"].removeprefix("chatcmpl-").removeprefix("run_")
+    run = house.runs.get(f"run_{id}", caller_of(request.scope).owner)
+    answer = Answer(run=run.id, created=int(house.runs.created(run.id)), model=run.model)
+    return await _whole(request, run, answer, whole_chat)
+
+
+# -- models ------------------------------------------------------------------------------------------------------------
+
+
+def _model(model: ListedModel, started: float) -> dict[str, Any]:
+    created = int(model.modified_at.timestamp() if model.modified_at is not None else started)
+    return {"id": model_list.name_of(model), "object": "model", "created": created, "owned_by": "tailrace"}
+
+
+async def models(request: Request) -> Response:
+    """``GET /v1/models``."""
+    house = house_of(request)
+    found = await unless_left(request, model_list.listed(house))
+    return json({"object": "list", "data": [_model(model, house.started) for model in found]})
+
+
+async def model(request: Request) -> Response:
+    """``GET /v1/models/{id}``."""
+    house = house_of(request)
+    name = request.path_params["id"]
+    found = model_list.find(await unless_left(request, model_list.listed(house)), name)
+    if found is None:
+        raise ProblemError(404, f"model {name!r} not found", param="model", code="model_not_found")
+    return json({**_model(found, house.started), "id": name})
+
+
+# -- embeddings --------------------------------------------------------------------------------------------------------
+
+
+async def embeddings(request: Request) -> Response:
+    """``POST /v1/embeddings``."""
+    house = house_of(request)
+    body: EmbeddingsBody = parse(await _body(request), EmbeddingsBody)
+    assert body.model is not None
+    texts = texts_of(body)
+    model, caller = body.model, caller_of(request.scope)
+
+    async def embed() -> Any:
+        name = await house.meant(model)
+        upstream = (await house.upstreams.choose(name))[0]
+        async with house.upstreams.turn(upstream, caller.key, caller.priority):
+            return await upstream.client.embed(name, texts, dimensions=body.dimensions)
+
+    told = await unless_left(request, embed())
+    shown: Callable[[Sequence[float]], Any] = _packed if body.encoding_format == "base64" else list
+    rows = [
+        {"object": "embedding", "index": index, "embedding": shown(row)} for index, row in enumerate(told.embeddings)
+    ]
+    answer: dict[str, Any] = {"object": "list", "data": rows, "model": body.model}
+    if told.prompt_eval_count:
+        answer["usage"] = {"prompt_tokens": told.prompt_eval_count, "total_tokens": told.prompt_eval_count}
+    return json(answer)
+
+
+def _packed(row: Sequence[float]) -> str:
+    """Returns numbers as base64 of little-endian floats of 32 bits."""
+    numbers = array.array("f", row)
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return base64.b64encode(numbers.tobytes()).decode()
+
+
+def routes() -> list[BaseRoute]:
+    """Returns the routes."""
+    return [
+        Route("/v1/chat/completions", chat, methods=["POST"]),
+        Route("/v1/chat/completions/{id}", retrieve, methods=["GET"]),
+        Route("/v1/completions", completion, methods=["POST"]),
+        Route("/v1/embeddings", embeddings, methods=["POST"]),
+        Route("/v1/models", models, methods=["GET"]),
+        Route("/v1/models/{id:path}", model, methods=["GET"]),
+    ]

@@ -1,0 +1,53 @@
+"""``/queue``: what waits, and for whom. Figures only: whose runs they are is nobody's business."""
+
+from __future__ import annotations
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from tailrace.gateway.context import House, house_of
+from tailrace.gateway.responses import json
+
+__all__ = ["QueueEntry", "Queues", "queue_of", "routes"]
+
+
+class QueueEntry(msgspec.Struct, kw_only=True):
+    """An upstream's queue.
+
+    Attributes:
+        url: the upstream.
+        running: how many runs it works on.
+        waiting: how many wait for it.
+        out: it failed, and is left out for a while.
+    """
+
+    url: str
+    running: int
+    waiting: int
+    out: bool
+
+
+class Queues(msgspec.Struct, kw_only=True):
+    """The queues of all upstreams."""
+
+    upstreams: list[QueueEntry]
+
+
+def queue_of(house: House) -> list[QueueEntry]:
+    """Returns what waits, for each upstream."""
+    return [
+        QueueEntry(url=each.client.upstream, running=each.queue.running, waiting=each.queue.waiting, out=each.out)
+        for each in house.upstreams.all
+    ]
+
+
+async def queue(request: Request) -> Response:
+    """``GET /queue``."""
+    return json(Queues(upstreams=queue_of(house_of(request))))
+
+
+def routes() -> list[BaseRoute]:
+    """Returns the routes."""
+    return [Route("/queue", queue, methods=["GET"])]

@@ -1,0 +1,51 @@
+"""``POST /render``: Markdown that is finished as safe HTML, for messages that were kept."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from tailrace.gateway.context import house_of
+from tailrace.gateway.endpoints.body import read_json
+from tailrace.gateway.responses import json
+
+__all__ = ["Rendered", "Texts", "routes"]
+
+
+class Texts(msgspec.Struct, kw_only=True):
+    """Texts in Markdown."""
+
+    texts: list[str] = []
+
+
+class Rendered(msgspec.Struct, kw_only=True):
+    """Their HTML, one for each."""
+
+    html: list[str]
+
+
+async def render(request: Request) -> Response:
+    """Renders texts; on a thread, since a long one takes a while, and one at a time, since others want to be served."""
+    house = house_of(request)
+    asked = await read_json(request, house.settings.max_body, Texts)
+    html = []
+    for text in asked.texts:
+        async with house.rendering:
+            html.append(await asyncio.to_thread(_html, text))
+    return json(Rendered(html=html))
+
+
+def _html(text: str) -> str:
+    from tailrace.render.html import HtmlStream  # a start does not wait for the Markdown parser
+
+    stream = HtmlStream()
+    return "".join([*stream.feed(text), *stream.finish()])
+
+
+def routes() -> list[BaseRoute]:
+    """Returns the routes."""
+    return [Route("/render", render, methods=["POST"])]

@@ -1,0 +1,42 @@
+"""``POST /chat/stream``: the tutorial's route."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.routing import BaseRoute, Route
+
+from tailrace.gateway.access.middleware import caller_of
+from tailrace.gateway.context import house_of
+from tailrace.gateway.endpoints.body import read_body
+from tailrace.gateway.responses import Answer
+from tailrace.protocols.problems import ProblemError
+from tailrace.protocols.runs.requests import parse
+from tailrace.web.asgi import EventStream
+from tailrace.web.source import Source, plain_feed
+
+__all__ = ["routes"]
+
+
+async def chat_stream(request: Request) -> Answer:
+    """Starts an answer and reads it out.
+
+    The tutorial's readers cannot come back, so that their leaving stops the model at once; who can says with ``linger``
+    for how long it is to go on without it.
+    """
+    house = house_of(request)
+    body = await read_body(request, house.settings.max_body)
+    asked = parse(body, request.query_params)
+    if asked.prompt is not None:
+        raise ProblemError(400, "this route takes a message or messages", hint="POST /runs completes a prompt")
+    run, _ = await house.start(asked, caller_of(request.scope), linger=0.0)
+    return EventStream(
+        run,
+        Source(plain_feed(run)),
+        manners=house.settings.manners,
+        headers=[("Location", f"/runs/{run.id}")],
+    )
+
+
+def routes() -> list[BaseRoute]:
+    """Returns the routes."""
+    return [Route("/chat/stream", chat_stream, methods=["POST"])]

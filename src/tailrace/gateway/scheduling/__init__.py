@@ -1,0 +1,1 @@
+"""Which upstream a run goes to, and in which order."""

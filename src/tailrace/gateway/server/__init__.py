@@ -1,0 +1,1 @@
+"""The gateway on a server of its own: uvicorn, its sockets, its logging."""
