@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.embedded.store import make_store
+from tests.backends.embedded.store import make_store
 
 from tailrace.backends.embedded import models
 
