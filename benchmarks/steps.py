@@ -69,9 +69,9 @@ async def _logged(connection: Connection) -> None:
 
 
 async def _sent(connection: Connection) -> None:
-    from tailrace.gateway.server.protocol import Pusher
+    from tailrace.gateway.server.protocol import ConnectionWriter
     from tailrace.web.asgi import EventStream
-    from tailrace.web.direct_writer import PUSH
+    from tailrace.web.direct_writer import DIRECT_WRITE
     from tailrace.web.source import Source, plain_feed
 
     class Cycle:
@@ -89,7 +89,7 @@ async def _sent(connection: Connection) -> None:
         await asyncio.Event().wait()
 
     run = _run(connection)
-    scope = {"type": "http", "method": "GET", PUSH: Pusher(Cycle())}  # type: ignore[arg-type]
+    scope = {"type": "http", "method": "GET", DIRECT_WRITE: ConnectionWriter(Cycle())}  # type: ignore[arg-type]
     try:
         await EventStream(run, Source(plain_feed(run)))(scope, receive, send)
     finally:

@@ -20,9 +20,9 @@ from starlette.staticfiles import StaticFiles
 
 from tailrace.gateway.access.middleware import caller_of
 from tailrace.gateway.app import create_app
-from tailrace.gateway.context import house_of
+from tailrace.gateway.context import context_of
 from tailrace.gateway.settings import Settings
-from tailrace.protocols.runs.requests import Asked
+from tailrace.protocols.runs.requests import RunRequest
 
 HTMX = Path(os.environ.get("HTMX", "node_modules"))  # the folder that npm made; nothing is loaded from elsewhere
 TWO = (HTMX / "htmx-ext-sse").exists()
@@ -70,7 +70,7 @@ def page(_request: Request) -> HTMLResponse:
 
 async def ask(request: Request) -> HTMLResponse:
     question = parse_qs((await request.body()).decode()).get("message", [""])[0]
-    run, _ = await house_of(request).start(Asked(message=question), caller_of(request.scope), linger=30)
+    run, _ = await context_of(request).start(RunRequest(message=question), caller_of(request.scope), linger=30)
     return HTMLResponse((ANSWER_2 if TWO else ANSWER).format(question=html.escape(question), run=run.id))
 
 

@@ -23,7 +23,7 @@ import tailrace
 from tailrace import AsyncClient, Client, Outcome, OwnerLostError, StreamingChat, Timeouts
 from tailrace.client.streams import ChatStream
 from tailrace.events import Ended, TextDelta
-from tailrace.run.wakeups import Waiters
+from tailrace.run.wakeups import Wakeups
 from tailrace.testing import FakeOllama, Record, hold, say, stall, wait_for
 
 
@@ -34,7 +34,7 @@ def when_blocked(then: Callable[[], object]) -> threading.Thread:
     def waits() -> bool:
         frame: FrameType | None = sys._current_frames()[blocked]
         while frame is not None:
-            if frame.f_code in (Waiters.wait.__code__, concurrent.futures.Future.result.__code__):
+            if frame.f_code in (Wakeups.wait.__code__, concurrent.futures.Future.result.__code__):
                 return True
             frame = frame.f_back
         return False

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tailrace.transport.connection import Connection
-from tailrace.transport.io_batch import Turn, take_turns, turn_of
+from tailrace.transport.io_batch import IOBatch, batch_of, start_batching
 
 HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -20,7 +20,7 @@ def frame(data: bytes) -> bytes:
 
 async def test_all_work_comes_before_all_writes() -> None:
     """Each in the order in which it came; what is written elsewhere is written at once."""
-    turn = Turn(asyncio.get_running_loop())
+    batch = IOBatch(asyncio.get_running_loop())
     done: list[str] = []
 
     def write(data: bytes) -> None:
@@ -28,25 +28,25 @@ async def test_all_work_comes_before_all_writes() -> None:
 
     def work(data: bytes) -> None:
         done.append(f"work {data.decode()}")
-        turn.write(write, data)
+        batch.write(write, data)
 
-    turn.later(work, b"a")
-    turn.later(work, b"b")
+    batch.later(work, b"a")
+    batch.later(work, b"b")
     assert done == []
     await asyncio.sleep(0)
 
     assert done == ["work a", "work b", "write a", "write b"]
-    turn.write(write, b"c")
+    batch.write(write, b"c")
     assert done[4:] == ["write c"]
 
 
 async def test_what_has_to_come_before_something_else() -> None:
     """It is dealt with when that is asked for, and not again."""
-    turn = Turn(asyncio.get_running_loop())
+    batch = IOBatch(asyncio.get_running_loop())
     done: list[bytes] = []
-    turn.later(done.append, b"a")
-    turn.deal()
-    turn.later(done.append, b"b")
+    batch.later(done.append, b"a")
+    batch.deal()
+    batch.later(done.append, b"b")
     assert done == [b"a"]
     await asyncio.sleep(0)
     await asyncio.sleep(0)
@@ -57,7 +57,7 @@ async def test_what_has_to_come_before_something_else() -> None:
 async def test_a_bug_is_one_streams_own() -> None:
     """It is told to the loop, and the others go on."""
     loop = asyncio.get_running_loop()
-    turn = Turn(loop)
+    batch = IOBatch(loop)
     told: list[BaseException] = []
     done: list[bytes] = []
     loop.set_exception_handler(lambda _, context: told.append(context["exception"]))
@@ -66,10 +66,10 @@ async def test_a_bug_is_one_streams_own() -> None:
         raise ZeroDivisionError
 
     def work(data: bytes) -> None:
-        turn.write(fail if data == b"b" else done.append, data)
+        batch.write(fail if data == b"b" else done.append, data)
 
     for step in ((work, b"a"), (fail, b""), (work, b"b"), (work, b"c")):
-        turn.later(*step)
+        batch.later(*step)
     await asyncio.sleep(0)
 
     assert done == [b"a", b"c"]
@@ -79,13 +79,13 @@ async def test_a_bug_is_one_streams_own() -> None:
 async def test_only_where_they_are_taken() -> None:
     """A loop has turns from when it was told to take them; another has none."""
     loop = asyncio.get_running_loop()
-    assert turn_of(loop) is None
-    take_turns()
-    turn = turn_of(loop)
-    take_turns()
+    assert batch_of(loop) is None
+    start_batching()
+    batch = batch_of(loop)
+    start_batching()
 
-    assert turn is not None
-    assert turn_of(loop) is turn
+    assert batch is not None
+    assert batch_of(loop) is batch
 
 
 class Nowhere(asyncio.Transport):
@@ -101,7 +101,7 @@ class Nowhere(asyncio.Transport):
 @pytest.mark.parametrize("end", ["whole", "closed", "lost", "much"])
 async def test_an_answer_is_in_order(end: str) -> None:
     """Little waits for the end of the turn; more, and the end of the connection, come behind it all the same."""
-    take_turns()
+    start_batching()
     connection = Connection("the server")
     connection.connection_made(Nowhere())
     taken: list[bytes] = []

@@ -18,10 +18,12 @@ from tailrace import AsyncClient, Client
 from tailrace.web import sse
 from tailrace.web.fastapi import StreamResponse, chat_router, events
 from tailrace.web.registry import Bounds
-from tailrace.web.stream_settings import Manners
+from tailrace.web.stream_settings import StreamSettings
 
 UPSTREAM = os.environ["UPSTREAM"]
-MANNERS = Manners(ping=float(os.environ.get("PING", "15")), send_timeout=float(os.environ.get("SEND_TIMEOUT", "30")))
+MANNERS = StreamSettings(
+    ping=float(os.environ.get("PING", "15")), send_timeout=float(os.environ.get("SEND_TIMEOUT", "30"))
+)
 MESSAGES = [{"role": "user", "content": "hi"}]
 
 client = AsyncClient(UPSTREAM)
@@ -29,20 +31,20 @@ client = AsyncClient(UPSTREAM)
 
 async def bare(scope: Scope, receive: Receive, send: Send) -> None:
     """An ASGI application of its own."""
-    await sse(await client.chat("m", MESSAGES, stream=True), manners=MANNERS)(scope, receive, send)
+    await sse(await client.chat("m", MESSAGES, stream=True), stream_settings=MANNERS)(scope, receive, send)
 
 
 def make(middleware: list[Middleware] | None = None) -> FastAPI:
     """Returns the application."""
     app = FastAPI(middleware=middleware)
-    app.include_router(chat_router(client, model="m", manners=MANNERS))
+    app.include_router(chat_router(client, model="m", stream_settings=MANNERS))
     bounds = Bounds(run_bytes=64 << 20)
-    app.include_router(chat_router(client, path="/linger", on_leave=120, manners=MANNERS, bounds=bounds))
-    app.include_router(chat_router(client, path="/continue", on_leave="continue", manners=MANNERS))
+    app.include_router(chat_router(client, path="/linger", on_leave=120, stream_settings=MANNERS, bounds=bounds))
+    app.include_router(chat_router(client, path="/continue", on_leave="continue", stream_settings=MANNERS))
 
     @app.post("/response")
     async def response() -> Response:
-        return StreamResponse(await client.chat("m", MESSAGES, stream=True), manners=MANNERS)
+        return StreamResponse(await client.chat("m", MESSAGES, stream=True), stream_settings=MANNERS)
 
     @app.post("/events", response_class=EventSourceResponse)
     async def by_fastapi() -> AsyncIterator[ServerSentEvent]:
@@ -51,7 +53,7 @@ def make(middleware: list[Middleware] | None = None) -> FastAPI:
 
     @app.post("/sync")
     async def synchronous() -> Response:
-        return StreamResponse(Client(UPSTREAM).chat("m", MESSAGES, stream=True), manners=MANNERS)
+        return StreamResponse(Client(UPSTREAM).chat("m", MESSAGES, stream=True), stream_settings=MANNERS)
 
     app.mount("/bare", bare)
     return app

@@ -9,7 +9,7 @@ from flask import Flask, Response, request
 
 import tailrace
 from tailrace.web.flask import StreamResponse, chat_blueprint
-from tailrace.web.wsgi import WSGI_MANNERS, streams
+from tailrace.web.wsgi import WSGI_SETTINGS, streams
 
 if os.environ.get("ASK_AT_IMPORT"):
     tailrace.list()  # a server that loads the application before it forks starts our loop in the wrong process
@@ -17,8 +17,8 @@ if os.environ.get("ASK_AT_IMPORT"):
 MAX_BODY = 64 * 1024
 
 app = Flask(__name__)
-manners = msgspec.structs.replace(WSGI_MANNERS, send_timeout=float(os.environ.get("SEND_TIMEOUT", "30")))
-app.register_blueprint(chat_blueprint(manners=manners, max_body=MAX_BODY))
+stream_settings = msgspec.structs.replace(WSGI_SETTINGS, send_timeout=float(os.environ.get("SEND_TIMEOUT", "30")))
+app.register_blueprint(chat_blueprint(stream_settings=stream_settings, max_body=MAX_BODY))
 
 
 @app.post("/ask")

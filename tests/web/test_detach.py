@@ -11,7 +11,7 @@ from tests.run.spoken import COMPLETE, spoken, until_ended
 
 from tailrace.run.run import Run
 from tailrace.web.asgi import EventStream, streams
-from tailrace.web.detach import put_off, with_the_rest
+from tailrace.web.detach import detach_response, with_detached_responses
 from tailrace.web.source import Source, plain_feed
 
 Message = MutableMapping[str, Any]
@@ -50,7 +50,7 @@ async def test_layers_return_first() -> None:
     client = Client()
 
     async def answer(scope: Message, receive: Any, send: Any) -> None:
-        if put_off(answer, scope, receive, send):
+        if detach_response(answer, scope, receive, send):
             order.append("put off")
             return
         order.append(f"answers with {sorted(scope)}")
@@ -63,7 +63,7 @@ async def test_layers_return_first() -> None:
         await answer(scope, receive, sending)
         order.append("has returned")
 
-    await with_the_rest(layer, "headers", "unknown")(client.scope, client.receive, client.send)
+    await with_detached_responses(layer, "headers", "unknown")(client.scope, client.receive, client.send)
 
     assert order == ["put off", "has returned", "answers with ['headers', 'method', 'path', 'type']"]
     assert client.sent == [{"type": "http.response.start", "more": True}]
@@ -76,7 +76,7 @@ async def test_whoever_does_not_put_off() -> None:
     async def app(scope: Message, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start"})
 
-    await with_the_rest(app)(client.scope, client.receive, client.send)
+    await with_detached_responses(app)(client.scope, client.receive, client.send)
 
     assert client.sent
     assert client.scope["path"] == "/x"
@@ -86,7 +86,7 @@ async def test_a_stream() -> None:
     """It is the same, put off or not, and its reader is counted until it is over."""
     run = await said("a", "b")
     bodies = []
-    for around in (lambda app: app, with_the_rest):
+    for around in (lambda app: app, with_detached_responses):
         client = Client()
         stream = EventStream(run, Source(plain_feed(run)))
         assert run.readers == 1
@@ -108,7 +108,7 @@ async def test_a_layer_that_fails_after_all() -> None:
         raise LookupError("a layer's")
 
     with pytest.raises(LookupError):
-        await with_the_rest(layer)(client.scope, client.receive, client.send)
+        await with_detached_responses(layer)(client.scope, client.receive, client.send)
 
     assert client.sent == []
     assert run.readers == 0

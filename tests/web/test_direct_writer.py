@@ -15,9 +15,9 @@ from tailrace.run.bounded_log import BoundedLog
 from tailrace.run.exchange import Exchange, Report, Take
 from tailrace.run.run import Run
 from tailrace.web.asgi import EventStream
-from tailrace.web.direct_writer import PUSH
+from tailrace.web.direct_writer import DIRECT_WRITE
 from tailrace.web.source import Feed, Source, Wire, plain_feed, runs_feed
-from tailrace.web.stream_settings import Manners
+from tailrace.web.stream_settings import StreamSettings
 
 
 class Model:
@@ -108,12 +108,14 @@ Parts = tuple[Model, Server, Run, "asyncio.Task[None]"]
 
 
 @contextlib.asynccontextmanager
-async def streaming(log: BoundedLog | None = None, manners: Manners | None = None) -> AsyncIterator[Parts]:
+async def streaming(
+    log: BoundedLog | None = None, stream_settings: StreamSettings | None = None
+) -> AsyncIterator[Parts]:
     model, server = Model(), Server()
     run = Run(model.open, model="m", log=log)
     run.start(asyncio.get_running_loop())
-    stream = EventStream(run, Source(plain_feed(run)), manners=manners)
-    scope = {"type": "http", "method": "GET", PUSH: server}
+    stream = EventStream(run, Source(plain_feed(run)), stream_settings=stream_settings)
+    scope = {"type": "http", "method": "GET", DIRECT_WRITE: server}
     task = asyncio.ensure_future(stream(scope, server.receive, server.send))
     try:
         yield model, server, run, task
@@ -176,7 +178,7 @@ async def test_a_slow_reader_is_the_tasks() -> None:
 
 async def test_a_reader_that_takes_nothing_is_let_go() -> None:
     """What could not be pushed has the same limit as any."""
-    async with streaming(manners=Manners(send_timeout=0.05)) as (model, server, run, task):
+    async with streaming(stream_settings=StreamSettings(send_timeout=0.05)) as (model, server, run, task):
         model.say("a")
         await until(lambda: b'"a"' in server.body)
         server.gate = asyncio.Event()
@@ -237,7 +239,7 @@ async def test_what_was_evicted_while_a_send_waited() -> None:
 
 async def test_pings_come_between() -> None:
     """Silence counts from the last push."""
-    async with streaming(manners=Manners(ping=0.05)) as (model, server, _, task):
+    async with streaming(stream_settings=StreamSettings(ping=0.05)) as (model, server, _, task):
         model.say("a")
         await until(lambda: server.body.count(b": ping") == 2)
         model.say("b", end=True)
@@ -261,7 +263,7 @@ async def test_cancelled_while_a_send_waits() -> None:
     model, server = Model(), Waiting()
     run = Run(model.open, model="m")
     run.start(asyncio.get_running_loop())
-    scope = {"type": "http", "method": "GET", PUSH: server}
+    scope = {"type": "http", "method": "GET", DIRECT_WRITE: server}
     task = asyncio.ensure_future(EventStream(run, Source(plain_feed(run)))(scope, server.receive, server.send))
     model.say("a")
     await until(lambda: b'"a"' in server.body)
@@ -290,7 +292,7 @@ async def test_readers_of_one_run() -> None:
     feed.wire = wire = Counting(feed.wire)
 
     def reading(server: Server) -> asyncio.Task[None]:
-        scope = {"type": "http", "method": "GET", PUSH: server}
+        scope = {"type": "http", "method": "GET", DIRECT_WRITE: server}
         return asyncio.ensure_future(EventStream(run, Source(feed))(scope, server.receive, server.send))
 
     tasks = [reading(server) for server in (quick, slow, leaving)]
@@ -316,11 +318,11 @@ async def test_readers_of_one_run() -> None:
     assert texts(leaving) == [b"a", b"b"]
     assert all("pushed" in server.senders for server in (quick, late))
     assert run.readers == 0
-    assert feed.pushing is None
+    assert feed.direct is None
 
 
 def reading(run: Run, feed: Feed, server: Server) -> asyncio.Task[None]:
-    scope = {"type": "http", "method": "GET", PUSH: server}
+    scope = {"type": "http", "method": "GET", DIRECT_WRITE: server}
     return asyncio.ensure_future(EventStream(run, Source(feed))(scope, server.receive, server.send))
 
 

@@ -22,7 +22,7 @@ from tailrace.testing import FakeOllama, hold, say
 from tailrace.web import frames, sse
 from tailrace.web.asgi import EventStream
 from tailrace.web.source import Source, plain_feed
-from tailrace.web.stream_settings import Manners
+from tailrace.web.stream_settings import StreamSettings
 
 SCOPE = {"type": "http", "method": "GET", "http_version": "1.1"}
 MESSAGES = [{"role": "user", "content": "hi"}]
@@ -63,7 +63,7 @@ class Server:
 
 def stream_of(run: Run, **more: Any) -> EventStream:
     """A reader of a run, which is abandoned as soon as nobody reads it."""
-    stream = EventStream(run, Source(plain_feed(run)), manners=Manners(**more))
+    stream = EventStream(run, Source(plain_feed(run)), stream_settings=StreamSettings(**more))
     run.set_linger(0.0)
     return stream
 

@@ -105,7 +105,7 @@ def _settings(given: dict[str, Any]) -> Any:
     limited = {"max_messages": "messages", "max_context": "context", "max_tokens": "tokens"}
     limited = {name: field for name, field in limited.items() if given[name] is not None}
     # 0 is no limit, and no ping.
-    manners = {name: given[name] or math.inf for name in ("send_timeout", "ping") if given[name] is not None}
+    stream_settings = {name: given[name] or math.inf for name in ("send_timeout", "ping") if given[name] is not None}
     times = {name: given[name] for name in ("head_time", "body_time") if given[name] is not None}
     on_leave = given["on_leave"] if given["on_leave"] is not None else given["linger"]
     return Settings(
@@ -129,7 +129,7 @@ def _settings(given: dict[str, Any]) -> Any:
         drain=given["drain"],
         max_body=given["max_body"] or default.max_body,
         bounds=replace(default.bounds, **bounds),
-        manners=replace(default.manners, **manners),
+        stream_settings=replace(default.stream_settings, **stream_settings),
         database=_database(given["database"], given["data"]),
         page=not given["no_page"],
         **times,

@@ -16,12 +16,12 @@ from tailrace.client.aio import AsyncClient
 from tailrace.client.base import UNSET
 from tailrace.errors import TailraceError
 from tailrace.gateway.access.headers import SafeHeaders
-from tailrace.gateway.access.hosts import Names, Origins, is_local
-from tailrace.gateway.access.middleware import Door
+from tailrace.gateway.access.hosts import HostNames, Origins, is_local
+from tailrace.gateway.access.middleware import AccessMiddleware
 from tailrace.gateway.cluster.lost_runs import Cursors
-from tailrace.gateway.cluster.middleware import Chats, Crossing, Neighbours
+from tailrace.gateway.cluster.middleware import ChatRouting, Neighbours, WorkerRouting
 from tailrace.gateway.cluster.relay import Relay
-from tailrace.gateway.context import House
+from tailrace.gateway.context import GatewayContext
 from tailrace.gateway.conversations.service import Conversations
 from tailrace.gateway.endpoints import (
     aisdk,
@@ -39,7 +39,7 @@ from tailrace.gateway.endpoints import (
 )
 from tailrace.gateway.openapi import openapi_route
 from tailrace.gateway.responses import problem
-from tailrace.gateway.scheduling.fair_queue import Queue
+from tailrace.gateway.scheduling.fair_queue import FairQueue
 from tailrace.gateway.scheduling.upstreams import Upstream, Upstreams
 from tailrace.gateway.settings import Settings
 from tailrace.protocols.problems import ProblemError
@@ -62,12 +62,12 @@ def create_app(
     """
     settings = settings or Settings()
     clients = [client] if client is not None else [_client(settings, each) for each in settings.upstreams or (None,)]
-    upstreams = [Upstream(each, Queue(settings.max_running, settings.max_queued)) for each in clients]
+    upstreams = [Upstream(each, FairQueue(settings.max_running, settings.max_queued)) for each in clients]
     here = neighbours.here if neighbours is not None else None
-    house = House(settings, Upstreams(upstreams, settings.max_per_key), here)
-    kept = Conversations(house) if settings.page else None
+    context = GatewayContext(settings, Upstreams(upstreams, settings.max_per_key), here)
+    kept = Conversations(context) if settings.page else None
     if kept is not None:
-        house.before = kept.before
+        context.before = kept.before
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -75,7 +75,7 @@ def create_app(
             if kept is not None:
                 await stack.enter_async_context(kept)
             yield
-            await house.end()
+            await context.end()
 
     routes = [*runs.routes(), *tutorial.routes(), *models.routes(), *render.routes(), *health.routes(), *queue.routes()]
     routes += [*openai.routes(), *aisdk.routes(), *ollama.routes(), *ollama_models.routes()]
@@ -95,19 +95,20 @@ def create_app(
         },
     )
     app.router.redirect_slashes = False
-    app.state.house = house
+    app.state.context = context
     app.state.conversations = kept
-    Names(settings.hosts), Origins(settings.origins)  # the door is built with the first request; errors are told now
+    # The middlewares are built with the first request; errors are told now.
+    HostNames(settings.hosts), Origins(settings.origins)
     if neighbours is not None:  # the last one that is added is the first that sees a request
-        relay = Relay(neighbours.folder, settings.manners.send_timeout)
+        relay = Relay(neighbours.folder, settings.stream_settings.send_timeout)
         app.add_middleware(Cursors)
-        app.add_middleware(Chats, neighbours=neighbours, relay=relay)
+        app.add_middleware(ChatRouting, neighbours=neighbours, relay=relay)
     app.add_middleware(
-        Door, keys=settings.keys, hosts=settings.hosts, origins=settings.origins, admins=_admins(settings)
+        AccessMiddleware, keys=settings.keys, hosts=settings.hosts, origins=settings.origins, admins=_admins(settings)
     )
     app.add_middleware(SafeHeaders)
     if neighbours is not None:
-        app.add_middleware(Crossing, neighbours=neighbours, relay=relay)
+        app.add_middleware(WorkerRouting, neighbours=neighbours, relay=relay)
     return app
 
 

@@ -19,13 +19,13 @@ from tailrace.events import Ended, Fault, Outcome
 from tailrace.gateway.access import limits
 from tailrace.gateway.access.middleware import Caller
 from tailrace.gateway.cluster.lost_runs import Runs
-from tailrace.gateway.cluster.worker_ids import Badge
+from tailrace.gateway.cluster.worker_ids import WorkerId
 from tailrace.gateway.counters import Counters
 from tailrace.gateway.responses import problem_of
 from tailrace.gateway.scheduling.upstreams import Upstream, Upstreams
 from tailrace.gateway.settings import Settings
 from tailrace.protocols.problems import ProblemError
-from tailrace.protocols.runs.requests import Asked
+from tailrace.protocols.runs.requests import RunRequest
 from tailrace.run.run import Run
 from tailrace.telemetry import Telemetry
 from tailrace.types import ChatRequest, GenerateRequest
@@ -35,13 +35,13 @@ from tailrace.web.requests import DefaultModel, request_of
 from tailrace.web.stopping import until_released
 from tailrace.web.stream_settings import linger_of
 
-__all__ = ["STOPPING", "House", "house_of"]
+__all__ = ["STOPPING", "GatewayContext", "context_of"]
 
 STOPPING = "server stopping"
 _LETTING_GO = 0.2  # seconds that the backends get to let go when the server stops
 
 
-class House:
+class GatewayContext:
     """The upstreams, the runs, the figures.
 
     Args:
@@ -50,7 +50,7 @@ class House:
         here: which worker this is, if there are several.
     """
 
-    def __init__(self, settings: Settings, upstreams: Upstreams, here: Badge | None = None) -> None:
+    def __init__(self, settings: Settings, upstreams: Upstreams, here: WorkerId | None = None) -> None:
         self.settings = settings
         self.upstreams = upstreams
         self.here = here
@@ -74,7 +74,7 @@ class House:
 
     async def start(
         self,
-        asked: Asked | ChatRequest | GenerateRequest,
+        asked: RunRequest | ChatRequest | GenerateRequest,
         caller: Caller,
         *,
         linger: float | None,
@@ -141,7 +141,7 @@ class House:
 
     async def _prepared(
         self,
-        asked: Asked | ChatRequest | GenerateRequest,
+        asked: RunRequest | ChatRequest | GenerateRequest,
         caller: Caller,
         linger: float | None,
         begin: Callable[[str], Awaitable[object]] | None,
@@ -156,7 +156,7 @@ class House:
             self._marked(run)
             if self.telemetry is not None:
                 run.observer = self.telemetry.server(request, admitted.first.client.known_backend, caller.trace)
-            own = asked.linger if isinstance(asked, Asked) else msgspec.UNSET
+            own = asked.linger if isinstance(asked, RunRequest) else msgspec.UNSET
             run.set_linger(linger if own is msgspec.UNSET else own)
             if begin is not None:
                 await begin(run.id)
@@ -172,10 +172,10 @@ class House:
             run.id = self.here.mark(run.id)
         return run
 
-    def _checked(self, asked: Asked | ChatRequest | GenerateRequest) -> ChatRequest | GenerateRequest:
+    def _checked(self, asked: RunRequest | ChatRequest | GenerateRequest) -> ChatRequest | GenerateRequest:
         try:
             limits.check(asked, self.settings.limits)
-            return request_of(asked) if isinstance(asked, Asked) else asked
+            return request_of(asked) if isinstance(asked, RunRequest) else asked
         except RecursionError as error:
             raise ProblemError(400, "the request is nested too deeply") from error
 
@@ -242,8 +242,8 @@ def _stop(run: Run) -> None:
     run.end(Ended(Outcome.FAILED, reason=STOPPING, fault=fault))
 
 
-def house_of(request: Request) -> House:
+def context_of(request: Request) -> GatewayContext:
     """Returns what the application's requests share."""
-    house = request.app.state.house
-    assert isinstance(house, House)
-    return house
+    context = request.app.state.context
+    assert isinstance(context, GatewayContext)
+    return context

@@ -22,7 +22,7 @@ from tailrace.protocols.aisdk import requests as aisdk_requests
 from tailrace.protocols.ollama import requests as ollama_requests
 from tailrace.protocols.openai import requests as openai_requests
 from tailrace.protocols.problems import MEDIA_TYPE, Problem
-from tailrace.protocols.runs.requests import Asked
+from tailrace.protocols.runs.requests import RunRequest
 from tailrace.web.stopping import Stopped
 
 __all__ = ["document", "openapi_route"]
@@ -124,7 +124,7 @@ _OPERATIONS = (
         method="post",
         path="/chat/stream",
         does="Answer a message as the tutorial's server-sent events.",
-        takes=Asked,
+        takes=RunRequest,
         optional=True,
         query=("message", "model", "system"),
         gives=_EVENTS,
@@ -134,7 +134,7 @@ _OPERATIONS = (
         method="post",
         path="/runs",
         does="Start a run.",
-        takes=Asked,
+        takes=RunRequest,
         optional=True,
         query=("message", "model", "system"),
         headers=("Idempotency-Key",),

@@ -9,7 +9,7 @@ import msgspec
 from tailrace.gateway.access.keys import Keys
 from tailrace.gateway.access.limits import Limits
 from tailrace.web.registry import Bounds
-from tailrace.web.stream_settings import Manners, OnLeave
+from tailrace.web.stream_settings import OnLeave, StreamSettings
 
 __all__ = ["Settings"]
 
@@ -34,7 +34,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         head_time: seconds that a request's head may take.
         body_time: seconds that its body may take.
         bounds: how many runs are kept, how long, and in how much memory.
-        manners: pings and limits of the streams.
+        stream_settings: pings and limits of the streams.
         database: URL of the conversations' database, or a path; None: in the user's data folder.
         page: serve the chat page and its conversations.
         keys: the API keys that open the gateway; none: it is open to whoever reaches it.
@@ -62,7 +62,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     head_time: float = 10.0
     body_time: float = 30.0
     bounds: Bounds = Bounds()
-    manners: Manners = Manners()
+    stream_settings: StreamSettings = StreamSettings()
     database: str | Path | None = None
     page: bool = True
     keys: Keys = msgspec.field(default_factory=Keys)

@@ -7,10 +7,10 @@ import msgspec
 from tailrace.events import Ended, Event, TextDelta, ThinkingDelta
 from tailrace.protocols import faults
 
-__all__ = ["Ending"]
+__all__ = ["AnswerDecoderBase"]
 
 
-class Ending:
+class AnswerDecoderBase:
     """Base of the decoders of answers: halves of characters, the ending, and what comes after it.
 
     Attributes:

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from tailrace.events import Ended, Event
 from tailrace.run.reply import Reply, fold
-from tailrace.run.wakeups import Waiters
+from tailrace.run.wakeups import Wakeups
 
 __all__ = ["EventLog", "MemoryLog"]
 
@@ -25,7 +25,7 @@ class EventLog(Protocol):
     One owner appends, on one thread; any number of readers read, on any thread.
     """
 
-    changed: Waiters
+    changed: Wakeups
 
     @property
     def end(self) -> int:
@@ -73,7 +73,7 @@ class MemoryLog:
     def __init__(self) -> None:
         self._events: list[Event] = []
         self._epoch = time.time() - time.monotonic()
-        self.changed = Waiters()
+        self.changed = Wakeups()
         self.sealed = False
         self.times = array("d")  # a list of as many numbers would take four times as much
 

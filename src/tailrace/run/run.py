@@ -28,8 +28,8 @@ from tailrace.run.metrics import Metrics, Stopwatch
 from tailrace.run.reply import Reply, fold
 from tailrace.run.state import SIGNALS, Signal, State, advance
 from tailrace.run.timeouts import Timeouts
-from tailrace.run.wakeups import Waiters
-from tailrace.transport.upstream_headers import passed_on
+from tailrace.run.wakeups import Wakeups
+from tailrace.transport.upstream_headers import upstream_headers
 
 __all__ = ["CancelReceipt", "Observer", "Run", "ended_by", "error_of", "lose_all"]
 
@@ -103,7 +103,7 @@ class Run:
         self.state = State.NEW
         self.watch = Stopwatch()
         self.cause: BaseException | None = None  # the exception behind a failure, for `raise … from`
-        self.released = Waiters()
+        self.released = Wakeups()
         self.observer: Observer | None = None
         self._released = False
         self._confirmed = False
@@ -157,7 +157,7 @@ class Run:
     async def _own(self, headers: Mapping[str, str]) -> None:
         exchange: Exchange | None = None
         if headers:
-            passed_on.set(headers)  # in this task alone
+            upstream_headers.set(headers)  # in this task alone
         try:
             exchange = self._exchange = await self._open(self._report)
             self._report(Signal.SENT)

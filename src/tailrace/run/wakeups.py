@@ -13,12 +13,12 @@ import logging
 import threading
 from collections.abc import Callable
 
-__all__ = ["Bell", "Waiters"]
+__all__ = ["Wakeup", "Wakeups"]
 
 _log = logging.getLogger(__name__)
 
 
-class Waiters:
+class Wakeups:
     """Those who wait for the next change, and those who follow every change."""
 
     __slots__ = ("_following", "_waiting")
@@ -71,26 +71,26 @@ class Waiters:
 
     async def wait_async(self, ready: Callable[[], bool], timeout: float | None = None) -> None:
         """Suspends this task until the next change or until the time is up; returns at once if `ready`."""
-        await Bell(self).wait(ready, timeout)
+        await Wakeup(self).wait(ready, timeout)
 
 
-class Bell:
+class Wakeup:
     """One task's place among the waiters, for who waits often; it can be rung from elsewhere too.
 
     Args:
-        waiters: those whom a change wakes; None if it is rung and no change wakes it.
+        wakeups: those whom a change wakes; None if it is rung and no change wakes it.
     """
 
-    __slots__ = ("_future", "_loop", "_placed", "_thread", "_waiters")
+    __slots__ = ("_future", "_loop", "_placed", "_thread", "_wakeups")
 
-    def __init__(self, waiters: Waiters | None) -> None:
-        self._waiters = waiters
+    def __init__(self, wakeups: Wakeups | None) -> None:
+        self._wakeups = wakeups
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._future: asyncio.Future[None] | None = None
         self._placed = False  # among the waiters: one place is enough, however often the time was up
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         """Wakes the task, from any thread."""
         try:
             if threading.get_ident() == self._thread:
@@ -102,7 +102,7 @@ class Bell:
 
     def _changed(self) -> None:
         self._placed = False
-        self.ring()
+        self.wake()
 
     def _release(self) -> None:
         future = self._future
@@ -112,9 +112,9 @@ class Bell:
     async def wait(self, ready: Callable[[], bool], timeout: float | None = None) -> None:
         """Suspends the task until the next change, until it is rung or until the time is up; not at all if `ready`."""
         future = self._future = self._loop.create_future()
-        if not self._placed and self._waiters is not None:
+        if not self._placed and self._wakeups is not None:
             self._placed = True
-            self._waiters.add(self._changed)
+            self._wakeups.add(self._changed)
         if not ready():
             timer = self._loop.call_later(timeout, self._release) if timeout is not None else None
             try:

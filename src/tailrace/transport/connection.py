@@ -14,7 +14,7 @@ from typing import Any, cast
 import httptools
 
 from tailrace import errors
-from tailrace.transport.io_batch import turn_of
+from tailrace.transport.io_batch import batch_of
 
 __all__ = ["Connection", "Headers"]
 
@@ -61,13 +61,13 @@ class Connection(asyncio.Protocol):
     # are in between, here and in what else each run has of its own.
     __slots__ = (
         *("_drained", "_error", "_framed", "_loop", "_name", "_parser", "_parts", "_paused", "_size", "_take"),
-        *("_transport", "_turn", "_waiter", "_whole", "headers", "on_body", "over", "status"),
+        *("_transport", "_batch", "_waiter", "_whole", "headers", "on_body", "over", "status"),
     )
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._loop = asyncio.get_running_loop()
-        self._turn = turn_of(self._loop)
+        self._batch = batch_of(self._loop)
         self._transport: asyncio.Transport | None = None
         self.status = 0
         self.headers = Headers()
@@ -92,11 +92,11 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Something has come."""
-        if self._turn is not None:
+        if self._batch is not None:
             if self._take is not None and len(data) <= _LITTLE:
-                self._turn.later(self._received, data)
+                self._batch.later(self._received, data)
                 return
-            self._turn.deal()  # there may be something of ours
+            self._batch.deal()  # there may be something of ours
         self._received(data)
 
     def _received(self, data: bytes) -> None:
@@ -133,14 +133,14 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> None:
         """The server has ended its side."""
-        if self._turn is not None:
-            self._turn.deal()
+        if self._batch is not None:
+            self._batch.deal()
         self._closed()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
-        if self._turn is not None:
-            self._turn.deal()
+        if self._batch is not None:
+            self._batch.deal()
         self._transport = None
         self._closed()
         self._parser = None  # which knows us: no circle is left to the collector

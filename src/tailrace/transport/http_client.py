@@ -15,7 +15,7 @@ from tailrace import errors
 from tailrace.transport.connect import Target, connect, is_local
 from tailrace.transport.connection import Connection
 from tailrace.transport.decompress import inflater
-from tailrace.transport.upstream_headers import passed_on
+from tailrace.transport.upstream_headers import upstream_headers
 
 __all__ = ["Http", "HttpExchange", "is_local"]
 
@@ -120,7 +120,7 @@ class Http:
         self, method: str, url: str, body: Body, headers: Mapping[str, str], connected: Callable[[], None] | None
     ) -> HttpExchange:
         target = Target.of(url, self.name)
-        every = {"accept-encoding": "identity", **headers, **passed_on.get()}
+        every = {"accept-encoding": "identity", **headers, **upstream_headers.get()}
         for key, value in every.items():
             if any(sign in f"{key}{value}" for sign in "\r\n\0"):
                 raise errors.RequestError(f"the header {key!r} cannot be sent: there is a line end in it")

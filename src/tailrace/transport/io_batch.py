@@ -12,12 +12,12 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["Turn", "take_turns", "turn_of"]
+__all__ = ["IOBatch", "batch_of", "start_batching"]
 
 Step = tuple[Callable[[bytes], Any], bytes]
 
 
-class Turn:
+class IOBatch:
     """The turns of one loop.
 
     Args:
@@ -64,15 +64,15 @@ class Turn:
                 self._loop.call_exception_handler({"message": "a stream could not go on", "exception": bug})
 
 
-_turns: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Turn] = weakref.WeakKeyDictionary()
+_batches: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, IOBatch] = weakref.WeakKeyDictionary()
 
 
-def take_turns() -> None:
+def start_batching() -> None:
     """Begins with turns on the running loop, for connections that are made from now on."""
     loop = asyncio.get_running_loop()
-    _turns.setdefault(loop, Turn(loop))
+    _batches.setdefault(loop, IOBatch(loop))
 
 
-def turn_of(loop: asyncio.AbstractEventLoop) -> Turn | None:
+def batch_of(loop: asyncio.AbstractEventLoop) -> IOBatch | None:
     """Returns the turns of a loop; None where there are none."""
-    return _turns.get(loop)
+    return _batches.get(loop)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextvars import ContextVar
 
-__all__ = ["passed_on"]
+__all__ = ["upstream_headers"]
 
-passed_on: ContextVar[Mapping[str, str]] = ContextVar("tailrace.passed_on", default={})  # noqa: B039  (never changed)
+upstream_headers: ContextVar[Mapping[str, str]] = ContextVar(
+    "tailrace.upstream_headers",
+    default={},  # noqa: B039  (never changed)
+)

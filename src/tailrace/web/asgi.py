@@ -19,11 +19,11 @@ from typing import Any
 from tailrace.client.streams import BaseStream
 from tailrace.errors import EvictedError
 from tailrace.run.run import Run
-from tailrace.run.wakeups import Bell
-from tailrace.web.detach import put_off
-from tailrace.web.direct_writer import PUSH, Push, Pushing
+from tailrace.run.wakeups import Wakeup
+from tailrace.web.detach import detach_response
+from tailrace.web.direct_writer import DIRECT_WRITE, DirectWrite, DirectWriter
 from tailrace.web.source import Source, plain_feed
-from tailrace.web.stream_settings import EVENTS, Manners, Medium, OnLeave, linger_of, opening
+from tailrace.web.stream_settings import EVENTS, Medium, OnLeave, StreamSettings, linger_of, opening
 
 __all__ = ["EventStream", "RawHeaders", "Receive", "Scope", "Send", "frames", "sse", "streams"]
 
@@ -46,7 +46,7 @@ class EventStream:
     Args:
         run: the run, started.
         source: where the reader is in it.
-        manners: pings and limits.
+        stream_settings: pings and limits.
         headers: further response headers.
         medium: how the wire is carried; if not given, server-sent events for readers that come back.
 
@@ -61,14 +61,14 @@ class EventStream:
         run: Run,
         source: Source,
         *,
-        manners: Manners | None = None,
+        stream_settings: StreamSettings | None = None,
         headers: Iterable[tuple[str, str]] = (),
         medium: Medium = EVENTS,
     ) -> None:
         self.headers = [*medium.headers, *headers]
         self._run = run
         self._source = source
-        self._manners = manners or Manners()
+        self._stream_settings = stream_settings or StreamSettings()
         self._medium = medium
         self.taken = False
         run.attach()
@@ -89,7 +89,7 @@ class EventStream:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Sends the run until its end, or until the reader leaves."""
-        if not put_off(self, scope, receive, send):
+        if not detach_response(self, scope, receive, send):
             await self.answer(scope, receive, send, _raw(self.headers))
 
     async def answer(self, scope: Scope, receive: Receive, send: Send, headers: RawHeaders) -> None:
@@ -100,7 +100,7 @@ class EventStream:
             if scope["method"] == "HEAD":
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
             else:
-                await self._read_out(receive, send, scope.get(PUSH))
+                await self._read_out(receive, send, scope.get(DIRECT_WRITE))
         except TimeoutError:
             pass  # it takes nothing: the server closes the connection of an answer that does not end
         except OSError:
@@ -108,10 +108,10 @@ class EventStream:
         finally:
             self.leave()
 
-    async def _read_out(self, receive: Receive, send: Send, push: Push | None) -> None:
+    async def _read_out(self, receive: Receive, send: Send, push: DirectWrite | None) -> None:
         medium = self._medium
-        sender = _Sender(send, self._manners.send_timeout)
-        tap = _Tap(self._run, self._source, self._manners, medium.ping, push, sender)
+        sender = _Sender(send, self._stream_settings.send_timeout)
+        tap = _Tap(self._run, self._source, self._stream_settings, medium.ping, push, sender)
         listener: asyncio.Task[None] | None = None
         try:
             if push is None or not push.watch(tap.leave):
@@ -165,14 +165,14 @@ class _Tap:
     Args:
         run: the run.
         source: where the reader is in it.
-        manners: silences and paces.
+        stream_settings: silences and paces.
         comment: what is sent in a silence; empty: nothing.
         push: the server's way to write from anywhere, if it has one.
         sender: who sends it, to be looked after.
     """
 
     __slots__ = (
-        *("_beats", "_bell", "_comment", "_due", "_frame", "_loop", "_next", "_over", "_ping", "_push", "_pushing"),
+        *("_beats", "_wakeup", "_comment", "_due", "_frame", "_loop", "_next", "_over", "_ping", "_push", "_direct"),
         *("_run", "_seen", "_sender", "_source", "_timer", "left"),
     )
 
@@ -180,12 +180,12 @@ class _Tap:
         self,
         run: Run,
         source: Source,
-        manners: Manners,
+        stream_settings: StreamSettings,
         comment: bytes = EVENTS.ping,
-        push: Push | None = None,
+        push: DirectWrite | None = None,
         sender: _Sender | None = None,
     ) -> None:
-        ping = manners.ping
+        ping = stream_settings.ping
         self.left = False
         self._comment = comment
         self._loop = asyncio.get_running_loop()
@@ -194,33 +194,33 @@ class _Tap:
         self._push = push
         self._sender = sender
         here = run.lives_on(self._loop)
-        self._pushing: Pushing | None = None
+        self._direct: DirectWriter | None = None
         if push is None or source.paced or not here:
-            self._bell = Bell(source.log.changed)
+            self._wakeup = Wakeup(source.log.changed)
         else:
-            self._bell = Bell(None)
-            self._pushing = Pushing(push, source, self._bell.ring)
+            self._wakeup = Wakeup(None)
+            self._direct = DirectWriter(push, source, self._wakeup.wake)
         self._ping = ping
         self._due = self._loop.time() + ping
         self._seen = source.after  # when it was looked at last
         self._beats = min(ping / 2, math.inf if here else _LOOK)  # seconds between two looks
         self._over = False
-        self._frame = manners.frame if source.paced else 0.0
+        self._frame = stream_settings.frame if source.paced else 0.0
         self._next = 0.0  # when the next frame may come
         self._timer = self._loop.call_later(self._until(math.inf), self._beat)
 
     def leave(self) -> None:
         """The reader has gone."""
         self.left = True
-        self._bell.ring()
+        self._wakeup.wake()
 
     def close(self) -> None:
         """Nothing is wanted any more."""
         self._timer.cancel()
         if self._push is not None:
             self._push.watch(None)
-        if self._pushing is not None:
-            self._pushing.close()
+        if self._direct is not None:
+            self._direct.close()
 
     def _beat(self) -> None:
         self._run.settle()
@@ -230,7 +230,7 @@ class _Tap:
             self._due = max(self._due, now + self._ping / 2)
         wait = self._due - now
         if wait <= 0:
-            self._bell.ring()
+            self._wakeup.wake()
         self._timer = self._loop.call_later(self._until(wait if wait > 0 else math.inf), self._beat)
 
     def _until(self, wait: float) -> float:
@@ -243,10 +243,10 @@ class _Tap:
 
     async def next(self) -> bytes:
         """Waits for the next piece; empty after the last one, and when the reader has left."""
-        source, pushing = self._source, self._pushing
+        source, direct = self._source, self._direct
         while not (self.left or self._over):
-            if pushing is not None and pushing.left:
-                data, pushing.left = pushing.left, b""
+            if direct is not None and direct.left:
+                data, direct.left = direct.left, b""
                 self._due = self._loop.time() + self._ping
                 return data
             if self._frame and await self._paused():
@@ -260,11 +260,11 @@ class _Tap:
                 if source.at_end:
                     break
                 if self._loop.time() < self._due:
-                    if pushing is not None:
-                        pushing.waits = True
-                    await self._bell.wait(self._ready)
-                    if pushing is not None:
-                        pushing.waits = False
+                    if direct is not None:
+                        direct.waits = True
+                    await self._wakeup.wait(self._ready)
+                    if direct is not None:
+                        direct.waits = False
                     continue
                 data = self._comment
             now = self._loop.time()
@@ -278,7 +278,7 @@ class _Tap:
         wait = self._next - self._loop.time()
         if wait <= 0 or self._source.log.sealed:
             return False
-        await self._bell.wait(lambda: self.left or self._source.log.sealed, wait)
+        await self._wakeup.wait(lambda: self.left or self._source.log.sealed, wait)
         return True
 
 
@@ -336,7 +336,7 @@ def sse(
     stream: BaseStream[Any],
     *,
     on_leave: OnLeave = "cancel",
-    manners: Manners | None = None,
+    stream_settings: StreamSettings | None = None,
     headers: Iterable[tuple[str, str]] = (),
 ) -> EventStream:
     """Returns a stream as the tutorial's server-sent events: a response for any ASGI application.
@@ -347,7 +347,7 @@ def sse(
         stream: what ``chat(…, stream=True)`` returned, synchronous or asynchronous.
         on_leave: what becomes of the run when its reader leaves: ``"cancel"``, ``"continue"``, or seconds to wait for
             a reader to come back.
-        manners: pings and limits.
+        stream_settings: pings and limits.
         headers: further response headers.
 
     Raises:
@@ -355,7 +355,7 @@ def sse(
     """
     linger = linger_of(on_leave)
     run = stream.hand_over()
-    response = EventStream(run, Source(plain_feed(run)), manners=manners, headers=headers)
+    response = EventStream(run, Source(plain_feed(run)), stream_settings=stream_settings, headers=headers)
     run.set_linger(linger)  # after the reader was counted: without one it would end at once
     return response
 
@@ -377,7 +377,7 @@ async def frames(stream: BaseStream[Any], *, on_leave: OnLeave = "cancel") -> As
     run = stream.hand_over()
     run.attach()
     run.set_linger(linger)
-    tap = _Tap(run, Source(plain_feed(run)), Manners(ping=1.0))
+    tap = _Tap(run, Source(plain_feed(run)), StreamSettings(ping=1.0))
     try:
         yield opening()
         while data := await tap.next():

@@ -11,27 +11,27 @@ import functools
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-__all__ = ["put_off", "with_the_rest"]
+__all__ = ["detach_response", "with_detached_responses"]
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-_LATER = "tailrace.later"
+_DETACHED = "tailrace.detached"
 _KEPT = ("type", "http_version", "method", "path")  # of a scope; whoever sends looks at them
 
 
-def put_off(answer: App, scope: Scope, receive: Receive, send: Send) -> bool:
+def detach_response(answer: App, scope: Scope, receive: Receive, send: Send) -> bool:
     """Has an answer called with these once the layers around it have returned; False where it is to be given now."""
-    rest: list[Callable[[], Awaitable[None]]] | None = scope.pop(_LATER, None)
+    rest: list[Callable[[], Awaitable[None]]] | None = scope.pop(_DETACHED, None)
     if rest is None:
         return False
     rest.append(functools.partial(answer, scope, receive, send))
     return True
 
 
-def with_the_rest(app: App, *keep: str) -> App:
+def with_detached_responses(app: App, *keep: str) -> App:
     """Returns an application that calls what was put off in another.
 
     Args:
@@ -42,7 +42,7 @@ def with_the_rest(app: App, *keep: str) -> App:
 
     async def whole(scope: Scope, receive: Receive, send: Send) -> None:
         rest: list[Callable[[], Awaitable[None]]] = []
-        scope[_LATER] = rest
+        scope[_DETACHED] = rest
         await app(scope, receive, send)
         if rest:
             kept = {name: scope[name] for name in (*_KEPT, *keep) if name in scope}

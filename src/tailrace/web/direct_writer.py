@@ -12,10 +12,10 @@ from typing import Protocol
 
 from tailrace.web.source import Feed, Source
 
-__all__ = ["PUSH", "Push", "Pushing"]
+__all__ = ["DIRECT_WRITE", "DirectWrite", "DirectWriter"]
 
 
-class Push(Protocol):
+class DirectWrite(Protocol):
     """A server's way to write without a task. On the loop's thread only."""
 
     def __call__(self, data: bytes) -> bool:
@@ -25,50 +25,50 @@ class Push(Protocol):
         """Has `left` called when the client goes, or nothing with None; False if only ``receive`` will tell."""
 
 
-PUSH = "tailrace.push"
+DIRECT_WRITE = "tailrace.direct_write"
 """Where a scope has it, if the server has it."""
 
 _MOST = 64 * 1024  # bytes; what is more comes to a reader that was behind, and is cut and timed by the task
 
 
-class Pushing:
+class DirectWriter:
     """Sends what is new in a log while it changes, for one reader of a log whose owner lives on this loop.
 
     Args:
         push: the server's.
         source: where the reader is.
-        ring: wakes the stream's task.
+        wake: wakes the stream's task.
 
     Attributes:
         waits: True while the task waits: then nobody else sends.
         left: what was taken from the source and is to be sent by the task, before anything else.
     """
 
-    __slots__ = ("left", "push", "ring", "source", "waits")
+    __slots__ = ("left", "push", "source", "waits", "wake")
 
-    def __init__(self, push: Push, source: Source, ring: Callable[[], object]) -> None:
+    def __init__(self, push: DirectWrite, source: Source, wake: Callable[[], object]) -> None:
         self.left = b""
         self.waits = False
         self.push = push
         self.source = source
-        self.ring = ring
+        self.wake = wake
         feed = source.feed
-        before = feed.pushing
+        before = feed.direct
         if before is None:
             _follow(feed, self)  # alone, as nearly always: one object less that each token touches
-        elif isinstance(before, _Together):
+        elif isinstance(before, _SharedWriter):
             before.readers[self] = None
-        elif isinstance(before, Pushing):
-            _follow(feed, _Together(feed, before, self))
+        elif isinstance(before, DirectWriter):
+            _follow(feed, _SharedWriter(feed, before, self))
 
     def close(self) -> None:
         """Sends no more; idempotent."""
         self.waits = False
         feed = self.source.feed
-        together = feed.pushing
+        together = feed.direct
         if together is self:
             _follow(feed, None)
-        elif isinstance(together, _Together):
+        elif isinstance(together, _SharedWriter):
             together.readers.pop(self, None)
             if not together.readers:
                 _follow(feed, None)
@@ -100,15 +100,15 @@ class Pushing:
         """Has the task go on, with what was taken already."""
         self.left = data
         self.waits = False
-        self.ring()
+        self.wake()
 
 
-class _Together:
+class _SharedWriter:
     """All readers of one feed: those who keep up are at the same place, and what is new is taken once for all."""
 
     __slots__ = ("_feed", "readers")
 
-    def __init__(self, feed: Feed, *readers: Pushing) -> None:
+    def __init__(self, feed: Feed, *readers: DirectWriter) -> None:
         self._feed = feed
         self.readers = dict.fromkeys(readers)  # in order, and quick to leave
 
@@ -141,8 +141,8 @@ class _Together:
 
 def _follow(feed: Feed, follower: Callable[[], object] | None) -> None:
     """Has another one be told of a log's changes, in place of who is told now."""
-    if feed.pushing is not None:
-        feed.log.changed.unfollow(feed.pushing)
-    feed.pushing = follower
+    if feed.direct is not None:
+        feed.log.changed.unfollow(feed.direct)
+    feed.direct = follower
     if follower is not None:
         feed.log.changed.follow(follower)

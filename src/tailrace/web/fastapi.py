@@ -24,7 +24,7 @@ from tailrace.client.aio import AsyncClient
 from tailrace.client.streams import BaseStream
 from tailrace.errors import TailraceError
 from tailrace.protocols.problems import MEDIA_TYPE, ProblemError, problem_of
-from tailrace.protocols.runs.requests import Asked, parse
+from tailrace.protocols.runs.requests import RunRequest, parse
 from tailrace.protocols.sse import SSEDecoder
 from tailrace.web.asgi import EventStream, frames, sse
 from tailrace.web.cursors import cursors_of, reading
@@ -32,7 +32,7 @@ from tailrace.web.registry import Bounds, Registry
 from tailrace.web.requests import DefaultModel, chat
 from tailrace.web.source import Source, plain_feed
 from tailrace.web.stopping import Stopped, stop
-from tailrace.web.stream_settings import Manners, OnLeave, linger_of
+from tailrace.web.stream_settings import OnLeave, StreamSettings, linger_of
 
 try:
     from fastapi import APIRouter, Request
@@ -60,7 +60,7 @@ class StreamResponse(Response):
         stream: what ``chat(…, stream=True)`` returned, synchronous or asynchronous.
         on_leave: what becomes of the run when its reader leaves: ``"cancel"``, ``"continue"``, or seconds to wait for
             a reader to come back.
-        manners: pings and limits.
+        stream_settings: pings and limits.
         headers: further response headers.
         background: run after the response.
 
@@ -75,11 +75,11 @@ class StreamResponse(Response):
         stream: BaseStream[Any],
         *,
         on_leave: OnLeave = "cancel",
-        manners: Manners | None = None,
+        stream_settings: StreamSettings | None = None,
         headers: Iterable[tuple[str, str]] = (),
         background: BackgroundTask | None = None,
     ) -> None:
-        self._begin(sse(stream, on_leave=on_leave, manners=manners, headers=headers), background)
+        self._begin(sse(stream, on_leave=on_leave, stream_settings=stream_settings, headers=headers), background)
 
     @classmethod
     def of(cls, events: EventStream) -> StreamResponse:
@@ -129,22 +129,24 @@ async def events(stream: BaseStream[Any], *, on_leave: OnLeave = "cancel") -> As
 class _Chat:
     """What the requests of one router share."""
 
-    def __init__(self, client: AsyncClient | None, linger: float | None, bounds: Bounds, manners: Manners) -> None:
+    def __init__(
+        self, client: AsyncClient | None, linger: float | None, bounds: Bounds, stream_settings: StreamSettings
+    ) -> None:
         self.runs = Registry(bounds)
         self.client = copy.copy(client or AsyncClient())  # a client of the user's keeps its own logs
         self.client.new_log = self.runs.new_log
         self.default = DefaultModel()
         self.linger = linger
-        self.manners = manners
+        self.stream_settings = stream_settings
 
-    async def start(self, asked: Asked, path: str) -> StreamResponse:
+    async def start(self, asked: RunRequest, path: str) -> StreamResponse:
         """Starts a run, and reads it out."""
         self.runs.check_room()
         run = (await chat(self.client, asked, self.default)).hand_over()
         events = EventStream(
             run,
             Source(plain_feed(run)),
-            manners=self.manners,
+            stream_settings=self.stream_settings,
             headers=[("Location", f"{path.rstrip('/')}/{run.id}")],
         )
         run.set_linger(self.linger if asked.linger is msgspec.UNSET else asked.linger)  # after its reader is there
@@ -157,7 +159,7 @@ class _Chat:
         source = reading(run, list(cursors), wire="plain")
         if source is None:
             return Response(status_code=204)
-        return StreamResponse.of(EventStream(run, source, manners=self.manners))
+        return StreamResponse.of(EventStream(run, source, stream_settings=self.stream_settings))
 
 
 def chat_router(
@@ -169,7 +171,7 @@ def chat_router(
     on_leave: OnLeave = "cancel",
     max_body: int = _MAX_BODY,
     bounds: Bounds | None = None,
-    manners: Manners | None = None,
+    stream_settings: StreamSettings | None = None,
 ) -> APIRouter:
     """Returns a router with the tutorial's ``POST /chat/stream``, and more.
 
@@ -190,12 +192,12 @@ def chat_router(
             ``"continue"``, or seconds to wait for a reader to come back.
         max_body: bytes of a request.
         bounds: how many runs are kept, how much of them, and how long.
-        manners: pings and limits.
+        stream_settings: pings and limits.
 
     Raises:
         ValueError: `on_leave` is no policy.
     """
-    shared = _Chat(client, linger_of(on_leave), bounds or Bounds(), manners or Manners())
+    shared = _Chat(client, linger_of(on_leave), bounds or Bounds(), stream_settings or StreamSettings())
     router = APIRouter(tags=["chat"])
     one = f"{path.rstrip('/')}/{{run_id}}"
 
@@ -278,6 +280,6 @@ _STREAM: dict[int | str, dict[str, Any]] = {
 
 def _asked_schema() -> dict[str, Any]:
     """Returns what the documentation of the application shows of a request."""
-    schema = msgspec.json.schema(Asked)["$defs"]["Asked"]
+    schema = msgspec.json.schema(RunRequest)["$defs"]["RunRequest"]
     message = {"name": "message", "in": "query", "required": False, "schema": {"type": "string"}}
     return {"requestBody": {"content": {"application/json": {"schema": schema}}}, "parameters": [message]}

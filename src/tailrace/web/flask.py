@@ -25,15 +25,15 @@ from tailrace.client.streams import SyncStream
 from tailrace.client.sync import Client
 from tailrace.errors import TailraceError
 from tailrace.protocols.problems import MEDIA_TYPE, ProblemError, problem_of
-from tailrace.protocols.runs.requests import Asked, parse
+from tailrace.protocols.runs.requests import RunRequest, parse
 from tailrace.run.run import Run
 from tailrace.web.cursors import cursors_of, reading
 from tailrace.web.registry import Bounds, Registry
 from tailrace.web.requests import DefaultModel, chat_sync
 from tailrace.web.source import Source, plain_feed
 from tailrace.web.stopping import Stopped, stop_sync
-from tailrace.web.stream_settings import Manners, OnLeave, linger_of
-from tailrace.web.wsgi import WSGI_MANNERS, EventStream, Place, frames
+from tailrace.web.stream_settings import OnLeave, StreamSettings, linger_of
+from tailrace.web.wsgi import WSGI_SETTINGS, EventStream, Place, frames
 
 try:
     from flask import Blueprint, Response, request, url_for
@@ -58,7 +58,7 @@ class StreamResponse(Response):
         headers: further response headers.
         max_streams: how many streams this process may have at once; None: the server's threads but one, where they
             are known.
-        manners: pings and limits.
+        stream_settings: pings and limits.
 
     Raises:
         ValueError: `on_leave` is no policy.
@@ -71,10 +71,12 @@ class StreamResponse(Response):
         on_leave: OnLeave = "cancel",
         headers: Iterable[tuple[str, str]] = (),
         max_streams: int | None = None,
-        manners: Manners = WSGI_MANNERS,
+        stream_settings: StreamSettings = WSGI_SETTINGS,
     ) -> None:
         try:
-            events = frames(stream, request.environ, on_leave=on_leave, max_streams=max_streams, manners=manners)
+            events = frames(
+                stream, request.environ, on_leave=on_leave, max_streams=max_streams, stream_settings=stream_settings
+            )
         except ProblemError as error:
             super().__init__(error.body, error.status, error.headers, content_type=MEDIA_TYPE)
         else:
@@ -96,11 +98,13 @@ class _Chat:
         client.new_log = self.runs.new_log
         return client
 
-    def start(self, asked: Asked, linger: float | None, place: Place, manners: Manners) -> tuple[Run, EventStream]:
+    def start(
+        self, asked: RunRequest, linger: float | None, place: Place, stream_settings: StreamSettings
+    ) -> tuple[Run, EventStream]:
         """Starts a run and its first reader."""
         self.runs.check_room()
         run = chat_sync(self.client, asked, self.default).hand_over()
-        events = EventStream(run, Source(plain_feed(run)), place, manners=manners)
+        events = EventStream(run, Source(plain_feed(run)), place, stream_settings=stream_settings)
         run.set_linger(linger)  # after its reader is there
         return self.runs.add(run), events
 
@@ -115,7 +119,7 @@ def chat_blueprint(
     max_streams: int | None = None,
     max_body: int = _MAX_BODY,
     bounds: Bounds | None = None,
-    manners: Manners = WSGI_MANNERS,
+    stream_settings: StreamSettings = WSGI_SETTINGS,
     name: str = "tailrace",
 ) -> Blueprint:
     """Returns a blueprint with the tutorial's ``POST /chat/stream``, and more.
@@ -139,7 +143,7 @@ def chat_blueprint(
             are known (gunicorn's gthread, waitress, granian with ``--blocking-threads``), else no limit.
         max_body: bytes of a request.
         bounds: how many runs are kept, how much of them, and how long.
-        manners: pings and limits.
+        stream_settings: pings and limits.
         name: of the blueprint; two in one application need two.
 
     Raises:
@@ -156,7 +160,7 @@ def chat_blueprint(
         place = Place(request.environ, max_streams)
         seconds = linger if asked.linger is msgspec.UNSET else asked.linger
         try:
-            run, events = chat.start(asked, seconds, place, manners)
+            run, events = chat.start(asked, seconds, place, stream_settings)
         except BaseException:
             place.free()
             raise
@@ -171,7 +175,7 @@ def chat_blueprint(
         )
         if source is None:
             return Response(status=204)
-        events = EventStream(run, source, Place(request.environ, max_streams), manners=manners)
+        events = EventStream(run, source, Place(request.environ, max_streams), stream_settings=stream_settings)
         return Response(events, headers=events.headers)
 
     @blueprint.delete(one)
@@ -187,7 +191,7 @@ def chat_blueprint(
     return blueprint
 
 
-def _asked(max_body: int, model: str, system: str | None) -> Asked:
+def _asked(max_body: int, model: str, system: str | None) -> RunRequest:
     """Returns what the request asks for.
 
     Raises:

@@ -9,7 +9,7 @@ from tailrace.client.aio import AsyncClient
 from tailrace.client.requests import chat_request, generate_request
 from tailrace.client.streams import AsyncChatStream, ChatStream
 from tailrace.client.sync import Client
-from tailrace.protocols.runs.requests import Asked
+from tailrace.protocols.runs.requests import RunRequest
 from tailrace.types import ChatRequest, GenerateRequest
 
 __all__ = ["DefaultModel", "chat", "chat_sync", "request_of"]
@@ -17,7 +17,7 @@ __all__ = ["DefaultModel", "chat", "chat_sync", "request_of"]
 _REMEMBERED = 10.0  # seconds that the upstream's default model is not asked for again
 
 
-def _rest(asked: Asked) -> dict[str, Any]:
+def _rest(asked: RunRequest) -> dict[str, Any]:
     return {
         "options": asked.options,
         "think": asked.think,
@@ -49,7 +49,7 @@ class DefaultModel:
         return name
 
 
-def request_of(asked: Asked) -> ChatRequest | GenerateRequest:
+def request_of(asked: RunRequest) -> ChatRequest | GenerateRequest:
     """Returns what is sent to an upstream.
 
     Raises:
@@ -61,7 +61,7 @@ def request_of(asked: Asked) -> ChatRequest | GenerateRequest:
     return chat_request(asked.model, asked.conversation(), asked.tools, True, **_rest(asked))
 
 
-async def chat(client: AsyncClient, asked: Asked, default: DefaultModel) -> AsyncChatStream:
+async def chat(client: AsyncClient, asked: RunRequest, default: DefaultModel) -> AsyncChatStream:
     """Returns the stream of an answer; nothing is sent before it is started.
 
     Raises:
@@ -73,7 +73,7 @@ async def chat(client: AsyncClient, asked: Asked, default: DefaultModel) -> Asyn
     return stream
 
 
-def chat_sync(client: Client, asked: Asked, default: DefaultModel) -> ChatStream:
+def chat_sync(client: Client, asked: RunRequest, default: DefaultModel) -> ChatStream:
     """Does what `chat` does, for synchronous servers."""
     messages = asked.conversation()
     model = asked.model or default.known or default.remember(client.default_model())

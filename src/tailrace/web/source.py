@@ -42,13 +42,13 @@ class Feed:
         wire: its encoder.
     """
 
-    __slots__ = ("_last", "log", "pushing", "readers", "wire")
+    __slots__ = ("_last", "direct", "log", "readers", "wire")
 
     def __init__(self, log: EventLog, wire: Wire) -> None:
         self.log = log
         self.wire = wire
         self.readers = 0  # that there have been: the bytes are kept for a second one only
-        self.pushing: Callable[[], object] | None = None  # those of them that are sent to from within the log's change
+        self.direct: Callable[[], object] | None = None  # those of them that are sent to from within the log's change
         self._last: tuple[int, int, bytes] = (-1, -1, b"")  # the batch that was encoded last
 
     def take(self, after: int) -> tuple[bytes, int]:

@@ -8,7 +8,7 @@ import msgspec
 
 from tailrace.protocols import sse
 
-__all__ = ["EVENTS", "HEADERS", "Manners", "Medium", "linger_of", "opening"]
+__all__ = ["EVENTS", "HEADERS", "Medium", "StreamSettings", "linger_of", "opening"]
 
 HEADERS = (
     ("Content-Type", "text/event-stream; charset=utf-8"),
@@ -22,7 +22,7 @@ _HERD = 2000  # ms that many readers are spread over, so that they do not all co
 OnLeave = str | float
 
 
-class Manners(msgspec.Struct, frozen=True, kw_only=True):
+class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How a run is read out.
 
     Attributes:

@@ -29,11 +29,13 @@ from tailrace.protocols.sse import PING
 from tailrace.run.run import Run
 from tailrace.web import wsgi_servers
 from tailrace.web.source import Source, plain_feed
-from tailrace.web.stream_settings import HEADERS, Manners, OnLeave, linger_of, opening
+from tailrace.web.stream_settings import HEADERS, OnLeave, StreamSettings, linger_of, opening
 
-__all__ = ["WSGI_MANNERS", "EventStream", "Place", "frames", "streams"]
+__all__ = ["WSGI_SETTINGS", "EventStream", "Place", "frames", "streams"]
 
-WSGI_MANNERS = Manners(ping=0.75)  # the second write after a client has left fails, and waitress needs another moment
+WSGI_SETTINGS = StreamSettings(
+    ping=0.75
+)  # the second write after a client has left fails, and waitress needs another moment
 
 _LOOK = 0.25  # seconds between looks at whether the client has gone, where that can be seen
 
@@ -113,20 +115,22 @@ class EventStream:
         run: the run, started.
         source: where the reader is in it.
         place: its place among the streams; given back at the end.
-        manners: pings and limits.
+        stream_settings: pings and limits.
 
     Attributes:
         headers: the response's.
     """
 
-    def __init__(self, run: Run, source: Source, place: Place, *, manners: Manners = WSGI_MANNERS) -> None:
+    def __init__(
+        self, run: Run, source: Source, place: Place, *, stream_settings: StreamSettings = WSGI_SETTINGS
+    ) -> None:
         self.headers = list(HEADERS)
-        wsgi_servers.limit_sends(place.environ, manners.send_timeout)
+        wsgi_servers.limit_sends(place.environ, stream_settings.send_timeout)
         run.attach()
         # The server calls `close`; this is for one that a middleware keeps from it.
         self._leave = weakref.finalize(self, _left, run, place)
         self._leave.atexit = False
-        self._pieces = _pieces(run, source, manners, wsgi_servers.gone(place.environ))
+        self._pieces = _pieces(run, source, stream_settings, wsgi_servers.gone(place.environ))
 
     def __iter__(self) -> EventStream:
         return self
@@ -144,7 +148,7 @@ def _left(run: Run, place: Place) -> None:
     place.free()
 
 
-def _pieces(run: Run, source: Source, manners: Manners, gone: Callable[[], bool]) -> Iterator[bytes]:
+def _pieces(run: Run, source: Source, stream_settings: StreamSettings, gone: Callable[[], bool]) -> Iterator[bytes]:
     """Yields what is to be sent, pings in silences included, until the end of the run or of the reader."""
     yield opening()
     heard = time.monotonic()
@@ -159,7 +163,7 @@ def _pieces(run: Run, source: Source, manners: Manners, gone: Callable[[], bool]
             heard = time.monotonic()
         elif source.at_end:
             return
-        elif (left := heard + manners.ping - time.monotonic()) > 0:
+        elif (left := heard + stream_settings.ping - time.monotonic()) > 0:
             source.log.changed.wait(source.ready, min(left, _LOOK))
             run.settle()
         else:
@@ -173,7 +177,7 @@ def frames(
     *,
     on_leave: OnLeave = "cancel",
     max_streams: int | None = None,
-    manners: Manners = WSGI_MANNERS,
+    stream_settings: StreamSettings = WSGI_SETTINGS,
 ) -> EventStream:
     """Returns a stream as the tutorial's server-sent events: what a WSGI application returns.
 
@@ -184,7 +188,7 @@ def frames(
             a reader to come back.
         max_streams: how many streams this process may have at once; None: the server's threads but one, where they
             are known (gunicorn's gthread, waitress, granian with ``--blocking-threads``), else no limit.
-        manners: pings and limits.
+        stream_settings: pings and limits.
 
     Raises:
         ValueError: `on_leave` is no policy.
@@ -194,7 +198,7 @@ def frames(
     place = Place(environ, max_streams)
     try:
         run = stream.hand_over()
-        events = EventStream(run, Source(plain_feed(run)), place, manners=manners)
+        events = EventStream(run, Source(plain_feed(run)), place, stream_settings=stream_settings)
     except BaseException:
         place.free()
         raise

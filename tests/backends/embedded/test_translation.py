@@ -11,7 +11,7 @@ from tailrace.backends.embedded import engine, requests
 from tailrace.backends.embedded.answers import Answer
 from tailrace.backends.embedded.engine import Facts
 from tailrace.protocols.ollama import requests as ollama_requests
-from tailrace.protocols.ollama.requests import ChatBody, Fault, GenerateBody
+from tailrace.protocols.ollama.requests import ChatBody, GenerateBody, OllamaAPIError
 
 ABLE = Facts(n_ctx=4096, tools=True, thinking=True, vision=True)
 PLAIN = Facts(n_ctx=4096)
@@ -47,7 +47,7 @@ def test_options_request_over_model_over_ollamas_defaults() -> None:
     ],
 )
 def test_options_of_the_wrong_type(given: dict[str, Any], text: str) -> None:
-    with pytest.raises(Fault) as caught:
+    with pytest.raises(OllamaAPIError) as caught:
         requests.options(given, {})
     assert (caught.value.status, caught.value.text) == (500, text)
 
@@ -75,7 +75,7 @@ def test_keep_alive(value: object, seconds: float) -> None:
 
 @pytest.mark.parametrize("value", ["-1", "300", "", "5 m", "m", "5x", "five", True, [], {}])
 def test_keep_alive_that_is_none(value: object) -> None:
-    with pytest.raises(Fault) as caught:
+    with pytest.raises(OllamaAPIError) as caught:
         ollama_requests.keep_alive(value, 300.0)
     assert caught.value.status == 400
 
@@ -83,7 +83,7 @@ def test_keep_alive_that_is_none(value: object) -> None:
 @pytest.mark.parametrize("value", ["1" * 300_000, "1" * 300_000 + "x", "1." * 150_000 + "h", "1h" * 150_000 + "x"])
 def test_keep_alive_of_great_length(value: str) -> None:
     """A text that is no duration is refused after one look at each of its characters: several took hours."""
-    with pytest.raises(Fault):
+    with pytest.raises(OllamaAPIError):
         ollama_requests.keep_alive(value, 300.0)
 
 
@@ -154,7 +154,7 @@ def test_thinking() -> None:
         ({"tools": [TOOL]}, "m does not support tools"),
         ({"messages": [{"role": "user", "images": ["QUJD"]}]}, "m does not support images"),
     ):
-        with pytest.raises(Fault, match=text) as caught:
+        with pytest.raises(OllamaAPIError, match=text) as caught:
             chat_payload(body, PLAIN)
         assert caught.value.status == 400
 

@@ -10,7 +10,7 @@ from tests.gateway.knocking import Told, ask, knock
 from tests.gateway.serving import Gateway, serving
 
 from tailrace.errors import RequestError
-from tailrace.gateway.access.hosts import Names, Origins, client_of
+from tailrace.gateway.access.hosts import HostNames, Origins, client_of
 from tailrace.protocols.problems import ProblemError
 from tailrace.testing import done, hold, say
 
@@ -122,16 +122,16 @@ def test_x5_another_name_by_option(told_more: Gateway) -> None:
 
 def test_x5_the_address_that_was_reached() -> None:
     """An address is no name that could be made to point here: the one that a request came to is ours too."""
-    Names().check("8.8.8.8:8080", "8.8.8.8")
+    HostNames().check("8.8.8.8:8080", "8.8.8.8")
     with pytest.raises(ProblemError):
-        Names().check("8.8.4.4:8080", "8.8.8.8")
+        HostNames().check("8.8.4.4:8080", "8.8.8.8")
 
 
 def test_x5_any_name_by_option() -> None:
     """``*`` is for who has a proxy in front that checks, or keys."""
-    Names(["*"]).check("whatever.example", "")
+    HostNames(["*"]).check("whatever.example", "")
     with pytest.raises(RequestError):
-        Names(["http://chat.example.com"])
+        HostNames(["http://chat.example.com"])
 
 
 # -- X6: pages of other sites ----------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from tests.web.reader import Reader
 from tailrace.backends.embedded import models
 from tailrace.gateway.access.limits import Limits, check
 from tailrace.protocols.problems import ProblemError
-from tailrace.protocols.runs.requests import Asked
+from tailrace.protocols.runs.requests import RunRequest
 from tailrace.testing import FakeOllama, FakeOpenAI, done, hold, say
 from tailrace.types import ChatRequest
 
@@ -356,11 +356,11 @@ def test_x14_the_same_for_openai_servers() -> None:
 
 def test_x14_limits_leave_the_rest_alone() -> None:
     """Without a limit on its length an answer is as long as the model likes; wrong types are the model server's."""
-    asked = Asked(messages=HI, options={"num_predict": -1, "num_ctx": "much", "num_thread": None, "stop": "x"})
+    asked = RunRequest(messages=HI, options={"num_predict": -1, "num_ctx": "much", "num_thread": None, "stop": "x"})
     check(asked, Limits(context=None))
     assert asked.options == {"num_predict": -1, "num_ctx": "much", "num_thread": None, "stop": "x"}
     with pytest.raises(ProblemError):
-        check(Asked(messages=HI, options={"num_ctx": float("inf")}), Limits())
+        check(RunRequest(messages=HI, options={"num_ctx": float("inf")}), Limits())
 
 
 def test_x14_a_clients_share(gateway: Gateway) -> None:

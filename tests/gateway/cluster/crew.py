@@ -15,7 +15,7 @@ from typing import Any, Self
 from tests.gateway.serving import Gateway
 from tests.web.reader import PATIENCE
 
-from tailrace.gateway.cluster.worker_ids import Badge
+from tailrace.gateway.cluster.worker_ids import WorkerId
 from tailrace.protocols.sse import ServerSentEvent, SSEDecoder
 from tailrace.testing import Record, Step, say
 
@@ -89,9 +89,9 @@ class Line:
         status, begun = self.call("POST", "/runs", {"message": "hi", "model": "m"})
         assert status == 201, begun
         self.stream(f"/runs/{begun['id']}/events").all()
-        badge = Badge.of(begun["id"])
-        assert badge is not None
-        self.worker, self.generation = badge.index, badge.generation
+        worker_id = WorkerId.of(begun["id"])
+        assert worker_id is not None
+        self.worker, self.generation = worker_id.index, worker_id.generation
 
     def __enter__(self) -> Self:
         return self
@@ -135,9 +135,9 @@ class Line:
 
 def worker_of(run: str) -> int:
     """Which worker a run belongs to."""
-    badge = Badge.of(run)
-    assert badge is not None, run
-    return badge.index
+    worker_id = WorkerId.of(run)
+    assert worker_id is not None, run
+    return worker_id.index
 
 
 @contextmanager

@@ -8,13 +8,13 @@ import pytest
 from tailrace.errors import RequestError
 from tailrace.gateway.cluster.merging import merged
 from tailrace.gateway.cluster.routing import home_of_chat, home_of_request, is_for_all
-from tailrace.gateway.cluster.split_limits import check, share
-from tailrace.gateway.cluster.worker_ids import Badge, home_of
+from tailrace.gateway.cluster.split_limits import check, split
+from tailrace.gateway.cluster.worker_ids import WorkerId, home_of
 from tailrace.gateway.settings import Settings
 from tailrace.run.run import Run
 from tailrace.web.registry import Bounds
 
-HERE = Badge("abc123", 1, 7)
+HERE = WorkerId("abc123", 1, 7)
 
 
 async def _never(_: object) -> None:
@@ -30,18 +30,18 @@ def test_id_tells_its_worker_and_stays_random_in_front() -> None:
     plain = [_id() for _ in range(100)]
     marked = [HERE.mark(id) for id in plain]
 
-    assert {Badge.of(id) for id in marked} == {HERE}
+    assert {WorkerId.of(id) for id in marked} == {HERE}
     assert [id[:24] for id in plain] == [id[:24] for id in marked]
     assert [len(id) for id in plain] == [len(id) for id in marked]
-    assert not any(Badge.of(id) == HERE for id in plain)
-    assert [Badge.of(text) for text in ("", "run_", "run_x", marked[0] + "0", marked[0].upper())] == [None] * 5
+    assert not any(WorkerId.of(id) == HERE for id in plain)
+    assert [WorkerId.of(text) for text in ("", "run_", "run_x", marked[0] + "0", marked[0].upper())] == [None] * 5
 
 
 def test_generation_tells_what_is_lost() -> None:
     """What an earlier process in this place began is lost, what one of another gateway began is nothing of ours."""
     id = _id()
-    before, elsewhere = Badge("abc123", 1, 6).mark(id), Badge("abc123", 2, 1).mark(id)
-    other_life, later = Badge("abc124", 1, 6).mark(id), Badge("abc123", 1, 8).mark(id)
+    before, elsewhere = WorkerId("abc123", 1, 6).mark(id), WorkerId("abc123", 2, 1).mark(id)
+    other_life, later = WorkerId("abc124", 1, 6).mark(id), WorkerId("abc123", 1, 8).mark(id)
 
     assert [HERE.outlived(each) for each in (before, elsewhere, other_life, later, HERE.mark(id), id)] == [
         *(True, False, False, False, False, False)
@@ -84,7 +84,7 @@ def test_home_is_the_same_everywhere_and_spread() -> None:
 )
 def test_what_names_a_run_is_its_workers(method: str, path: str, named: bool) -> None:
     """Whichever route names it, and in whichever form."""
-    run = Badge("abc123", 5, 1).mark(_id())
+    run = WorkerId("abc123", 5, 1).mark(_id())
     where = path.format(run=run, digits=run.removeprefix("run_"))
 
     assert home_of_request(method, where, [], HERE, 8) == (5 if named else None)
@@ -92,8 +92,8 @@ def test_what_names_a_run_is_its_workers(method: str, path: str, named: bool) ->
 
 def test_what_names_no_run_of_ours() -> None:
     """Ids of other gateways, and of workers that there are not, are answered by whoever is asked."""
-    for badge in (Badge("fff123", 5, 1), Badge("abc123", 8, 1)):
-        assert home_of_request("GET", f"/runs/{badge.mark(_id())}", [], HERE, 8) is None
+    for worker_id in (WorkerId("fff123", 5, 1), WorkerId("abc123", 8, 1)):
+        assert home_of_request("GET", f"/runs/{worker_id.mark(_id())}", [], HERE, 8) is None
 
 
 def test_conversations_chats_and_keys_have_a_home() -> None:
@@ -102,7 +102,7 @@ def test_conversations_chats_and_keys_have_a_home() -> None:
     assert {home_of_request("GET", path, [], HERE, 8) for path in paths} == {home_of("c1", 8)}
     assert home_of_request("POST", "/conversations", [], HERE, 8) is None
     assert home_of_request("GET", "/ai/chat/x/stream", [], HERE, 8) == home_of_chat("x", HERE, 8) == home_of("x", 8)
-    run = Badge("abc123", 5, 1).mark(_id())
+    run = WorkerId("abc123", 5, 1).mark(_id())
     assert home_of_chat(run, HERE, 8) == 5
     key = [(b"host", b"x"), (b"idempotency-key", b" k ")]
     assert home_of_request("POST", "/runs", key, HERE, 8) == home_of("k", 8)
@@ -122,7 +122,7 @@ def test_shares_add_up_to_the_limits() -> None:
     """Whatever they are divided by; what is no limit stays none."""
     settings = Settings(max_running=7, max_queued=11, max_per_key=5, bounds=Bounds(runs=1000, log_bytes=10**9))
     for count in (2, 3, 4, 5):
-        shares = [share(settings, index, count) for index in range(count)]
+        shares = [split(settings, index, count) for index in range(count)]
         assert sum(each.max_running or 0 for each in shares) == 7
         assert sum(each.max_queued for each in shares) == 11
         assert sum(each.max_per_key or 0 for each in shares) == 5
@@ -130,7 +130,7 @@ def test_shares_add_up_to_the_limits() -> None:
         assert sum(each.bounds.log_bytes for each in shares) == 10**9
         assert min(each.max_running or 0 for each in shares) >= 1
         assert {each.bounds.run_bytes for each in shares} == {settings.bounds.run_bytes}
-    free = share(Settings(max_queued=0), 0, 3)
+    free = split(Settings(max_queued=0), 0, 3)
     assert (free.max_running, free.max_per_key, free.max_queued) == (None, None, 0)
 
 

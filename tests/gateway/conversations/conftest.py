@@ -9,7 +9,7 @@ import pytest
 
 from tailrace.errors import StoreError
 from tailrace.gateway.conversations.store import Store
-from tailrace.gateway.conversations.writer import Keeper
+from tailrace.gateway.conversations.writer import ConversationWriter
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ async def store(path: Path, reports: list[StoreError]) -> AsyncIterator[Store]:
 
 
 @pytest.fixture
-async def keeper(store: Store) -> AsyncIterator[Keeper]:
+async def writer(store: Store) -> AsyncIterator[ConversationWriter]:
     """A keeper that writes only when it is told to."""
-    async with Keeper(store, every=1e6) as keeper:
-        yield keeper
+    async with ConversationWriter(store, every=1e6) as writer:
+        yield writer

@@ -19,7 +19,7 @@ from tailrace.errors import StoreError
 from tailrace.events import Outcome
 from tailrace.gateway.conversations import schema
 from tailrace.gateway.conversations.store import Store
-from tailrace.gateway.conversations.writer import Keeper
+from tailrace.gateway.conversations.writer import ConversationWriter
 
 
 @contextlib.asynccontextmanager
@@ -34,21 +34,21 @@ async def impatient(path: Path, reports: list[StoreError]) -> AsyncIterator[Stor
 
 async def test_s9_locked_by_another_program(path: Path, reports: list[StoreError]) -> None:
     """While another program has the lock answers go on, and it is told once; then all is written, ends as well."""
-    async with impatient(path, reports) as store, Keeper(store, every=1e6) as keeper:
+    async with impatient(path, reports) as store, ConversationWriter(store, every=1e6) as writer:
         conversation, answer = await begun(store)
         other, ended = await begun(store)
-        keeper.add(answer, "before ")
-        assert await keeper.flush()
+        writer.add(answer, "before ")
+        assert await writer.flush()
         with locked(path):
             for text in ("while ", "it ", "lasts "):
-                keeper.add(answer, text)
-                assert not await keeper.flush()
-            assert not await keeper.finish(ended, Outcome.LENGTH, "all of it")
+                writer.add(answer, text)
+                assert not await writer.flush()
+            assert not await writer.finish(ended, Outcome.LENGTH, "all of it")
             assert await content(store, conversation) == "before "
             with pytest.raises(StoreError) as caught:
                 await store.create()
-        keeper.add(answer, "after")
-        assert await keeper.flush()
+        writer.add(answer, "after")
+        assert await writer.flush()
 
         assert await content(store, conversation) == "before while it lasts after"
         kept = await message(store, other, ended)
@@ -68,11 +68,11 @@ async def test_s9_a_lock_that_is_let_go(path: Path, store: Store, reports: list[
         reports.append(error)
         failed.set()
 
-    async with Store(path, patience=0.001, report=report) as other, Keeper(other, every=0.001) as keeper:
+    async with Store(path, patience=0.001, report=report) as other, ConversationWriter(other, every=0.001) as writer:
         engine = other._database._engine
         assert engine is not None
         with locked(path):
-            keeper.add(answer, "kept")
+            writer.add(answer, "kept")
             await asyncio.wait_for(failed.wait(), 60)
         sa.event.listen(engine.sync_engine, "commit", lambda _: written.set())
         await asyncio.wait_for(written.wait(), 60)
@@ -92,13 +92,13 @@ async def test_s9_many_wait_for_one_lock(path: Path, reports: list[StoreError]) 
 
 async def test_s9_told_again_when_it_happens_again(path: Path, reports: list[StoreError]) -> None:
     """Each time that something goes wrong is told once: the first, and the next after all was well."""
-    async with impatient(path, reports) as store, Keeper(store, every=1e6) as keeper:
+    async with impatient(path, reports) as store, ConversationWriter(store, every=1e6) as writer:
         conversation, answer = await begun(store)
         for _ in range(2):
             with locked(path):
-                keeper.add(answer, "x")
-                assert [await keeper.flush(), await keeper.flush()] == [False, False]
-            assert await keeper.flush()
+                writer.add(answer, "x")
+                assert [await writer.flush(), await writer.flush()] == [False, False]
+            assert await writer.flush()
         assert await content(store, conversation) == "xx"
     assert [error.reason for error in reports] == ["locked", "locked"]
 
@@ -108,11 +108,11 @@ async def test_s9_locked_until_the_end(path: Path, reports: list[StoreError]) ->
     async with impatient(path, reports) as store:
         _, answer = await begun(store)
         _, other = await begun(store)
-        async with Keeper(store, every=1e6) as keeper:
-            keeper.add(answer, "lost")
+        async with ConversationWriter(store, every=1e6) as writer:
+            writer.add(answer, "lost")
             with locked(path):
-                assert not await finished(keeper, other, "lost as well")
-                await keeper.close()
+                assert not await finished(writer, other, "lost as well")
+                await writer.close()
     first, last = reports
     assert first.reason == "locked"
     assert str(last) == "the last words of 2 answers could not be kept"
@@ -192,22 +192,25 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 async def test_s9_a_full_disk(small_disk: Path, reports: list[StoreError]) -> None:
     """A full disk is told once, with what to do; nothing begins, what runs goes on, and with space all is written."""
-    async with Store(small_disk / "c.db", report=reports.append) as store, Keeper(store, every=1e6) as keeper:
+    async with (
+        Store(small_disk / "c.db", report=reports.append) as store,
+        ConversationWriter(store, every=1e6) as writer,
+    ):
         conversation, answer = await begun(store)
-        keeper.add(answer, "before ")
-        assert await keeper.flush()
+        writer.add(answer, "before ")
+        assert await writer.flush()
         filler = small_disk / "filler"
         with contextlib.suppress(OSError), filler.open("wb") as file:
             while True:
                 file.write(bytes(4096))
                 file.flush()
-        keeper.add(answer, "x" * 300_000)
-        assert [await keeper.flush(), await keeper.flush()] == [False, False]
+        writer.add(answer, "x" * 300_000)
+        assert [await writer.flush(), await writer.flush()] == [False, False]
         with pytest.raises(StoreError) as caught:
             await store.begin_turn(conversation, "z" * 300_000, None, model="m", run="r")
         filler.unlink()
-        keeper.add(answer, " after")
-        assert await keeper.flush()
+        writer.add(answer, " after")
+        assert await writer.flush()
 
         assert await content(store, conversation) == "before " + "x" * 300_000 + " after"
     assert [(error.reason, error.hint) for error in reports] == [("full", "make space")]
@@ -344,13 +347,13 @@ async def test_s9_damage_found_later(path: Path, reports: list[StoreError]) -> N
     data[20 * 4096 : -4096] = b"\xff" * (len(data) - 21 * 4096)
     path.write_bytes(data)
 
-    async with Store(path, report=reports.append) as store, Keeper(store, every=1e6) as keeper:
+    async with Store(path, report=reports.append) as store, ConversationWriter(store, every=1e6) as writer:
         with pytest.raises(StoreError) as caught:
             await store.get(conversation)
         assert caught.value.reason == "corrupt"
         assert await store.page() == []
-        keeper.add(answer, "of an answer in the broken file")
-        assert await keeper.flush()
+        writer.add(answer, "of an answer in the broken file")
+        assert await writer.flush()
     (aside,) = path.parent.glob("*.corrupt-*")
     assert [error.reason for error in reports] == ["corrupt"]
     assert bytes(data) == aside.read_bytes()

@@ -15,7 +15,7 @@ from tailrace.events import Fault, Outcome
 from tailrace.gateway.conversations.schema import pieces
 from tailrace.gateway.conversations.store import Store
 from tailrace.gateway.conversations.values import Ending, Piece
-from tailrace.gateway.conversations.writer import Keeper
+from tailrace.gateway.conversations.writer import ConversationWriter
 from tailrace.run.metrics import Metrics
 
 
@@ -25,16 +25,16 @@ async def rows(store: Store) -> int:
         return (await connection.execute(sa.select(sa.func.count()).select_from(pieces))).scalar_one()
 
 
-async def test_many_runs_are_one_transaction(store: Store, keeper: Keeper) -> None:
+async def test_many_runs_are_one_transaction(store: Store, writer: ConversationWriter) -> None:
     """All that came of a hundred runs is written in one transaction, a piece for each run; then there is nothing."""
     answers = [await begun(store) for _ in range(100)]
     for text in ("wo", "rd ", "词"):
         for _, answer in answers:
-            keeper.add(answer, text, "hm")
+            writer.add(answer, text, "hm")
 
     with transactions(store) as seen:
-        assert await keeper.flush()
-        assert await keeper.flush()
+        assert await writer.flush()
+        assert await writer.flush()
     assert seen == ["begin", "commit"]
     assert await rows(store) == 100
     assert {("word 词", "hmhmhm")} == {
@@ -42,15 +42,15 @@ async def test_many_runs_are_one_transaction(store: Store, keeper: Keeper) -> No
     }
 
 
-async def test_the_ends_of_many_runs_share_transactions(store: Store, keeper: Keeper) -> None:
+async def test_the_ends_of_many_runs_share_transactions(store: Store, writer: ConversationWriter) -> None:
     """A hundred answers that end at once need a transaction or two, and leave no pieces behind."""
     answers = [await begun(store) for _ in range(100)]
     for _, answer in answers:
-        keeper.add(answer, "part")
-    await keeper.flush()
+        writer.add(answer, "part")
+    await writer.flush()
 
     with transactions(store) as seen:
-        assert all(await asyncio.gather(*(finished(keeper, answer, f"{answer.id} whole") for _, answer in answers)))
+        assert all(await asyncio.gather(*(finished(writer, answer, f"{answer.id} whole") for _, answer in answers)))
     assert seen.count("begin") <= 2
     assert await rows(store) == 0
     for conversation, answer in answers:
@@ -66,71 +66,71 @@ async def test_it_writes_by_itself(store: Store) -> None:
     assert engine is not None
     sa.event.listen(engine.sync_engine, "commit", lambda _: written.set())
 
-    async with Keeper(store, every=0.001) as keeper:
+    async with ConversationWriter(store, every=0.001) as writer:
         for text in ("one", "two", "three"):
-            keeper.add(answer, text)
+            writer.add(answer, text)
         with transactions(store) as seen:
             await asyncio.wait_for(written.wait(), 60)
-            assert await keeper.flush()
+            assert await writer.flush()
         assert seen == ["begin", "commit"]
         assert await content(store, conversation) == "onetwothree"
 
 
-async def test_a_long_answer_costs_what_is_new(store: Store, keeper: Keeper) -> None:
+async def test_a_long_answer_costs_what_is_new(store: Store, writer: ConversationWriter) -> None:
     """Each flush writes a row with what is new, and touches none that is there; the end folds them into one text."""
     conversation, answer = await begun(store)
     for number in range(50):
-        keeper.add(answer, f"{number},")
-        await keeper.flush()
+        writer.add(answer, f"{number},")
+        await writer.flush()
         assert number + 1 == await rows(store)
 
     text = "".join(f"{number}," for number in range(50))
     assert text == await content(store, conversation)
-    await finished(keeper, answer, text)
+    await finished(writer, answer, text)
     assert (0, text) == (await rows(store), await content(store, conversation))
 
 
-async def test_what_comes_while_it_writes_is_not_lost(store: Store, keeper: Keeper) -> None:
+async def test_what_comes_while_it_writes_is_not_lost(store: Store, writer: ConversationWriter) -> None:
     """Text that comes in the middle of a transaction is written by the next one, in its place."""
     conversation, answer = await begun(store)
     for number in range(30):
-        keeper.add(answer, f"<{number}")
-        flushing = asyncio.create_task(keeper.flush())
+        writer.add(answer, f"<{number}")
+        flushing = asyncio.create_task(writer.flush())
         for _ in range(number):
             await asyncio.sleep(0)
-        keeper.add(answer, f"{number}>")
+        writer.add(answer, f"{number}>")
         assert await flushing
-    assert await keeper.flush()
+    assert await writer.flush()
 
     assert "".join(f"<{number}{number}>" for number in range(30)) == await content(store, conversation)
 
 
-async def test_an_end_in_the_middle_of_a_flush(store: Store, keeper: Keeper) -> None:
+async def test_an_end_in_the_middle_of_a_flush(store: Store, writer: ConversationWriter) -> None:
     """An answer that ends while its pieces are being written has its whole text, and no piece after it."""
     for steps in range(30):
         conversation, answer = await begun(store)
-        keeper.add(answer, "part")
-        flushing = asyncio.create_task(keeper.flush())
+        writer.add(answer, "part")
+        flushing = asyncio.create_task(writer.flush())
         for _ in range(steps):
             await asyncio.sleep(0)
-        assert await finished(keeper, answer, "part and whole")
+        assert await finished(writer, answer, "part and whole")
         await flushing
         assert await content(store, conversation) == "part and whole"
-    assert await keeper.flush()
+    assert await writer.flush()
     assert await rows(store) == 0
 
 
-async def test_a_flush_that_is_cancelled(store: Store, keeper: Keeper) -> None:
+async def test_a_flush_that_is_cancelled(store: Store, writer: ConversationWriter) -> None:
     """Whoever is cancelled while flushing, and wherever: each text is there once, and the store works."""
     conversation, answer = await begun(store)
     for steps in range(60):
-        keeper.add(answer, f"{steps},")
-        flushing = asyncio.create_task(keeper.flush())
+        writer.add(answer, f"{steps},")
+        flushing = asyncio.create_task(writer.flush())
         for _ in range(steps):
             await asyncio.sleep(0)
         flushing.cancel()
         await asyncio.gather(flushing, return_exceptions=True)
-    assert await keeper.flush()
+    assert await writer.flush()
 
     assert "".join(f"{steps}," for steps in range(60)) == await content(store, conversation)
 
@@ -151,7 +151,9 @@ async def test_a_turn_that_is_cancelled(store: Store) -> None:
     await turn(store, conversation, "And now?", "Now.")
 
 
-async def test_s6_a_reply_that_is_lost(store: Store, keeper: Keeper, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_s6_a_reply_that_is_lost(
+    store: Store, writer: ConversationWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """When a transaction was done but its caller is told that it was not, all is written again, and is there once."""
     conversation, answer = await begun(store)
     write = store.write
@@ -161,43 +163,43 @@ async def test_s6_a_reply_that_is_lost(store: Store, keeper: Keeper, monkeypatch
         raise StoreError("the connection is gone", reason="unreachable")
 
     for text in ("one ", "two "):
-        keeper.add(answer, text)
+        writer.add(answer, text)
         monkeypatch.setattr(store, "write", lost)
-        assert not await keeper.flush()
+        assert not await writer.flush()
         monkeypatch.setattr(store, "write", write)
-        keeper.add(answer, "more ")
-        assert await keeper.flush()
+        writer.add(answer, "more ")
+        assert await writer.flush()
     assert await content(store, conversation) == "one more two more "
 
     monkeypatch.setattr(store, "write", lost)
-    assert not await keeper.finish(answer, Outcome.CANCELLED, "one more two more three")
+    assert not await writer.finish(answer, Outcome.CANCELLED, "one more two more three")
     monkeypatch.setattr(store, "write", write)
     going = await store.begin_continue(conversation, answer.id, model="m", run="r2")
     await store.write([piece(going, 0, " four")])
-    assert await keeper.flush()  # of the run before
+    assert await writer.flush()  # of the run before
     await store.write([piece(answer, 0, "late"), piece(going, 1, " five")])
     assert await content(store, conversation) == "one more two more three four five"
 
 
-async def test_what_is_deleted_harms_nobody(store: Store, keeper: Keeper) -> None:
+async def test_what_is_deleted_harms_nobody(store: Store, writer: ConversationWriter) -> None:
     """What still comes for a deleted conversation is dropped; what came for others beside it is written."""
     gone, answer = await begun(store)
     kept, other = await begun(store)
-    keeper.add(answer, "nowhere")
-    keeper.add(other, "here")
+    writer.add(answer, "nowhere")
+    writer.add(other, "here")
     await store.delete(gone)
 
-    assert await keeper.flush()
+    assert await writer.flush()
     assert await content(store, kept) == "here"
-    assert await finished(keeper, answer, "nowhere at all")
+    assert await finished(writer, answer, "nowhere at all")
     assert await rows(store) == 1
 
 
-async def test_an_end_takes_what_a_run_has(store: Store, keeper: Keeper) -> None:
+async def test_an_end_takes_what_a_run_has(store: Store, writer: ConversationWriter) -> None:
     """Figures and faults are taken as the values that runs have, and come back as JSON."""
     conversation, answer = await begun(store)
     fault = Fault("TruncatedError", "closed", hint="again")
-    await keeper.finish(answer, Outcome.TRUNCATED, "Be\ud83d", metrics=Metrics(output_tokens=2), error=fault)
+    await writer.finish(answer, Outcome.TRUNCATED, "Be\ud83d", metrics=Metrics(output_tokens=2), error=fault)
 
     kept = await message(store, conversation, answer)
     assert (kept.content, kept.metrics) == ("Be\ufffd", {"output_tokens": 2})
@@ -207,14 +209,14 @@ async def test_an_end_takes_what_a_run_has(store: Store, keeper: Keeper) -> None
 async def test_closing_writes_what_is_left(path: Path, store: Store) -> None:
     """A keeper that is closed has written all that came."""
     conversation, answer = await begun(store)
-    async with Keeper(store, every=1e6) as keeper:
-        keeper.add(answer, "the last words")
+    async with ConversationWriter(store, every=1e6) as writer:
+        writer.add(answer, "the last words")
 
     assert await content(store, conversation) == "the last words"
 
 
 async def test_something_unforeseen(
-    store: Store, keeper: Keeper, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    store: Store, writer: ConversationWriter, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not even an error that nobody thought of comes out of the keeper; it is logged, once, and tried again."""
     conversation, answer = await begun(store)
@@ -224,14 +226,14 @@ async def test_something_unforeseen(
 
     with monkeypatch.context() as patch:
         patch.setattr(store, "write", broken)
-        keeper.add(answer, "kept")
-        assert [await keeper.flush(), await finished(keeper, answer, "kept on")] == [False, False]
+        writer.add(answer, "kept")
+        assert [await writer.flush(), await finished(writer, answer, "kept on")] == [False, False]
     assert [str(record.exc_info[1]) for record in caplog.records if record.exc_info] == ["never seen"]
-    assert await keeper.flush()
+    assert await writer.flush()
     assert await content(store, conversation) == "kept on"
 
 
-async def test_a_hundred_tasks(store: Store, keeper: Keeper) -> None:
+async def test_a_hundred_tasks(store: Store, writer: ConversationWriter) -> None:
     """A hundred tasks ask, answer, read, search and flush at once on one store, and nothing is lost or mixed up."""
     shared = (await store.create()).id
 
@@ -241,12 +243,12 @@ async def test_a_hundred_tasks(store: Store, keeper: Keeper) -> None:
         for step in range(3):
             _, answer = await store.begin_turn(own, f"q{number}.{step}", parent, model="m", run=f"r{number}.{step}")
             for count in range(4):
-                keeper.add(answer, f"{number}.{step}.{count} ")
+                writer.add(answer, f"{number}.{step}.{count} ")
                 await asyncio.sleep(0)
-            assert await keeper.flush()
+            assert await writer.flush()
             text = "".join(f"{number}.{step}.{count} " for count in range(4))
             assert text == (await message(store, own, answer)).content
-            assert await finished(keeper, answer, text + "done")
+            assert await finished(writer, answer, text + "done")
             parent = answer.id
         await turn(store, shared, f"shared {number}", str(number))
         assert [f"q{number}.2"] == [each.snippet for each in await store.page(f"q{number}.2")]

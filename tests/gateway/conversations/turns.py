@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from tailrace.events import Outcome
 from tailrace.gateway.conversations.store import Store
 from tailrace.gateway.conversations.values import Ending, Message, Piece
-from tailrace.gateway.conversations.writer import Keeper
+from tailrace.gateway.conversations.writer import ConversationWriter
 
 
 async def turn(store: Store, conversation: str, question: str, answer: str, parent: str | None = None) -> Message:
@@ -66,9 +66,9 @@ def transactions(store: Store) -> Iterator[list[str]]:
         sa.event.remove(engine.sync_engine, name, listener)
 
 
-async def finished(keeper: Keeper, answer: Message, text: str) -> bool:
+async def finished(writer: ConversationWriter, answer: Message, text: str) -> bool:
     """Ends an answer that is complete."""
-    return await keeper.finish(answer, Outcome.COMPLETE, text)
+    return await writer.finish(answer, Outcome.COMPLETE, text)
 
 
 @contextlib.contextmanager

@@ -13,13 +13,13 @@ from tests.web.inside import inside
 from tests.web.reader import Reader
 
 from tailrace.client.aio import AsyncClient
-from tailrace.gateway.endpoints.answering import Ears, Held
+from tailrace.gateway.endpoints.answering import DeferredHeadResponse, DisconnectListener
 from tailrace.protocols.openai.encode import Answer, ChatWire
 from tailrace.run.run import Run
 from tailrace.testing import FakeOllama, Step, chunk, error, hold, say, stall
 from tailrace.web.asgi import EventStream, Scope
 from tailrace.web.source import Feed, Source
-from tailrace.web.stream_settings import Manners, Medium
+from tailrace.web.stream_settings import Medium, StreamSettings
 
 QUEUED = chunk({"status": "queued", "position": 3})
 LOADING = chunk({"status": "loading"})
@@ -30,14 +30,14 @@ def holding(server: FakeOllama, patience: float) -> Iterator[tuple[str, list[Run
     """Serves one answer on OpenAI's wire, whose head waits so many seconds; yields the address and the runs."""
     runs: list[Run] = []
 
-    async def endpoint(request: Request) -> Held:
+    async def endpoint(request: Request) -> DeferredHeadResponse:
         stream = await AsyncClient(server.url).chat("m", [{"role": "user", "content": "hi"}], stream=True)
         run = stream.hand_over()
         runs.append(run)
         source = Source(Feed(run.log, ChatWire(Answer(run=run.id, created=1, model="m"))))
-        events = EventStream(run, source, manners=Manners(ping=0.05), medium=Medium(opening=b""))
+        events = EventStream(run, source, stream_settings=StreamSettings(ping=0.05), medium=Medium(opening=b""))
         run.set_linger(0.0)
-        return Held(run, events, patience=patience)
+        return DeferredHeadResponse(run, events, patience=patience)
 
     with inside(Starlette(routes=[Route("/v1/chat/completions", endpoint)])) as url:
         yield url, runs
@@ -96,9 +96,9 @@ async def test_a_middleware_that_cannot_receive() -> None:
         raise RuntimeError("no more messages")
 
     async def answer() -> None:
-        async with Ears(broken) as ears:
-            assert await ears.receive() == {"type": "http.disconnect"}
-            assert ears.left
+        async with DisconnectListener(broken) as listener:
+            assert await listener.receive() == {"type": "http.disconnect"}
+            assert listener.left
 
     with pytest.raises(RuntimeError, match="no more messages"):
         await answer()
@@ -112,7 +112,7 @@ async def test_an_answer_that_is_cancelled(fake_ollama: FakeOllama) -> None:
     stream = await AsyncClient(fake_ollama.url).chat("m", [{"role": "user", "content": "hi"}], stream=True)
     run = stream.hand_over()
     source = Source(Feed(run.log, ChatWire(Answer(run=run.id, created=1, model="m"))))
-    answer = Held(run, EventStream(run, source))
+    answer = DeferredHeadResponse(run, EventStream(run, source))
     run.set_linger(0.0)
 
     async def receive() -> dict[str, str]:

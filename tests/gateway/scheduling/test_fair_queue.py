@@ -7,13 +7,13 @@ import asyncio
 import pytest
 
 from tailrace.errors import BusyError
-from tailrace.gateway.scheduling.fair_queue import Queue, Ticket
+from tailrace.gateway.scheduling.fair_queue import FairQueue, Ticket
 
 
 class Run:
     """Somebody who waits, is in, and leaves when told."""
 
-    def __init__(self, queue: Queue, key: str, priority: str = "interactive") -> None:
+    def __init__(self, queue: FairQueue, key: str, priority: str = "interactive") -> None:
         self.queue = queue
         self.places: list[int] = []
         self.ticket = Ticket(key, priority, self.places.append)  # type: ignore[arg-type]
@@ -34,7 +34,7 @@ async def settled() -> None:
 
 async def test_without_a_limit_nobody_waits() -> None:
     """All are let in at once, and told nothing."""
-    queue = Queue()
+    queue = FairQueue()
     runs = [Run(queue, "a") for _ in range(50)]
     await settled()
 
@@ -44,7 +44,7 @@ async def test_without_a_limit_nobody_waits() -> None:
 
 async def test_those_who_wait_are_told_their_place() -> None:
     """The place moves up as others leave; who is let in is told no place."""
-    queue = Queue(1)
+    queue = FairQueue(1)
     first, second, third = (Run(queue, "a") for _ in range(3))
     await settled()
 
@@ -59,7 +59,7 @@ async def test_those_who_wait_are_told_their_place() -> None:
 @pytest.mark.parametrize("places", [1, 2, 5])
 async def test_a_flood_of_one_client_lets_another_through(places: int) -> None:
     """One key's hundred runs: another's single run is let in within two completions, whenever it comes."""
-    queue = Queue(places)
+    queue = FairQueue(places)
     flood = [Run(queue, "flood") for _ in range(100)]
     await settled()
     for came_after in range(10):
@@ -75,7 +75,7 @@ async def test_a_flood_of_one_client_lets_another_through(places: int) -> None:
     assert single.inside
 
 
-async def served(queue: Queue, holder: Run, runs: list[Run]) -> list[str]:
+async def served(queue: FairQueue, holder: Run, runs: list[Run]) -> list[str]:
     """Lets one after the other in, and returns whose they were."""
     order = []
     holder.leave()
@@ -89,7 +89,7 @@ async def served(queue: Queue, holder: Run, runs: list[Run]) -> list[str]:
 
 async def test_several_clients_take_turns() -> None:
     """With one place, clients who wait with many are served in turns."""
-    queue = Queue(1)
+    queue = FairQueue(1)
     holder = Run(queue, "x")
     await settled()
     runs = [Run(queue, key) for key in ("a", "a", "a", "b", "b", "c")]
@@ -101,7 +101,7 @@ async def test_several_clients_take_turns() -> None:
 
 async def test_who_leaves_the_queue_is_not_counted() -> None:
     """A client that gave up many waiting runs is not set back for them."""
-    queue = Queue(1)
+    queue = FairQueue(1)
     holder = Run(queue, "x")
     await settled()
     given_up = [Run(queue, "a") for _ in range(20)]
@@ -117,7 +117,7 @@ async def test_who_leaves_the_queue_is_not_counted() -> None:
 
 async def test_clients_of_long_ago_are_forgotten() -> None:
     """A thousand clients leave nothing behind."""
-    queue = Queue(1)
+    queue = FairQueue(1)
     for number in range(1000):
         run = Run(queue, f"client {number}")
         await settled()
@@ -128,7 +128,7 @@ async def test_clients_of_long_ago_are_forgotten() -> None:
 
 async def test_interactive_before_batch() -> None:
     """Batch waits while anybody interactive does, however early it came."""
-    queue = Queue(1)
+    queue = FairQueue(1)
     holder = Run(queue, "x")
     await settled()
     batch = Run(queue, "a", "batch")
@@ -144,7 +144,7 @@ async def test_interactive_before_batch() -> None:
 
 async def test_cancelled_while_waiting() -> None:
     """Who is cancelled has left: the place is another's, and nothing stays."""
-    queue = Queue(1)
+    queue = FairQueue(1)
     first, second, third = (Run(queue, "a") for _ in range(3))
     await settled()
     second.task.cancel()
@@ -162,7 +162,7 @@ async def test_cancelled_while_waiting() -> None:
 
 async def test_cancelled_just_when_let_in() -> None:
     """A cancel between being let in and noticing it gives the place free."""
-    queue = Queue(1)
+    queue = FairQueue(1)
     first, second, third = (Run(queue, "a") for _ in range(3))
     await settled()
     first.leave()  # the second is let in, and its task has not run yet
@@ -175,7 +175,7 @@ async def test_cancelled_just_when_let_in() -> None:
 
 async def test_a_full_queue_refuses() -> None:
     """503 with the time to wait; who is refused takes no place."""
-    queue = Queue(1, 2)
+    queue = FairQueue(1, 2)
     runs = [Run(queue, "a") for _ in range(3)]
     await settled()
 
@@ -190,7 +190,7 @@ async def test_a_full_queue_refuses() -> None:
 
 async def test_a_place_is_taken_at_once() -> None:
     """Who has taken a place has it before it waits for its turn: others see it, and it may leave unheard."""
-    queue = Queue(1, 1)
+    queue = FairQueue(1, 1)
     tickets = [Ticket("a", "interactive") for _ in range(2)]
     for ticket in tickets:
         queue.take(ticket)

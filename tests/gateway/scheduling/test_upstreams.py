@@ -11,7 +11,7 @@ import pytest
 from tailrace.client.aio import AsyncClient
 from tailrace.errors import BusyError
 from tailrace.events import Outcome, Queued, TextDelta
-from tailrace.gateway.scheduling.fair_queue import Queue
+from tailrace.gateway.scheduling.fair_queue import FairQueue
 from tailrace.gateway.scheduling.upstreams import Upstream, Upstreams
 from tailrace.run.reader import Reader
 from tailrace.run.run import Run
@@ -27,7 +27,7 @@ def servers() -> Iterator[list[FakeOllama]]:
 
 
 def pool(*urls: str, running: int | None = None) -> Upstreams:
-    return Upstreams([Upstream(AsyncClient(url), Queue(running)) for url in urls])
+    return Upstreams([Upstream(AsyncClient(url), FairQueue(running)) for url in urls])
 
 
 async def begin(upstreams: Upstreams, model: str = "m", key: str = "") -> Run:
@@ -194,7 +194,7 @@ async def test_one_client_has_a_limit_of_its_own(servers: list[FakeOllama]) -> N
     """Counted over all upstreams: 429 for the one, while others are let in; what has ended counts no more."""
     for server in servers:
         server.always(say("x"), hold(), path="/api/chat")
-    upstreams = Upstreams([Upstream(AsyncClient(server.url), Queue()) for server in servers], per_key=2)
+    upstreams = Upstreams([Upstream(AsyncClient(server.url), FairQueue()) for server in servers], per_key=2)
     runs = [await begin(upstreams, key="a") for _ in range(2)]
 
     with pytest.raises(BusyError) as caught:
@@ -211,7 +211,7 @@ async def test_one_client_has_a_limit_of_its_own(servers: list[FakeOllama]) -> N
 
 async def test_a_full_queue_leads_elsewhere(servers: list[FakeOllama]) -> None:
     """Where the model is too; when all are full it is refused, and nothing of the refused one stays."""
-    upstreams = Upstreams([Upstream(AsyncClient(server.url), Queue(1, 0)) for server in servers])
+    upstreams = Upstreams([Upstream(AsyncClient(server.url), FairQueue(1, 0)) for server in servers])
     for server in servers:
         server.always(say("x"), hold(), path="/api/chat")
     runs = [await begin(upstreams) for _ in range(2)]
@@ -227,7 +227,7 @@ async def test_a_full_queue_leads_elsewhere(servers: list[FakeOllama]) -> None:
 
 async def test_a_place_that_is_not_used_is_given_free(servers: list[FakeOllama]) -> None:
     """A run that is not to start after all has left, and so has one that is stopped before its first step."""
-    upstreams = Upstreams([Upstream(AsyncClient(servers[0].url), Queue(1, 0))])
+    upstreams = Upstreams([Upstream(AsyncClient(servers[0].url), FairQueue(1, 0))])
     request = ChatRequest(model="m", messages=[])
     (await upstreams.admit(request, "", "interactive")).leave()
     run = await begin(upstreams)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tailrace.gateway.server.protocol import Pusher
+from tailrace.gateway.server.protocol import ConnectionWriter
 
 
 class Cycle:
@@ -30,8 +30,8 @@ class Cycle:
         self.written.append(data)
 
 
-def pusher(cycle: Any) -> Pusher:
-    return Pusher(cycle)
+def pusher(cycle: Any) -> ConnectionWriter:
+    return ConnectionWriter(cycle)
 
 
 def test_a_piece_is_a_chunk() -> None:

@@ -13,7 +13,7 @@ import msgspec
 from tailrace.events import Usage
 from tailrace.protocols.ollama import encode as ollama_encode
 from tailrace.protocols.ollama.encode import Lines, logprobs_of
-from tailrace.protocols.ollama.requests import Fault
+from tailrace.protocols.ollama.requests import OllamaAPIError
 
 __all__ = ["Answer", "status_line"]
 
@@ -78,7 +78,7 @@ class Answer:
     """
 
     def __init__(self, model: str, *, chat: bool, load_ns: int, started_ns: int) -> None:
-        self.error: Fault | None = None
+        self.error: OllamaAPIError | None = None
         self.spoken = False
         self.finished = False
         self.processed = 0
@@ -186,14 +186,16 @@ class Answer:
         return self._lines.part(text, thinking, calls=calls or (), logprobs=logprobs or ())
 
 
-def _engine_fault(error: dict[str, Any] | str) -> Fault:
+def _engine_fault(error: dict[str, Any] | str) -> OllamaAPIError:
     if isinstance(error, str):
-        return Fault(500, error)
+        return OllamaAPIError(500, error)
     code = error.get("code")
     if error.get("type") == "exceed_context_size_error":
         text = (
             f"the prompt has {error.get('n_prompt_tokens')} tokens and the context holds {error.get('n_ctx')}; "
             "shorten it, or ask for more with the option num_ctx"
         )
-        return Fault(400, text)
-    return Fault(code if isinstance(code, int) and 400 <= code < 600 else 500, str(error.get("message") or error))
+        return OllamaAPIError(400, text)
+    return OllamaAPIError(
+        code if isinstance(code, int) and 400 <= code < 600 else 500, str(error.get("message") or error)
+    )

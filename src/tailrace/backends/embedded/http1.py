@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from tailrace.protocols.ollama.requests import Fault
+from tailrace.protocols.ollama.requests import OllamaAPIError
 
 __all__ = ["ClientGoneError", "Exchange", "read_request"]
 
@@ -166,14 +166,14 @@ async def read_request(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
         key: the bearer key that the client must show, if any.
 
     Raises:
-        Fault: it is not a request we answer; send that.
+        OllamaAPIError: it is not a request we answer; send that.
         EOFError: the client closed before it had sent one (asyncio.IncompleteReadError is one).
     """
     exchange = Exchange(reader, writer)
     try:
         head = await reader.readuntil(b"\r\n\r\n")
     except asyncio.LimitOverrunError:
-        raise Fault(431, f"request headers are larger than {MAX_HEAD} bytes") from None
+        raise OllamaAPIError(431, f"request headers are larger than {MAX_HEAD} bytes") from None
     try:
         lines = head.decode("latin-1").split("\r\n")
         exchange.method, target, version = lines[0].split(" ")
@@ -181,18 +181,18 @@ async def read_request(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
         names = [name.lower() for name, _ in pairs]
         exchange.path = urlsplit(target).path
     except ValueError:
-        raise Fault(400, "malformed request") from None
+        raise OllamaAPIError(400, "malformed request") from None
     if len(head) > MAX_HEAD:
-        raise Fault(431, f"request headers are larger than {MAX_HEAD} bytes")
+        raise OllamaAPIError(431, f"request headers are larger than {MAX_HEAD} bytes")
     if version not in ("HTTP/1.1", "HTTP/1.0") or any(name != name.strip() for name in names):
-        raise Fault(400, "malformed request")
+        raise OllamaAPIError(400, "malformed request")
     exchange.headers = {name: value.strip() for name, (_, value) in zip(names, pairs, strict=True)}
     if key is not None:
         shown = exchange.headers.get("authorization", "")
         if not hmac.compare_digest(shown.encode(), f"Bearer {key}".encode()):
-            raise Fault(401, "unauthorized")
+            raise OllamaAPIError(401, "unauthorized")
     if names.count("content-length") + names.count("transfer-encoding") > 1:
-        raise Fault(400, "conflicting body lengths")
+        raise OllamaAPIError(400, "conflicting body lengths")
     if exchange.headers.get("expect", "").lower() == "100-continue":
         writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     exchange.body = await _read_body(reader, exchange.headers)
@@ -203,13 +203,13 @@ async def _read_body(reader: asyncio.StreamReader, headers: dict[str, str]) -> b
     coding = headers.get("transfer-encoding")
     if coding is not None:
         if coding.lower() != "chunked":
-            raise Fault(501, f"transfer encoding {coding[:40]!r} is not supported")
+            raise OllamaAPIError(501, f"transfer encoding {coding[:40]!r} is not supported")
         return await _read_chunks(reader)
     length = headers.get("content-length", "0")
     if not (length.isascii() and length.isdecimal()):
-        raise Fault(400, "malformed Content-Length")
+        raise OllamaAPIError(400, "malformed Content-Length")
     if len(length) > 12 or int(length) > MAX_BODY:
-        raise Fault(413, f"request bodies may have {MAX_BODY} bytes")
+        raise OllamaAPIError(413, f"request bodies may have {MAX_BODY} bytes")
     return await reader.readexactly(int(length))
 
 
@@ -219,13 +219,13 @@ async def _read_chunks(reader: asyncio.StreamReader) -> bytes:
         try:
             size = int((await reader.readuntil(b"\r\n")).split(b";")[0], 16)
         except (ValueError, asyncio.LimitOverrunError):
-            raise Fault(400, "malformed chunk") from None
+            raise OllamaAPIError(400, "malformed chunk") from None
         if size < 0 or len(body) + size > MAX_BODY:
-            raise Fault(413, f"request bodies may have {MAX_BODY} bytes")
+            raise OllamaAPIError(413, f"request bodies may have {MAX_BODY} bytes")
         if size == 0:
             while await reader.readuntil(b"\r\n") != b"\r\n":
                 pass  # trailers
             return bytes(body)
         body += await reader.readexactly(size)
         if await reader.readexactly(2) != b"\r\n":
-            raise Fault(400, "malformed chunk")
+            raise OllamaAPIError(400, "malformed chunk")

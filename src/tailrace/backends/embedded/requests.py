@@ -11,7 +11,7 @@ import msgspec
 
 from tailrace.backends.embedded.engine import Facts
 from tailrace.protocols.ollama import requests as ollama_requests
-from tailrace.protocols.ollama.requests import ChatBody, Fault, Function, GenerateBody, Message, RunBody
+from tailrace.protocols.ollama.requests import ChatBody, Function, GenerateBody, Message, OllamaAPIError, RunBody
 
 __all__ = ["chat_payload", "generate_payload", "options", "raw_payload"]
 
@@ -37,7 +37,7 @@ def options(given: dict[str, Any] | None, model: dict[str, Any]) -> dict[str, An
     """Returns the options in force: the request's over the model's over Ollama's defaults; the rest is ignored.
 
     Raises:
-        Fault: 500, as Ollama answers a wrong type.
+        OllamaAPIError: 500, as Ollama answers a wrong type.
     """
     merged = {**_DEFAULTS, **ollama_requests.options(model), **ollama_requests.options(given)}
     return {name: value for name, value in merged.items() if name in _USED}
@@ -50,10 +50,10 @@ def chat_payload(body: ChatBody, chosen: dict[str, Any], facts: Facts, system: s
     """Returns the engine's chat request.
 
     Raises:
-        Fault: the model cannot do what is asked.
+        OllamaAPIError: the model cannot do what is asked.
     """
     if body.tools and not facts.tools:
-        raise Fault(400, f"{body.model} does not support tools")
+        raise OllamaAPIError(400, f"{body.model} does not support tools")
     messages = _messages(body.messages or [], facts, body.model)
     if system and not any(message["role"] == "system" for message in messages):
         messages.insert(0, {"role": "system", "content": system})
@@ -68,9 +68,11 @@ def chat_payload(body: ChatBody, chosen: dict[str, Any], facts: Facts, system: s
 def generate_payload(body: GenerateBody, chosen: dict[str, Any], facts: Facts, system: str | None) -> bytes:
     """Returns the engine's chat request for a prompt; see `chat_payload`."""
     if body.template:
-        raise Fault(400, "the embedded engine uses the model's own template; set raw to send a prompt as it is")
+        raise OllamaAPIError(
+            400, "the embedded engine uses the model's own template; set raw to send a prompt as it is"
+        )
     if body.context:
-        raise Fault(400, "context is not supported by the embedded engine; use /api/chat with the messages")
+        raise OllamaAPIError(400, "context is not supported by the embedded engine; use /api/chat with the messages")
     system = body.system if body.system is not None else system
     messages = [Message("user", body.prompt or "", images=body.images)]
     if system:
@@ -89,7 +91,7 @@ def generate_payload(body: GenerateBody, chosen: dict[str, Any], facts: Facts, s
 def raw_payload(body: GenerateBody, chosen: dict[str, Any], facts: Facts) -> bytes:
     """Returns the engine's completion request for a prompt that is used as it is."""
     if body.images:
-        raise Fault(400, "raw mode does not support images in the embedded engine")
+        raise OllamaAPIError(400, "raw mode does not support images in the embedded engine")
     if body.think:
         _thinking(body, facts)  # for its refusal
     payload: dict[str, Any] = {"prompt": body.prompt or "", **_common(body, chosen, facts)}
@@ -117,7 +119,7 @@ def _common(body: RunBody, chosen: dict[str, Any], facts: Facts) -> dict[str, An
 def _thinking(body: RunBody, facts: Facts) -> dict[str, Any]:
     if not facts.thinking:
         if body.think:
-            raise Fault(400, f'"{body.model}" does not support thinking')
+            raise OllamaAPIError(400, f'"{body.model}" does not support thinking')
         return {}
     wanted = body.think is not False  # unset means true where the model can
     settings: dict[str, Any] = {"enable_thinking": wanted}
@@ -142,7 +144,7 @@ def _messages(messages: list[Message], facts: Facts, model: str) -> list[dict[st
         entry: dict[str, Any] = {"role": role, "content": message.content or ""}
         if message.images:
             if not facts.vision:
-                raise Fault(400, f"{model} does not support images")
+                raise OllamaAPIError(400, f"{model} does not support images")
             entry["content"] = _parts(message)
         if message.thinking and role == "assistant":
             entry["reasoning_content"] = message.thinking

@@ -24,7 +24,7 @@ from tailrace.backends.embedded.pool import FOREVER, KEEP_ALIVE, Loaded, Pool
 from tailrace.errors import EngineError, ModelError
 from tailrace.protocols.ollama import requests as ollama_requests
 from tailrace.protocols.ollama.encode import Lines
-from tailrace.protocols.ollama.requests import ChatBody, EmbedBody, Fault, GenerateBody, NamedBody
+from tailrace.protocols.ollama.requests import ChatBody, EmbedBody, GenerateBody, NamedBody, OllamaAPIError
 
 __all__ = ["Routes"]
 
@@ -62,7 +62,7 @@ class Routes:
             await self._dispatch(exchange)
         except ClientGoneError:
             return False
-        except Fault as fault:
+        except OllamaAPIError as fault:
             return await self._refuse(exchange, fault, spoken=True)
         return True
 
@@ -73,15 +73,15 @@ class Routes:
             return
         name = exchange.path.removeprefix("/api/")
         if exchange.path.startswith("/api/blobs/") or name in _UNSUPPORTED:
-            raise Fault(
+            raise OllamaAPIError(
                 501,
                 f"the embedded engine cannot {name.split('/')[0]} models; use `tailrace models` or Ollama for that",
             )
         if any(path == exchange.path for _, path in self._table):
-            raise Fault(405, "method not allowed")
-        raise Fault(404, f"{exchange.path} not found")
+            raise OllamaAPIError(405, "method not allowed")
+        raise OllamaAPIError(404, f"{exchange.path} not found")
 
-    async def _refuse(self, exchange: Exchange, fault: Fault, *, spoken: bool) -> bool:
+    async def _refuse(self, exchange: Exchange, fault: OllamaAPIError, *, spoken: bool) -> bool:
         """An error answer: with its status if that is still to be sent, else as a line."""
         if not exchange.started:
             exchange.json({"error": fault.text}, fault.status)
@@ -163,13 +163,13 @@ class Routes:
     async def _chat(self, exchange: Exchange) -> None:
         body: ChatBody = ollama_requests.decode(exchange.body, ChatBody)
         if not body.model:
-            raise Fault(400, "model is required")
+            raise OllamaAPIError(400, "model is required")
         await self._run(exchange, body, empty=not body.messages)
 
     async def _generate(self, exchange: Exchange) -> None:
         body: GenerateBody = ollama_requests.decode(exchange.body, GenerateBody)
         if body.suffix:
-            raise Fault(400, f'"{body.model}" does not support insert')
+            raise OllamaAPIError(400, f'"{body.model}" does not support insert')
         await self._run(exchange, body, empty=not body.prompt and not body.images)
 
     async def _run(self, exchange: Exchange, body: ChatBody | GenerateBody, *, empty: bool) -> None:
@@ -190,7 +190,7 @@ class Routes:
             await exchange.send(answers.status_line("loading"))
         try:
             loaded = await exchange.unless_gone(self._acquire(model, context))
-        except Fault as fault:
+        except OllamaAPIError as fault:
             await self._refuse(exchange, fault, spoken=False)
             return
         load_ns = time.perf_counter_ns() - started
@@ -205,7 +205,7 @@ class Routes:
             except ClientGoneError:
                 loaded.last_cancelled = _progress(answer)
                 raise
-        except Fault as fault:
+        except OllamaAPIError as fault:
             await self._refuse(exchange, fault, spoken=False)
         finally:
             self._pool.release(loaded, stay)
@@ -247,7 +247,7 @@ class Routes:
         try:
             return await self._pool.acquire(model, context, embedding)
         except (ModelError, EngineError) as error:
-            raise Fault(500, str(error)) from error
+            raise OllamaAPIError(500, str(error)) from error
 
     # ---- embeddings ----
 
@@ -289,11 +289,11 @@ class Routes:
         if exchange.gone.is_set():
             raise ClientGoneError
         if job.failure is not None:
-            raise Fault(400, str(job.failure))
+            raise OllamaAPIError(400, str(job.failure))
         reply = msgspec.json.decode(b"".join(job.chunks) or b"{}")
         if "data" not in reply:
             error = reply.get("error") or {}
-            raise Fault(error.get("code") or 500, str(error.get("message") or "the engine gave no embeddings"))
+            raise OllamaAPIError(error.get("code") or 500, str(error.get("message") or "the engine gave no embeddings"))
         return reply
 
     # ---- pull ----
@@ -301,7 +301,7 @@ class Routes:
     async def _pull(self, exchange: Exchange) -> None:
         body: NamedBody = ollama_requests.decode(exchange.body, NamedBody)
         if body.called() != models.DEFAULT_MODEL:
-            raise Fault(
+            raise OllamaAPIError(
                 501,
                 f"the embedded engine can only pull {models.DEFAULT_MODEL}; "
                 "add other models with: tailrace models add FILE",
@@ -328,7 +328,7 @@ class Routes:
         try:
             await task
         except ModelError as error:
-            await self._refuse(exchange, Fault(500, str(error)), spoken=True)
+            await self._refuse(exchange, OllamaAPIError(500, str(error)), spoken=True)
             return
         if not streaming:
             exchange.json({"status": "success"})
@@ -336,18 +336,20 @@ class Routes:
 
 def _find(name: str) -> ModelFile:
     if not name:
-        raise Fault(404, "model '' not found")
+        raise OllamaAPIError(404, "model '' not found")
     if models.is_path(name) and not models.is_absolute(name):  # this process has another working folder
-        raise Fault(400, f"give the whole path of the model file, not {name[:200]!r}")
+        raise OllamaAPIError(400, f"give the whole path of the model file, not {name[:200]!r}")
     try:
         # On the loop, because it is quick, and requests have to enter the queue in the order in which they came.
         model = models.find(name)
     except models.UnknownModelError as error:
-        raise Fault(404 if models.is_name(name) else 400, str(error)) from error
+        raise OllamaAPIError(404 if models.is_name(name) else 400, str(error)) from error
     except (ModelError, EngineError) as error:
-        raise Fault(500, str(error)) from error
+        raise OllamaAPIError(500, str(error)) from error
     if model.details.get("adapter"):
-        raise Fault(501, f"{name} uses an adapter (LoRA), which the embedded engine does not apply; use Ollama for it")
+        raise OllamaAPIError(
+            501, f"{name} uses an adapter (LoRA), which the embedded engine does not apply; use Ollama for it"
+        )
     return model
 
 
@@ -376,11 +378,11 @@ def _progress(answer: Answer) -> dict[str, int]:
     return {"processed": answer.processed, "total": answer.total, "pieces": answer.pieces}
 
 
-def _failure(job: Job, answer: Answer) -> Fault | None:
+def _failure(job: Job, answer: Answer) -> OllamaAPIError | None:
     if job.failure is not None:  # the library raises ValueError for what it finds wrong with a request
-        return Fault(400 if isinstance(job.failure, ValueError) else 500, str(job.failure))
+        return OllamaAPIError(400 if isinstance(job.failure, ValueError) else 500, str(job.failure))
     if not answer.finished:
-        return Fault(500, "the engine stopped before the answer was complete: the worker is shutting down")
+        return OllamaAPIError(500, "the engine stopped before the answer was complete: the worker is shutting down")
     return None
 
 

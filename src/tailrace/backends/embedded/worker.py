@@ -27,7 +27,7 @@ from tailrace.backends.embedded.models import ModelFile
 from tailrace.backends.embedded.pool import Pool
 from tailrace.backends.embedded.routes import Routes
 from tailrace.errors import TailraceError
-from tailrace.protocols.ollama.requests import Fault
+from tailrace.protocols.ollama.requests import OllamaAPIError
 
 __all__ = ["Config", "Ready", "main"]
 
@@ -122,7 +122,7 @@ class Worker:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             exchange = await read_request(reader, writer, self._config.key)
-        except Fault as fault:
+        except OllamaAPIError as fault:
             body = msgspec.json.encode({"error": fault.text})
             head = f"HTTP/1.1 {fault.status} Error\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
             writer.write(f"{head}Connection: close\r\n\r\n".encode() + body)

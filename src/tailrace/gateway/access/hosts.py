@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from tailrace.errors import RequestError
 from tailrace.protocols.problems import ProblemError
 
-__all__ = ["Names", "Origins", "client_of", "is_local"]
+__all__ = ["HostNames", "Origins", "client_of", "is_local"]
 
 _HOST = re.compile(r"(\[[0-9a-z:.%]+\]|[\w.-]+)(?::(\d{1,5}))?", re.ASCII)
 _ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://(.+)", re.ASCII)
@@ -19,7 +19,7 @@ _PORTS = {"http": "80", "https": "443"}
 _PREFIX = 64  # bits of an IPv6 address that are its network; the rest everybody chooses as he likes
 
 
-class Names:
+class HostNames:
     """The names that this server goes by: those that lead to this machine only, and the ones it was told.
 
     Args:

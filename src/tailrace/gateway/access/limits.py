@@ -14,7 +14,7 @@ from urllib.parse import unquote
 import msgspec
 
 from tailrace.protocols.problems import ProblemError
-from tailrace.protocols.runs.requests import Asked
+from tailrace.protocols.runs.requests import RunRequest
 from tailrace.types import ChatRequest, GenerateRequest
 
 __all__ = ["Limits", "check", "check_options"]
@@ -48,7 +48,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     tokens: int | None = None
 
 
-def check(asked: Asked | ChatRequest | GenerateRequest, limits: Limits) -> None:
+def check(asked: RunRequest | ChatRequest | GenerateRequest, limits: Limits) -> None:
     """Holds a request to the limits; its answer is shortened, anything else is refused.
 
     Raises:

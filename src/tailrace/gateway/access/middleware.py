@@ -17,13 +17,13 @@ from typing import Any
 
 import msgspec
 
-from tailrace.gateway.access.hosts import Names, Origins, client_of
+from tailrace.gateway.access.hosts import HostNames, Origins, client_of
 from tailrace.gateway.access.keys import Keys
 from tailrace.gateway.responses import problem
 from tailrace.gateway.scheduling.fair_queue import Priority
 from tailrace.protocols.problems import ProblemError
 
-__all__ = ["Caller", "Door", "caller_of"]
+__all__ = ["AccessMiddleware", "Caller", "caller_of"]
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -64,7 +64,7 @@ class Caller(msgspec.Struct, frozen=True):
         return self.owner or client_of(self.address)
 
 
-class Door:
+class AccessMiddleware:
     """An ASGI middleware. Pure: nothing stands between a stream and its reader.
 
     Args:
@@ -85,7 +85,7 @@ class Door:
     ) -> None:
         self._app = app
         self._keys = keys
-        self._names = Names(hosts)
+        self._names = HostNames(hosts)
         self._origins = Origins(origins)
         self._admins = frozenset(admins)
 

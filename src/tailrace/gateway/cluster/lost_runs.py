@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from starlette.requests import Request
 
 from tailrace.events import Ended, Fault, Outcome
-from tailrace.gateway.cluster.worker_ids import Badge
+from tailrace.gateway.cluster.worker_ids import WorkerId
 from tailrace.protocols.event_ids import BadCursorError, parse_cursor, tag_of
 from tailrace.protocols.problems import ProblemError
 from tailrace.run.bounded_log import BoundedLog
@@ -57,7 +57,7 @@ class Runs(Registry):
         here: the worker.
     """
 
-    def __init__(self, bounds: Bounds, here: Badge) -> None:
+    def __init__(self, bounds: Bounds, here: WorkerId) -> None:
         super().__init__(bounds)
         self._here = here
         self._started = time.time()

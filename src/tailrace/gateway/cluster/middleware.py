@@ -18,20 +18,20 @@ from tailrace.gateway.access.headers import SafeHeaders
 from tailrace.gateway.cluster.merging import merged
 from tailrace.gateway.cluster.relay import RELAYED, Fetched, Relay
 from tailrace.gateway.cluster.routing import CHATS, home_of_chat, home_of_request, is_for_all
-from tailrace.gateway.cluster.worker_ids import Badge
-from tailrace.gateway.context import house_of
+from tailrace.gateway.cluster.worker_ids import WorkerId
+from tailrace.gateway.context import context_of
 from tailrace.gateway.endpoints.body import read_body
 from tailrace.gateway.responses import problem
 from tailrace.protocols.problems import ProblemError
 
-__all__ = ["Chats", "Crossing", "Neighbours"]
+__all__ = ["ChatRouting", "Neighbours", "WorkerRouting"]
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-_SEND = "tailrace.send_before_the_door"
+_SEND = "tailrace.send_before_access"
 _PATIENCE = 3.0  # seconds that all workers have to tell what they all are asked
 
 
@@ -44,12 +44,12 @@ class Neighbours(msgspec.Struct, frozen=True):
         folder: where their private sockets are.
     """
 
-    here: Badge
+    here: WorkerId
     count: int
     folder: Path
 
 
-class Crossing:
+class WorkerRouting:
     """Answers what is asked here, passes on what another worker is asked, and asks all what is for all.
 
     Args:
@@ -110,7 +110,7 @@ class Crossing:
             return None
 
 
-class Chats:
+class ChatRouting:
     """Passes on the next question of a chat that is at another worker.
 
     Args:
@@ -133,7 +133,7 @@ class Chats:
             return
         request = Request(scope, receive)
         try:
-            body = await read_body(request, house_of(request).settings.max_body)
+            body = await read_body(request, context_of(request).settings.max_body)
             home = home_of_chat(_chat_of(body), self._here, self._count)
             if home != self._here.index:
                 await self._relay.pass_on(home, scope, receive, before, body)

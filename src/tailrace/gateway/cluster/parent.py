@@ -21,8 +21,8 @@ from pathlib import Path
 from tailrace.errors import RequestError, TailraceError
 from tailrace.gateway.cluster.process import END, LISTEN, Process, Task, how
 from tailrace.gateway.cluster.relay import socket_of
-from tailrace.gateway.cluster.split_limits import check, share
-from tailrace.gateway.cluster.worker_ids import Badge
+from tailrace.gateway.cluster.split_limits import check, split
+from tailrace.gateway.cluster.worker_ids import WorkerId
 from tailrace.gateway.server.sockets import BACKLOG, listen_together
 from tailrace.gateway.settings import Settings
 from tailrace.i18n import say
@@ -188,8 +188,8 @@ class Parent:
         place.generation += 1
         place.process = Process(
             Task(
-                settings=share(self._settings, place.index, self._count),
-                here=Badge(self._life, place.index, place.generation),
+                settings=split(self._settings, place.index, self._count),
+                here=WorkerId(self._life, place.index, place.generation),
                 count=self._count,
                 folder=self._folder,
                 listener=place.listener.fileno(),

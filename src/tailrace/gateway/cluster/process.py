@@ -18,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 
-from tailrace.gateway.cluster.worker_ids import Badge
+from tailrace.gateway.cluster.worker_ids import WorkerId
 from tailrace.gateway.settings import Settings
 from tailrace.i18n import language
 
@@ -41,7 +41,7 @@ class Task(msgspec.Struct, frozen=True):
     """
 
     settings: Settings
-    here: Badge
+    here: WorkerId
     count: int
     folder: Path
     listener: int

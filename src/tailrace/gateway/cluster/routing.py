@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from tailrace.gateway.cluster.worker_ids import Badge, home_of
+from tailrace.gateway.cluster.worker_ids import WorkerId, home_of
 
 __all__ = ["CHATS", "home_of_chat", "home_of_request", "is_for_all"]
 
@@ -29,7 +29,7 @@ def is_for_all(method: str, path: str) -> bool:
 
 
 def home_of_request(
-    method: str, path: str, headers: Iterable[tuple[bytes, bytes]], here: Badge, count: int
+    method: str, path: str, headers: Iterable[tuple[bytes, bytes]], here: WorkerId, count: int
 ) -> int | None:
     """Returns the worker that a request belongs to; None if it does not matter.
 
@@ -55,12 +55,14 @@ def home_of_request(
     return None
 
 
-def home_of_chat(id: str, here: Badge, count: int) -> int:
+def home_of_chat(id: str, here: WorkerId, count: int) -> int:
     """Returns the worker of a chat of ``/ai/chat``, or of the run whose id stands for one."""
     run = _home_of_run(id, here, count)
     return run if run is not None else home_of(id, count)
 
 
-def _home_of_run(id: str, here: Badge, count: int) -> int | None:
-    badge = Badge.of(id)
-    return badge.index if badge is not None and badge.life == here.life and badge.index < count else None
+def _home_of_run(id: str, here: WorkerId, count: int) -> int | None:
+    worker_id = WorkerId.of(id)
+    return (
+        worker_id.index if worker_id is not None and worker_id.life == here.life and worker_id.index < count else None
+    )

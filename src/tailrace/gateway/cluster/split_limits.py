@@ -7,7 +7,7 @@ import msgspec
 from tailrace.errors import RequestError
 from tailrace.gateway.settings import Settings
 
-__all__ = ["check", "share"]
+__all__ = ["check", "split"]
 
 
 def check(settings: Settings, count: int) -> None:
@@ -29,7 +29,7 @@ def check(settings: Settings, count: int) -> None:
             raise RequestError(text, hint=f"raise it to {count} at least, or start fewer --workers")
 
 
-def share(settings: Settings, index: int, count: int) -> Settings:
+def split(settings: Settings, index: int, count: int) -> Settings:
     """Returns the settings of one worker: limits of the whole gateway in parts, the rest as it is."""
 
     def part(whole: int) -> int:

@@ -11,7 +11,7 @@ import re
 
 import msgspec
 
-__all__ = ["MOST_WORKERS", "Badge", "home_of"]
+__all__ = ["MOST_WORKERS", "WorkerId", "home_of"]
 
 MOST_WORKERS = 64
 _DIGITS = 12
@@ -19,7 +19,7 @@ _LAST_GENERATION = 0xFFFF
 _ID = re.compile(r"run_[0-9a-f]{20}([0-9a-f]{6})([0-9a-f]{2})([0-9a-f]{4})", re.ASCII)
 
 
-class Badge(msgspec.Struct, frozen=True):
+class WorkerId(msgspec.Struct, frozen=True):
     """Which worker this is.
 
     Attributes:
@@ -33,7 +33,7 @@ class Badge(msgspec.Struct, frozen=True):
     generation: int
 
     @classmethod
-    def of(cls, run: str) -> Badge | None:
+    def of(cls, run: str) -> WorkerId | None:
         """Returns the badge in a run's id; None if there is none."""
         found = _ID.fullmatch(run)
         return cls(found[1], int(found[2], 16), int(found[3], 16)) if found is not None else None
@@ -44,15 +44,15 @@ class Badge(msgspec.Struct, frozen=True):
 
     def outlived(self, run: str) -> bool:
         """Returns whether a run went with the process that had this worker's place before."""
-        badge = Badge.of(run)
-        if badge is None:
+        worker_id = WorkerId.of(run)
+        if worker_id is None:
             return False
-        return (badge.life, badge.index) == (self.life, self.index) and badge.generation < self.generation
+        return (worker_id.life, worker_id.index) == (self.life, self.index) and worker_id.generation < self.generation
 
     def is_left_over(self, run: str) -> bool:
         """Returns whether a run that looks as if it went on does not: of another gateway, or `outlived`."""
-        badge = Badge.of(run)
-        return badge is None or badge.life != self.life or self.outlived(run)
+        worker_id = WorkerId.of(run)
+        return worker_id is None or worker_id.life != self.life or self.outlived(run)
 
 
 def home_of(text: str, count: int) -> int:

@@ -17,18 +17,18 @@ import msgspec
 from tailrace.errors import EvictedError, StoreError
 from tailrace.events import Outcome, TextDelta, ThinkingDelta
 from tailrace.gateway.access.middleware import Caller
-from tailrace.gateway.context import STOPPING, House
+from tailrace.gateway.context import STOPPING, GatewayContext
 from tailrace.gateway.conversations.values import Conversation, Message, sent
 from tailrace.i18n import say
 from tailrace.protocols.event_json import fault_of
 from tailrace.protocols.problems import ProblemError
-from tailrace.protocols.runs.requests import Asked
+from tailrace.protocols.runs.requests import RunRequest
 from tailrace.run.reader import Reader
 from tailrace.run.run import Run
 
 if TYPE_CHECKING:
     from tailrace.gateway.conversations.store import Store
-    from tailrace.gateway.conversations.writer import Keeper
+    from tailrace.gateway.conversations.writer import ConversationWriter
 
 __all__ = ["Begun", "Conversations", "Turn"]
 
@@ -71,22 +71,22 @@ class Conversations:
     what needs the store waits for it.
 
     Args:
-        house: what all requests share.
+        context: what all requests share.
 
     Raises:
         RequestError: the database's URL is none.
         ModuleNotFoundError: the store's library is not installed.
     """
 
-    def __init__(self, house: House) -> None:
-        self._house = house
+    def __init__(self, context: GatewayContext) -> None:
+        self._house = context
         if find_spec("sqlalchemy") is None:
             raise ModuleNotFoundError("sqlalchemy is not installed", name="sqlalchemy")
-        if isinstance(house.settings.database, str):  # only the library can tell whether a URL is one
+        if isinstance(context.settings.database, str):  # only the library can tell whether a URL is one
             from tailrace.gateway.conversations.database import url_of
 
-            url_of(house.settings.database)
-        self._kept: tuple[Store, Keeper] | None = None
+            url_of(context.settings.database)
+        self._kept: tuple[Store, ConversationWriter] | None = None
         self._writers: dict[asyncio.Task[None], Run] = {}
         self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
         self._turned: weakref.WeakKeyDictionary[Run, tuple[Message | None, Message]] = weakref.WeakKeyDictionary()
@@ -95,7 +95,7 @@ class Conversations:
         self._opening = asyncio.create_task(self._open())
         return self
 
-    async def opened(self) -> tuple[Store, Keeper]:
+    async def opened(self) -> tuple[Store, ConversationWriter]:
         """Returns the store and its keeper, once they are there.
 
         Raises:
@@ -109,10 +109,10 @@ class Conversations:
             raise StoreError(f"the store's library cannot be imported: {error}", hint=_ANEW) from error
         return self._opening.result()
 
-    async def _open(self) -> tuple[Store, Keeper]:
+    async def _open(self) -> tuple[Store, ConversationWriter]:
         loader = ThreadPoolExecutor(1, "tailrace-store")  # of our own: for the loop's threads the end would wait
         try:
-            store_of, keeper_of = await asyncio.get_running_loop().run_in_executor(loader, _load)
+            store_of, writer_of = await asyncio.get_running_loop().run_in_executor(loader, _load)
         except Exception as error:
             _log.error("the store's library cannot be imported: %s (%s)", error, _ANEW)
             raise
@@ -121,13 +121,13 @@ class Conversations:
         if gc.get_freeze_count():  # our server has the collector pass over what is loaded; this is more of it
             gc.freeze()
         store = store_of(self._house.settings.database)
-        keeper = keeper_of(store)
-        self._kept = store, keeper
+        writer = writer_of(store)
+        self._kept = store, writer
         self._recovering = asyncio.create_task(self._recover(store))
         # A database that is not there keeps nobody from being served; each request says what is wrong with it.
         await asyncio.wait({self._recovering}, timeout=_FIRST_LOOK)
-        await keeper.__aenter__()
-        return store, keeper
+        await writer.__aenter__()
+        return store, writer
 
     async def _recover(self, store: Store) -> None:
         with contextlib.suppress(StoreError):  # reported by the store, and the first change that it takes does it
@@ -139,13 +139,13 @@ class Conversations:
         await asyncio.gather(self._opening, return_exceptions=True)
         if self._kept is None:
             return
-        store, keeper = self._kept
+        store, writer = self._kept
         self._recovering.cancel()
         try:
             async with asyncio.timeout(_LAST_WORDS):
                 if self._writers:
                     await asyncio.wait(self._writers)
-                await keeper.close()
+                await writer.close()
                 await store.close()
         except TimeoutError:
             store.report(StoreError("the database did not take what came last in time"))
@@ -154,7 +154,7 @@ class Conversations:
 
     async def turn(self, id: str, turn: Turn, caller: Caller, key: str, body: bytes) -> tuple[Begun, bool]:
         """Starts an answer, and has it written down; returns it, and False if the key had started it already."""
-        store, keeper = await self.opened()
+        store, writer = await self.opened()
         async with self._lock(id):  # so that a repeated request finds what the first one started
             await self.settle()  # who has just stopped an answer may go on with it at once
             conversation = await store.get(id)
@@ -168,7 +168,7 @@ class Conversations:
             run, new = await self._house.start(asked, caller, linger=linger, key=key, body=body, begin=beginning)
             if new:
                 self._turned[run] = begun[0]
-                self._write_down(run, begun[0][1], keeper)
+                self._write_down(run, begun[0][1], writer)
             if run not in self._turned:
                 raise ProblemError(422, "this Idempotency-Key was used for another request")
         question, answer = self._turned[run]
@@ -192,7 +192,7 @@ class Conversations:
 
     def _meaning(
         self, store: Store, conversation: Conversation, turn: Turn
-    ) -> tuple[Asked, Callable[[str, str], Awaitable[tuple[Message | None, Message]]]]:
+    ) -> tuple[RunRequest, Callable[[str, str], Awaitable[tuple[Message | None, Message]]]]:
         """Returns what is asked of the model, and what is written before it is."""
         id = conversation.id
         if sum(each is not None for each in (turn.content, turn.regenerate, turn.go_on)) != 1:
@@ -229,7 +229,7 @@ class Conversations:
                 return None, await store.begin_continue(id, answer, model=model, run=run)
 
         system = turn.system if turn.system is not None else conversation.system
-        asked = Asked(
+        asked = RunRequest(
             messages=messages,
             model=turn.model or conversation.model or "",
             system=system or None,
@@ -246,9 +246,9 @@ class Conversations:
 
     # -- what runs say -------------------------------------------------------------------------------------------
 
-    def _write_down(self, run: Run, answer: Message, keeper: Keeper) -> None:
+    def _write_down(self, run: Run, answer: Message, writer: ConversationWriter) -> None:
         task = asyncio.get_running_loop().create_task(
-            self._follow(run, answer, keeper), name=f"tailrace keeps {run.id}"
+            self._follow(run, answer, writer), name=f"tailrace keeps {run.id}"
         )
         self._writers[task] = run
         task.add_done_callback(self._writers.pop)
@@ -261,17 +261,17 @@ class Conversations:
     async def catch_up(self) -> None:
         """Writes down all that has come until now, also of answers under way."""
         await self.settle()
-        _, keeper = await self.opened()
-        await keeper.flush()
+        _, writer = await self.opened()
+        await writer.flush()
 
-    async def _follow(self, run: Run, answer: Message, keeper: Keeper) -> None:
+    async def _follow(self, run: Run, answer: Message, writer: ConversationWriter) -> None:
         reader = Reader(run)
         try:
             while events := await reader.read_async():
                 text = "".join(event.text for event in events if type(event) is TextDelta)
                 thinking = "".join(event.text for event in events if type(event) is ThinkingDelta)
                 if text or thinking:
-                    keeper.add(answer, text, thinking)
+                    writer.add(answer, text, thinking)
         except EvictedError:  # the log moved on faster than we read; the end has all of it
             while run.ended is None:
                 await run.log.changed.wait_async(lambda: run.ended is not None, 1.0)
@@ -279,7 +279,7 @@ class Conversations:
         assert ended is not None
         # That we stop is no fault of the answer's: like one that we died under, it can be continued.
         stopped = ended.reason == STOPPING
-        await keeper.finish(
+        await writer.finish(
             answer,
             Outcome.OWNER_LOST if stopped else ended.outcome,
             reply.text,
@@ -290,8 +290,8 @@ class Conversations:
         )
 
 
-def _load() -> tuple[type[Store], type[Keeper]]:
+def _load() -> tuple[type[Store], type[ConversationWriter]]:
     from tailrace.gateway.conversations.store import Store
-    from tailrace.gateway.conversations.writer import Keeper
+    from tailrace.gateway.conversations.writer import ConversationWriter
 
-    return Store, Keeper
+    return Store, ConversationWriter

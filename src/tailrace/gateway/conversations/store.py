@@ -322,7 +322,7 @@ class Store:
         return found
 
     async def write(self, pieces: Sequence[Piece], endings: Sequence[Ending] = ()) -> None:
-        """Writes what came of answers, and their ends, in one transaction; see `Keeper`, which calls it.
+        """Writes what came of answers, and their ends, in one transaction; see `ConversationWriter`, which calls it.
 
         What belongs to a deleted conversation, or to an answer with which another run goes on, is dropped. To write the
         same again does no harm.

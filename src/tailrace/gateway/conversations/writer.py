@@ -20,7 +20,7 @@ from tailrace.events import Outcome
 from tailrace.gateway.conversations.store import Store
 from tailrace.gateway.conversations.values import Ending, Message, Piece
 
-__all__ = ["Keeper"]
+__all__ = ["ConversationWriter"]
 
 _log = logging.getLogger(__name__)
 _SLOWEST = 5.0  # seconds between attempts while the database does not work
@@ -49,7 +49,7 @@ class _Growth:
         self.written += 1
 
 
-class Keeper:
+class ConversationWriter:
     """Writes answers under way, for one event loop.
 
     Args:
@@ -68,7 +68,7 @@ class Keeper:
         self._told = ""  # what went wrong that nobody foresaw
         self._task: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> Keeper:
+    async def __aenter__(self) -> ConversationWriter:
         self._task = asyncio.create_task(self._work())
         return self
 

@@ -16,13 +16,13 @@ from starlette.routing import BaseRoute, Route
 
 from tailrace.events import Loading, Prefill, Queued
 from tailrace.gateway.access.middleware import caller_of
-from tailrace.gateway.context import house_of
-from tailrace.gateway.endpoints.answering import CONTENT, Held
+from tailrace.gateway.context import context_of
+from tailrace.gateway.endpoints.answering import CONTENT, DeferredHeadResponse
 from tailrace.gateway.endpoints.body import read_body
 from tailrace.gateway.endpoints.encoders import PARTS, message_of, source_of
 from tailrace.gateway.responses import Answer, json
 from tailrace.protocols.aisdk.encode import UIWire
-from tailrace.protocols.aisdk.requests import asked_chat
+from tailrace.protocols.aisdk.requests import run_request_of
 from tailrace.protocols.problems import ProblemError
 from tailrace.run.run import Run
 from tailrace.web.asgi import EventStream, RawHeaders, Receive, Scope, Send
@@ -47,16 +47,16 @@ class _Chats:
 
         One that is still under way gives way to it: nobody could come back to that one.
         """
-        house = house_of(request)
+        context = context_of(request)
         caller = caller_of(request.scope)
-        body, asked = asked_chat(await read_body(request, house.settings.max_body))
+        body, asked = run_request_of(await read_body(request, context.settings.max_body))
         before = self._latest.get((caller.owner, body.id))
         if before is not None:
             before.set_linger(0.0)
-        run, _ = await house.start(asked, caller, linger=house.linger)
+        run, _ = await context.start(asked, caller, linger=context.linger)
         self._latest[caller.owner, body.id] = run
         self._messages[run] = body.goes_on or message_of(run)
-        return Held(run, self._stream(request, run), _SHOWN)
+        return DeferredHeadResponse(run, self._stream(request, run), _SHOWN)
 
     async def resume(self, request: Request) -> Answer:
         """``GET /ai/chat/{id}/stream``: the message under way, from its start; 204 if there is none.
@@ -82,7 +82,7 @@ class _Chats:
         run = self._latest.get((owner, id))
         if run is None and id.startswith("run_"):
             with contextlib.suppress(ProblemError):
-                return house_of(request).runs.get(id, owner)
+                return context_of(request).runs.get(id, owner)
         return run
 
     def _stream(self, request: Request, run: Run) -> EventStream:
@@ -91,7 +91,7 @@ class _Chats:
             run,
             source,
             self._told,
-            manners=house_of(request).settings.manners,
+            stream_settings=context_of(request).settings.stream_settings,
             headers=[("X-Run-Id", run.id)],
             medium=PARTS,
         )

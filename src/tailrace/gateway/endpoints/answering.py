@@ -19,15 +19,24 @@ from tailrace.gateway.responses import problem, problem_of
 from tailrace.protocols.problems import ProblemError
 from tailrace.run.reply import Reply
 from tailrace.run.run import Run, error_of
-from tailrace.run.wakeups import Bell, Waiters
+from tailrace.run.wakeups import Wakeup, Wakeups
 from tailrace.web.asgi import EventStream, Receive, Scope, Send
-from tailrace.web.detach import put_off
+from tailrace.web.detach import detach_response
 
-__all__ = ["CONTENT", "Ears", "Held", "Telling", "failure", "told", "unless_left", "whole"]
+__all__ = [
+    "CONTENT",
+    "DeferredHeadResponse",
+    "DisconnectListener",
+    "ToProblem",
+    "default_problem",
+    "failure",
+    "unless_left",
+    "whole",
+]
 
 T = TypeVar("T")
 
-Telling = Callable[[Exception], ProblemError]
+ToProblem = Callable[[Exception], ProblemError]
 """What an error is to a protocol's clients."""
 
 CONTENT = (TextDelta, ThinkingDelta, ToolCall, ToolCallDelta)
@@ -36,7 +45,7 @@ CONTENT = (TextDelta, ThinkingDelta, ToolCall, ToolCallDelta)
 _PATIENCE = 10.0  # seconds that a status is held back; a proxy that hears nothing for longer may give up
 
 
-class Ears:
+class DisconnectListener:
     """Listens for a client's leaving, as the one who does: servers tell it once.
 
     Args:
@@ -49,7 +58,7 @@ class Ears:
     def __init__(self, receive: Receive) -> None:
         self.left = False
         self._receive = receive
-        self._bell: Bell | None = None
+        self._wakeup: Wakeup | None = None
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.ensure_future(self._listen())
@@ -70,15 +79,15 @@ class Ears:
                 pass  # the rest of the request's body
         finally:
             self.left = True
-            if self._bell is not None:
-                self._bell.ring()
+            if self._wakeup is not None:
+                self._wakeup.wake()
 
     async def receive(self) -> MutableMapping[str, Any]:
         """Returns the client's leaving when it comes: what `receive` is for an application further in."""
         await asyncio.wait({self._task})
         return {"type": "http.disconnect"}
 
-    async def wait(self, changed: Waiters, ready: Callable[[], bool], seconds: float = float("inf")) -> None:
+    async def wait(self, changed: Wakeups, ready: Callable[[], bool], seconds: float = float("inf")) -> None:
         """Waits until something is ready, the client has gone, or the time is up.
 
         Args:
@@ -86,9 +95,9 @@ class Ears:
         """
         clock = asyncio.get_running_loop().time
         end = clock() + seconds
-        bell = self._bell = Bell(changed)
+        wakeup = self._wakeup = Wakeup(changed)
         while not (self.left or ready()) and (rest := end - clock()) > 0:
-            await bell.wait(lambda: self.left or ready(), rest if rest < float("inf") else None)
+            await wakeup.wait(lambda: self.left or ready(), rest if rest < float("inf") else None)
 
     async def heed(self, work: Coroutine[Any, Any, T]) -> T:
         """Does work for the client; stops it when the client leaves.
@@ -108,7 +117,7 @@ class Ears:
                 await asyncio.wait({task})
 
 
-def told(error: Exception) -> ProblemError:
+def default_problem(error: Exception) -> ProblemError:
     """Returns what an error is to a client, with the word for it that clients look for."""
     said = problem_of(error)
     if isinstance(error, ModelNotFoundError):
@@ -116,7 +125,7 @@ def told(error: Exception) -> ProblemError:
     return said
 
 
-class Held:
+class DeferredHeadResponse:
     """A stream whose head waits until the run has something to say: an ASGI application.
 
     An error that comes first has its own status and the protocol's own form. After a while the head goes out all the
@@ -127,7 +136,7 @@ class Held:
         stream: reads it out.
         until: the kinds of events that the head waits for.
         patience: seconds that it waits at most.
-        telling: what an error is to the protocol's clients.
+        to_problem: what an error is to the protocol's clients.
     """
 
     def __init__(
@@ -137,31 +146,31 @@ class Held:
         until: tuple[type, ...] = CONTENT,
         *,
         patience: float = _PATIENCE,
-        telling: Telling = told,
+        to_problem: ToProblem = default_problem,
     ) -> None:
         self._run = run
         self._stream = stream
         self._until = until
         self._patience = patience
-        self._telling = telling
+        self._to_problem = to_problem
         self._seen = 0
         self._spoken = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Sends the run until its end, or until the reader leaves."""
-        if put_off(self, scope, receive, send):
+        if detach_response(self, scope, receive, send):
             return
         run = self._run
-        async with Ears(receive) as ears:
+        async with DisconnectListener(receive) as listener:
             try:
-                await ears.wait(run.log.changed, self._ready, self._patience)
-                error = failure(run, self._telling) if run.log.sealed and not self._spoken else None
-                if error is None and not ears.left:
-                    await self._stream(scope, ears.receive, send)
+                await listener.wait(run.log.changed, self._ready, self._patience)
+                error = failure(run, self._to_problem) if run.log.sealed and not self._spoken else None
+                if error is None and not listener.left:
+                    await self._stream(scope, listener.receive, send)
             finally:
                 self._stream.leave()
-            if error is not None and not ears.left:
-                await problem(error, scope["path"])(scope, ears.receive, send)
+            if error is not None and not listener.left:
+                await problem(error, scope["path"])(scope, listener.receive, send)
 
     def _ready(self) -> bool:
         log = self._run.log
@@ -176,11 +185,11 @@ class Held:
         return self._spoken or log.sealed
 
 
-async def whole(request: Request, run: Run, telling: Telling = told) -> Reply:
+async def whole(request: Request, run: Run, to_problem: ToProblem = default_problem) -> Reply:
     """Waits for a run's end as its reader; returns what it said.
 
     Args:
-        telling: what an error is to the protocol's clients.
+        to_problem: what an error is to the protocol's clients.
 
     Raises:
         ProblemError: it did not come to its end.
@@ -188,38 +197,38 @@ async def whole(request: Request, run: Run, telling: Telling = told) -> Reply:
     """
     run.attach()
     try:
-        async with Ears(request.receive) as ears:
-            await ears.wait(run.log.changed, lambda: run.log.sealed)
+        async with DisconnectListener(request.receive) as listener:
+            await listener.wait(run.log.changed, lambda: run.log.sealed)
     finally:
         run.detach()
     if not run.log.sealed:
         raise ClientDisconnect
-    error = failure(run, telling)
+    error = failure(run, to_problem)
     if error is not None:
         raise error
     return run.reply()
 
 
-async def unless_left(request: Request, work: Coroutine[Any, Any, T], telling: Telling = told) -> T:
+async def unless_left(request: Request, work: Coroutine[Any, Any, T], to_problem: ToProblem = default_problem) -> T:
     """Does work for a request; stops it when the client leaves.
 
     Args:
-        telling: what an error is to the protocol's clients.
+        to_problem: what an error is to the protocol's clients.
 
     Raises:
         ProblemError: what an error of ours is to the client.
         ClientDisconnect: the client has gone.
     """
-    async with Ears(request.receive) as ears:
+    async with DisconnectListener(request.receive) as listener:
         try:
-            return await ears.heed(work)
+            return await listener.heed(work)
         except ClientDisconnect:
             raise
         except Exception as error:
-            raise telling(error) from error
+            raise to_problem(error) from error
 
 
-def failure(run: Run, telling: Telling = told) -> ProblemError | None:
+def failure(run: Run, to_problem: ToProblem = default_problem) -> ProblemError | None:
     """Returns what the ending of a run is to who wanted an answer of it; None if it is one."""
     ended = run.ended
     if ended is None or ended.outcome.finished:
@@ -228,6 +237,6 @@ def failure(run: Run, telling: Telling = told) -> ProblemError | None:
     error = error_of(ended, run.cause)
     if error is None or ended.outcome is Outcome.CANCELLED:
         return ProblemError(499, "the answer was stopped", headers=headers, code=ended.outcome.value)
-    said = telling(error)
+    said = to_problem(error)
     said.headers = {**headers, **said.headers}
     return said

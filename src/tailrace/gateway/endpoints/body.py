@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
-from tailrace.gateway.context import house_of
+from tailrace.gateway.context import context_of
 from tailrace.protocols.problems import ProblemError
 from tailrace.protocols.runs.requests import parse_json
 
@@ -25,21 +25,21 @@ async def read_body(request: Request, limit: int) -> bytes:
         ProblemError: 413: it is larger than `limit` bytes; 408: it did not come in time; 503: too much of other
             requests is on its way already. The connection is closed then, so that the rest of it is not read either.
     """
-    house = house_of(request)
+    context = context_of(request)
     told = request.headers.get("content-length", "")
     if told.isascii() and told.isdigit() and int(told[:19]) > limit:
         raise _too_large(limit)
-    seconds = house.settings.body_time
+    seconds = context.settings.body_time
     parts: list[bytes] = []
     size = 0
     try:
         async with asyncio.timeout(seconds):
             async for part in request.stream():
                 size += len(part)
-                house.incoming += len(part)
+                context.incoming += len(part)
                 if size > limit:
                     raise _too_large(limit)
-                if house.incoming > _MOST_AT_ONCE * limit:
+                if context.incoming > _MOST_AT_ONCE * limit:
                     raise _closing(503, "too many large requests at once", {"Retry-After": "1"})
                 parts.append(part)
     except TimeoutError:
@@ -49,7 +49,7 @@ async def read_body(request: Request, limit: int) -> bytes:
     else:
         return b"".join(parts)
     finally:
-        house.incoming -= size
+        context.incoming -= size
         parts.clear()  # a refusal refers to this frame, and takes a moment
 
 

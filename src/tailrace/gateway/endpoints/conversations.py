@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from tailrace.gateway.access.middleware import caller_of
-from tailrace.gateway.context import House, house_of
+from tailrace.gateway.context import GatewayContext, context_of
 from tailrace.gateway.conversations.service import Conversations, Turn
 from tailrace.gateway.conversations.values import Message, Summary
 from tailrace.gateway.endpoints.body import read_body, read_json
@@ -59,23 +59,23 @@ def conversations_of(request: Request) -> Conversations:
     return kept
 
 
-async def _here(request: Request) -> tuple[House, Conversations, Store, str]:
+async def _here(request: Request) -> tuple[GatewayContext, Conversations, Store, str]:
     """Returns what a request is about: its conversation is the caller's own.
 
     Raises:
         MissingError: it is not, or there is none.
     """
-    house = house_of(request)
+    context = context_of(request)
     kept, id = conversations_of(request), request.path_params.get("id", "")
     store, _ = await kept.opened()
-    if id and house.settings.keys:
+    if id and context.settings.keys:
         await store.check(id, caller_of(request.scope).owner)
-    return house, kept, store, id
+    return context, kept, store, id
 
 
 def _owner(request: Request) -> str | None:
     """Whose conversations are shown; without keys everybody's are, those of a time with keys too."""
-    return caller_of(request.scope).owner if house_of(request).settings.keys else None
+    return caller_of(request.scope).owner if context_of(request).settings.keys else None
 
 
 async def listing(request: Request) -> Response:
@@ -93,8 +93,8 @@ async def listing(request: Request) -> Response:
 
 async def create(request: Request) -> Response:
     """``POST /conversations``."""
-    house, _, store, _ = await _here(request)
-    change = await read_json(request, house.settings.max_body, Change)
+    context, _, store, _ = await _here(request)
+    change = await read_json(request, context.settings.max_body, Change)
     given = {name: value for name, value in msgspec.structs.asdict(change).items() if value is not UNSET}
     given.pop("leaf", None)
     made = await store.create(**given, owner=caller_of(request.scope).owner)
@@ -110,8 +110,8 @@ async def show(request: Request) -> Response:
 
 async def change(request: Request) -> Response:
     """``PATCH /conversations/{id}``."""
-    house, _, store, id = await _here(request)
-    change = await read_json(request, house.settings.max_body, Change)
+    context, _, store, id = await _here(request)
+    change = await read_json(request, context.settings.max_body, Change)
     return json(await store.update(id, **msgspec.structs.asdict(change)))
 
 
@@ -142,12 +142,12 @@ async def export(request: Request) -> Response:
 
 async def turn(request: Request) -> Response:
     """``POST /conversations/{id}/turns``."""
-    house, kept, _, id = await _here(request)
-    body = await read_body(request, house.settings.max_body)
+    context, kept, _, id = await _here(request)
+    body = await read_body(request, context.settings.max_body)
     asked: Turn = parse_json(body, Turn)
     whole = whole_of(request, body)
     begun, new = await kept.turn(id, asked, caller_of(request.scope), key_of(request), whole)
-    turned = Turned(question=begun.question, answer=begun.answer, run=describe(house, begun.run))
+    turned = Turned(question=begun.question, answer=begun.answer, run=describe(context, begun.run))
     return json(turned, 201 if new else 200, {"Location": f"/runs/{turned.run.id}"})
 
 

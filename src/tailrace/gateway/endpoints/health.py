@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from tailrace.errors import TailraceError
-from tailrace.gateway.context import house_of
+from tailrace.gateway.context import context_of
 from tailrace.gateway.counters import Gauge, text
 from tailrace.gateway.endpoints.queue import queue_of
 from tailrace.gateway.responses import json
@@ -28,34 +28,34 @@ async def healthz(_request: Request) -> Response:
 
 async def readyz(request: Request) -> Response:
     """New runs are taken, and the upstream answers."""
-    house = house_of(request)
-    if house.runs.closed:
-        raise ProblemError(503, house.runs.closed, headers={"Retry-After": "5"})
+    context = context_of(request)
+    if context.runs.closed:
+        raise ProblemError(503, context.runs.closed, headers={"Retry-After": "5"})
     try:
         async with asyncio.timeout(_PATIENCE):
-            version = await house.client.version()
+            version = await context.client.version()
     except TimeoutError:
-        raise ProblemError(503, f"{house.client.upstream} does not answer within {_PATIENCE:g} s") from None
+        raise ProblemError(503, f"{context.client.upstream} does not answer within {_PATIENCE:g} s") from None
     except TailraceError as error:
         raise ProblemError(503, str(error), hint=error.hint) from error
-    return json({"status": "ok", "upstream": house.client.upstream, "version": version})
+    return json({"status": "ok", "upstream": context.client.upstream, "version": version})
 
 
 async def metrics(request: Request) -> Response:
     """Figures for Prometheus."""
-    house = house_of(request)
-    runs, queue = house.runs, queue_of(house)
+    context = context_of(request)
+    runs, queue = context.runs, queue_of(context)
     gauges: list[Gauge] = [
         ("tailrace_runs_running", "Runs that go on.", float(runs.running)),
         ("tailrace_runs_kept", "Runs that can be read.", float(len(runs))),
-        ("tailrace_readers", "Readers of all runs.", float(house.readers)),
+        ("tailrace_readers", "Readers of all runs.", float(context.readers)),
         ("tailrace_log_bytes", "Memory of all logs, as estimated.", float(runs.size)),
         ("tailrace_queue_running", "Runs that an upstream works on.", {each.url: each.running for each in queue}),
         ("tailrace_queue_waiting", "Runs that wait for it.", {each.url: each.waiting for each in queue}),
         ("tailrace_upstream_out", "1 while it is left out.", {each.url: int(each.out) for each in queue}),
-        ("process_start_time_seconds", "When the gateway was started.", house.started),
+        ("process_start_time_seconds", "When the gateway was started.", context.started),
     ]
-    return Response(text(house.counters, gauges), media_type=_TEXT_FORMAT)
+    return Response(text(context.counters, gauges), media_type=_TEXT_FORMAT)
 
 
 def routes() -> list[BaseRoute]:

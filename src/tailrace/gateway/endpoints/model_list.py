@@ -9,26 +9,26 @@ import msgspec
 
 from tailrace.client.aio import AsyncClient
 from tailrace.errors import TailraceError
-from tailrace.gateway.context import House
+from tailrace.gateway.context import GatewayContext
 from tailrace.types import ListedModel
 
 __all__ = ["find", "listed", "name_of"]
 
 
-async def listed(house: House) -> list[ListedModel]:
+async def listed(context: GatewayContext) -> list[ListedModel]:
     """Returns the models of all upstreams, each name once, and the aliases of those that are there.
 
     Raises:
         TailraceError: no upstream tells.
     """
-    told = await asyncio.gather(*map(_ask, (upstream.client for upstream in house.upstreams.all)))
+    told = await asyncio.gather(*map(_ask, (upstream.client for upstream in context.upstreams.all)))
     answers = [each for each in told if not isinstance(each, TailraceError)]
     if not answers:
         raise next(each for each in told if isinstance(each, TailraceError))
     models: dict[str, ListedModel] = {}
     for model in (model for answer in answers for model in answer):
         models.setdefault(name_of(model), model)
-    for alias, target in house.settings.aliases.items():
+    for alias, target in context.settings.aliases.items():
         found = find(models.values(), target)
         if found is not None:
             models.setdefault(alias, msgspec.structs.replace(found, name=alias, model=alias))

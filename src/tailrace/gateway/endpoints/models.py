@@ -11,7 +11,7 @@ from starlette.routing import BaseRoute, Route
 
 from tailrace.client.aio import AsyncClient
 from tailrace.errors import TailraceError
-from tailrace.gateway.context import House, house_of
+from tailrace.gateway.context import GatewayContext, context_of
 from tailrace.gateway.endpoints.model_list import listed, name_of
 from tailrace.gateway.responses import json
 from tailrace.protocols.problems import ProblemError
@@ -44,23 +44,23 @@ class Models(msgspec.Struct, kw_only=True):
 
 async def listing(request: Request) -> Response:
     """``GET /models``."""
-    house = house_of(request)
+    context = context_of(request)
     try:
         async with asyncio.timeout(_PATIENCE):
-            return json(await _told(house))
+            return json(await _told(context))
     except TimeoutError:
-        raise ProblemError(504, f"{house.client.upstream} does not answer within {_PATIENCE:g} s") from None
+        raise ProblemError(504, f"{context.client.upstream} does not answer within {_PATIENCE:g} s") from None
 
 
-async def _told(house: House) -> Models:
-    models = await listed(house)
-    loaded = set().union(*await asyncio.gather(*(_loaded(each.client) for each in house.upstreams.all)))
+async def _told(context: GatewayContext) -> Models:
+    models = await listed(context)
+    loaded = set().union(*await asyncio.gather(*(_loaded(each.client) for each in context.upstreams.all)))
     try:
-        default = house.settings.model or await house.client.default_model()
+        default = context.settings.model or await context.client.default_model()
     except TailraceError:
         default = ""
     entries = [_entry(model, loaded) for model in models]
-    return Models(upstream=house.client.upstream, default=default, models=entries)
+    return Models(upstream=context.client.upstream, default=default, models=entries)
 
 
 async def _loaded(client: AsyncClient) -> set[str]:

@@ -19,24 +19,24 @@ from tailrace.backends.base import Backend
 from tailrace.backends.embedded.models import is_name
 from tailrace.gateway.access import limits
 from tailrace.gateway.access.middleware import caller_of
-from tailrace.gateway.context import House, house_of
+from tailrace.gateway.context import GatewayContext, context_of
 from tailrace.gateway.endpoints import model_list
-from tailrace.gateway.endpoints.answering import Held, unless_left, whole
+from tailrace.gateway.endpoints.answering import DeferredHeadResponse, unless_left, whole
 from tailrace.gateway.endpoints.body import read_body
 from tailrace.gateway.endpoints.encoders import LINES, on_ollama, timed
-from tailrace.gateway.endpoints.ollama_passthrough import first_of, object_of, target, telling
+from tailrace.gateway.endpoints.ollama_passthrough import first_of, object_of, target, to_problem
 from tailrace.gateway.responses import Answer
 from tailrace.gateway.scheduling.upstreams import Upstream
 from tailrace.protocols.ollama import encode as ollama_encode
 from tailrace.protocols.ollama import requests as ollama_requests
 from tailrace.protocols.ollama.encode import Lines
-from tailrace.protocols.ollama.requests import ChatBody, EmbedBody, Fault, GenerateBody, RunBody
+from tailrace.protocols.ollama.requests import ChatBody, EmbedBody, GenerateBody, OllamaAPIError, RunBody
 from tailrace.protocols.problems import ProblemError
 from tailrace.types import ChatRequest, GenerateRequest
 from tailrace.web.asgi import EventStream
 from tailrace.web.source import Feed, Source
 
-__all__ = ["asked_of", "check_name", "json", "routes"]
+__all__ = ["body_of", "check_name", "json", "routes"]
 
 T = TypeVar("T")
 
@@ -57,24 +57,24 @@ def json(value: Any, headers: dict[str, str] | None = None) -> Response:
     return Response(body, 200, more, "application/json; charset=utf-8")
 
 
-async def asked_of(request: Request, kind: type[T]) -> tuple[T, dict[str, Any]]:
+async def body_of(request: Request, kind: type[T]) -> tuple[T, dict[str, Any]]:
     """Returns a request's body, as `kind` and as it is.
 
     Raises:
         ProblemError: it is too large, or not of that form.
     """
-    body = await read_body(request, house_of(request).settings.max_body)
+    body = await read_body(request, context_of(request).settings.max_body)
     return _checked(lambda: ollama_requests.read(body, kind))
 
 
 def _checked(check: Callable[[], T]) -> T:
     try:
         return check()
-    except Fault as fault:
+    except OllamaAPIError as fault:
         raise ProblemError(fault.status, fault.text) from fault
 
 
-async def check_name(house: House, name: str) -> None:
+async def check_name(context: GatewayContext, name: str) -> None:
     """Makes sure that a name is one: of Ollama's grammar, or as an upstream lists it. A path is none.
 
     Raises:
@@ -83,7 +83,7 @@ async def check_name(house: House, name: str) -> None:
     if is_name(name):
         return
     try:
-        known = model_list.find(await model_list.listed(house), name)
+        known = model_list.find(await model_list.listed(context), name)
     except errors.TailraceError:
         known = None
     if known is None:
@@ -95,11 +95,11 @@ async def check_name(house: House, name: str) -> None:
 
 async def chat(request: Request) -> Answer:
     """``POST /api/chat``."""
-    body, given = await asked_of(request, ChatBody)
+    body, given = await body_of(request, ChatBody)
     if not body.model:
         raise ProblemError(400, "model is required")
     options = _checked(lambda: _options(body))
-    await check_name(house_of(request), body.model)
+    await check_name(context_of(request), body.model)
     if not body.messages:
         return await _load(request, body, chat=True)
     messages = _checked(lambda: [_message(message) for message in given["messages"]])
@@ -110,17 +110,17 @@ async def chat(request: Request) -> Answer:
 
 async def generate(request: Request) -> Answer:
     """``POST /api/generate``."""
-    house = house_of(request)
-    body, _ = await asked_of(request, GenerateBody)
+    context = context_of(request)
+    body, _ = await body_of(request, GenerateBody)
     if not body.model:
         raise ProblemError(404, "model '' not found")
     options = _checked(lambda: _options(body))
-    await check_name(house, body.model)
+    await check_name(context, body.model)
     if not body.prompt and not body.images and not body.suffix:
         return await _load(request, body, chat=False)
     images = _checked(lambda: ollama_requests.base64_of(body.images or [])) or None
     rest = _rest(body, options)
-    if not body.raw and not body.suffix and await _only_chats(house, body):
+    if not body.raw and not body.suffix and await _only_chats(context, body):
         return await _answer(request, body, ChatRequest(messages=_as_messages(body, images), **rest), chat=False)
     completion = GenerateRequest(
         prompt=body.prompt,
@@ -166,13 +166,13 @@ def _message(given: dict[str, Any]) -> dict[str, Any]:
     return message
 
 
-async def _only_chats(house: House, body: GenerateBody) -> bool:
+async def _only_chats(context: GatewayContext, body: GenerateBody) -> bool:
     """Returns whether the upstream puts a prompt through the model's template as a chat only.
 
     Raises:
         ProblemError: 501: it cannot do what is asked.
     """
-    upstream = (await house.upstreams.choose(target(house, body.model)))[0]
+    upstream = (await context.upstreams.choose(target(context, body.model)))[0]
     try:
         if (await upstream.client.backend()).kind != "openai":
             return False
@@ -191,10 +191,10 @@ def _as_messages(body: GenerateBody, images: list[str] | None) -> list[dict[str,
 
 async def _answer(request: Request, body: RunBody, wanted: ChatRequest | GenerateRequest, *, chat: bool) -> Answer:
     """Starts a run and answers with it. Its client cannot come back, so that its leaving stops the model at once."""
-    house, name = house_of(request), body.model
-    told = telling(name)
+    context, name = context_of(request), body.model
+    told = to_problem(name)
     try:
-        run, _ = await house.start(wanted, caller_of(request.scope), linger=0.0)
+        run, _ = await context.start(wanted, caller_of(request.scope), linger=0.0)
     except ProblemError as error:
         raise told(error) from error
     headers = {"X-Run-Id": run.id}
@@ -203,15 +203,17 @@ async def _answer(request: Request, body: RunBody, wanted: ChatRequest | Generat
         lines = Lines(name, chat=chat, clock=time.time_ns)
         return json(ollama_encode.whole(lines, run.id, reply, timed(run, reply.usage)), headers)
     source = Source(Feed(run.log, on_ollama(run, chat=chat)))
-    stream = EventStream(run, source, manners=house.settings.manners, headers=headers.items(), medium=LINES)
-    return Held(run, stream, patience=_FOREVER, telling=told)
+    stream = EventStream(
+        run, source, stream_settings=context.settings.stream_settings, headers=headers.items(), medium=LINES
+    )
+    return DeferredHeadResponse(run, stream, patience=_FOREVER, to_problem=told)
 
 
 async def _load(request: Request, body: RunBody, *, chat: bool) -> Response:
     """A request that says nothing loads the model, or unloads it; nothing of it is a run."""
-    house = house_of(request)
-    name, caller = target(house, body.model), caller_of(request.scope)
-    limits.check_options(body.options, house.settings.limits)
+    context = context_of(request)
+    name, caller = target(context, body.model), caller_of(request.scope)
+    limits.check_options(body.options, context.settings.limits)
     unload = ollama_requests.keep_alive(body.keep_alive, 1.0) == 0.0
     sent = {"model": name, "stream": False, **_filled(keep_alive=body.keep_alive, options=body.options)}
 
@@ -220,7 +222,7 @@ async def _load(request: Request, body: RunBody, *, chat: bool) -> Response:
             return await _stays(upstream, name, unload=unload)
         if unload:  # which the server does when it can, and answers at once
             return await say(backend)
-        async with house.upstreams.turn(upstream, caller.key, caller.priority):
+        async with context.upstreams.turn(upstream, caller.key, caller.priority):
             return await say(backend)
 
     async def say(backend: Backend) -> str:
@@ -228,13 +230,13 @@ async def _load(request: Request, body: RunBody, *, chat: bool) -> Response:
         return str(object_of(await backend.call("POST", path, sent)).get("done_reason") or "load")
 
     async def all() -> str:
-        upstreams = await house.upstreams.choose(name)
+        upstreams = await context.upstreams.choose(name)
         holding = [each for each in upstreams if name in each.loaded] if unload else []
         for each in holding[1:]:
             await first_of([each], ask)
         return await first_of(holding[:1] or upstreams, ask)
 
-    reason = await unless_left(request, all(), telling(body.model))
+    reason = await unless_left(request, all(), to_problem(body.model))
     return json(Lines(body.model, chat=chat, clock=time.time_ns).last(reason))
 
 
@@ -258,7 +260,7 @@ _MISSING = 'model "{}" not found, try pulling it first'
 
 async def embed(request: Request) -> Response:
     """``POST /api/embed``."""
-    body, given = await asked_of(request, EmbedBody)
+    body, given = await body_of(request, EmbedBody)
     texts = [body.input] if isinstance(body.input, str) else body.input or []
     answer = await _embedded(request, body, given, texts)
     return json({**answer, "model": body.model})
@@ -266,7 +268,7 @@ async def embed(request: Request) -> Response:
 
 async def embeddings(request: Request) -> Response:
     """``POST /api/embeddings``, which is older."""
-    body, given = await asked_of(request, EmbedBody)
+    body, given = await body_of(request, EmbedBody)
     answer = await _embedded(request, body, given, [body.prompt] if body.prompt else [])
     if "embedding" in answer:
         return json({"embedding": answer["embedding"]})
@@ -275,16 +277,16 @@ async def embeddings(request: Request) -> Response:
 
 
 async def _embedded(request: Request, body: EmbedBody, given: dict[str, Any], texts: list[str]) -> dict[str, Any]:
-    house, path = house_of(request), request.url.path
+    context, path = context_of(request), request.url.path
     _checked(lambda: (ollama_requests.options(body.options), ollama_requests.keep_alive(body.keep_alive, 0.0)))
     if not body.model:
         raise ProblemError(404, _MISSING.format(""))
-    limits.check_options(body.options, house.settings.limits)
-    await check_name(house, body.model)
-    name, caller = target(house, body.model), caller_of(request.scope)
+    limits.check_options(body.options, context.settings.limits)
+    await check_name(context, body.model)
+    name, caller = target(context, body.model), caller_of(request.scope)
 
     async def ask(upstream: Upstream, backend: Backend) -> dict[str, Any]:
-        async with house.upstreams.turn(upstream, caller.key, caller.priority):
+        async with context.upstreams.turn(upstream, caller.key, caller.priority):
             return await embed_at(upstream, backend)
 
     async def embed_at(upstream: Upstream, backend: Backend) -> dict[str, Any]:
@@ -302,9 +304,9 @@ async def _embedded(request: Request, body: EmbedBody, given: dict[str, Any], te
         return {"model": name, "embeddings": told.embeddings, **figures}
 
     async def first() -> dict[str, Any]:
-        return await first_of(await house.upstreams.choose(name), ask)
+        return await first_of(await context.upstreams.choose(name), ask)
 
-    return await unless_left(request, first(), telling(body.model, missing=_MISSING))
+    return await unless_left(request, first(), to_problem(body.model, missing=_MISSING))
 
 
 def routes() -> list[BaseRoute]:

@@ -20,12 +20,12 @@ from tailrace import errors
 from tailrace.backends.base import Backend
 from tailrace.events import Progress
 from tailrace.gateway.access.middleware import caller_of
-from tailrace.gateway.context import House, house_of
+from tailrace.gateway.context import GatewayContext, context_of
 from tailrace.gateway.endpoints import model_list
-from tailrace.gateway.endpoints.answering import Held, unless_left, whole
+from tailrace.gateway.endpoints.answering import DeferredHeadResponse, unless_left, whole
 from tailrace.gateway.endpoints.encoders import LINES
-from tailrace.gateway.endpoints.ollama import asked_of, check_name, json
-from tailrace.gateway.endpoints.ollama_passthrough import first_of, manager, object_of, target, telling
+from tailrace.gateway.endpoints.ollama import body_of, check_name, json
+from tailrace.gateway.endpoints.ollama_passthrough import first_of, manager, object_of, target, to_problem
 from tailrace.gateway.responses import Answer
 from tailrace.gateway.scheduling.upstreams import Upstream
 from tailrace.protocols.ollama.encode import ProgressWire
@@ -63,7 +63,7 @@ async def version(request: Request) -> Response:
     """``GET /api/version``: an Ollama server's own, else that of the API which is spoken here."""
 
     async def tell() -> str:
-        for upstream in house_of(request).upstreams.all:
+        for upstream in context_of(request).upstreams.all:
             try:
                 if (await upstream.client.backend()).kind == "ollama" and (told := await upstream.client.version()):
                     return told
@@ -76,7 +76,7 @@ async def version(request: Request) -> Response:
 
 async def tags(request: Request) -> Response:
     """``GET /api/tags``: the models of all upstreams, and the aliases."""
-    found = await unless_left(request, model_list.listed(house_of(request)), telling(""))
+    found = await unless_left(request, model_list.listed(context_of(request)), to_problem(""))
     return json({"models": [_listed(model) for model in found]})
 
 
@@ -126,12 +126,12 @@ async def ps(request: Request) -> Response:
             return error
 
     async def ask_all() -> list[list[RunningModel] | errors.TailraceError]:
-        return await asyncio.gather(*map(ask, house_of(request).upstreams.all))
+        return await asyncio.gather(*map(ask, context_of(request).upstreams.all))
 
     told = await unless_left(request, ask_all())
     failed = [each for each in told if isinstance(each, errors.TailraceError)]
     if len(failed) == len(told):
-        raise telling("")(failed[0])
+        raise to_problem("")(failed[0])
     models = [model for each in told if not isinstance(each, errors.TailraceError) for model in each]
     return json({"models": [_running(model) for model in models]})
 
@@ -152,10 +152,10 @@ def _running(model: RunningModel) -> dict[str, Any]:
 
 async def show(request: Request) -> Response:
     """``POST /api/show``."""
-    house = house_of(request)
-    body, given = await asked_of(request, NamedBody)
-    called = await _called(house, body)
-    name = target(house, called)
+    context = context_of(request)
+    body, given = await body_of(request, NamedBody)
+    called = await _called(context, body)
+    name = target(context, called)
 
     async def ask(upstream: Upstream, backend: Backend) -> bytes | dict[str, Any]:
         if backend.kind != "openai":
@@ -166,26 +166,26 @@ async def show(request: Request) -> Response:
         return _shown(found)
 
     async def first() -> bytes | dict[str, Any]:
-        return await first_of(await house.upstreams.choose(name), ask)
+        return await first_of(await context.upstreams.choose(name), ask)
 
-    return json(await unless_left(request, first(), telling(called)))
+    return json(await unless_left(request, first(), to_problem(called)))
 
 
 async def systemone(request: Request) -> Response:
     """``POST /v1/systemone``, which Ollama's clients know and OpenAI's do not."""
-    house = house_of(request)
-    body, given = await asked_of(request, NamedBody)
-    called = await _called(house, body)
-    name, caller = target(house, called), caller_of(request.scope)
+    context = context_of(request)
+    body, given = await body_of(request, NamedBody)
+    called = await _called(context, body)
+    name, caller = target(context, called), caller_of(request.scope)
 
     async def ask(upstream: Upstream, backend: Backend) -> bytes:
-        async with house.upstreams.turn(upstream, caller.key, caller.priority):
+        async with context.upstreams.turn(upstream, caller.key, caller.priority):
             return await backend.call("POST", "/v1/systemone", {**given, "model": name})
 
     async def first() -> dict[str, Any]:
-        return object_of(await first_of(await house.upstreams.choose(name), ask))
+        return object_of(await first_of(await context.upstreams.choose(name), ask))
 
-    return json({**await unless_left(request, first(), telling(called)), "model": called})
+    return json({**await unless_left(request, first(), to_problem(called)), "model": called})
 
 
 def _shown(model: ListedModel) -> dict[str, Any]:
@@ -198,11 +198,11 @@ def _shown(model: ListedModel) -> dict[str, Any]:
     }
 
 
-async def _called(house: House, body: NamedBody) -> str:
+async def _called(context: GatewayContext, body: NamedBody) -> str:
     called = body.called()
     if not called:
         raise ProblemError(400, "model is required")
-    await check_name(house, called)
+    await check_name(context, called)
     return called
 
 
@@ -225,15 +225,15 @@ async def create(request: Request) -> Answer:
 
 
 async def _work(request: Request, operation: str, *, resolve: bool = False) -> Answer:
-    house = house_of(request)
-    body, given = await asked_of(request, NamedBody)
-    called = await _called(house, body)
-    name = target(house, called) if resolve else called
-    told = telling(called, 500)
+    context = context_of(request)
+    body, given = await body_of(request, NamedBody)
+    called = await _called(context, body)
+    name = target(context, called) if resolve else called
+    told = to_problem(called, 500)
     try:
-        upstream, _ = await manager(house, name if operation == "push" else "")
+        upstream, _ = await manager(context, name if operation == "push" else "")
         sent = {**given, "model": name, "stream": True}  # always, so that it can be stopped
-        run = house.start_work(upstream, operation, sent, caller_of(request.scope))
+        run = context.start_work(upstream, operation, sent, caller_of(request.scope))
     except (errors.TailraceError, ProblemError) as error:
         raise told(error) from error
     headers = {"X-Run-Id": run.id}
@@ -241,37 +241,39 @@ async def _work(request: Request, operation: str, *, resolve: bool = False) -> A
         reply = await whole(request, run, told)
         return json({"status": reply.reason}, headers)
     source = Source(Feed(run.log, ProgressWire()))
-    stream = EventStream(run, source, manners=house.settings.manners, headers=headers.items(), medium=LINES)
-    return Held(run, stream, (Progress,), patience=float("inf"), telling=told)
+    stream = EventStream(
+        run, source, stream_settings=context.settings.stream_settings, headers=headers.items(), medium=LINES
+    )
+    return DeferredHeadResponse(run, stream, (Progress,), patience=float("inf"), to_problem=told)
 
 
 async def delete(request: Request) -> Response:
     """``DELETE /api/delete``: of an alias nothing is deleted."""
-    house = house_of(request)
-    body, given = await asked_of(request, NamedBody)
-    called = await _called(house, body)
+    context = context_of(request)
+    body, given = await body_of(request, NamedBody)
+    called = await _called(context, body)
 
     async def ask() -> bytes:
-        _, backend = await manager(house, called)
+        _, backend = await manager(context, called)
         return await backend.call("DELETE", "/api/delete", {**given, "model": called})
 
-    await unless_left(request, ask(), telling(called))
+    await unless_left(request, ask(), to_problem(called))
     return Response()
 
 
 async def copy(request: Request) -> Response:
     """``POST /api/copy``."""
-    house = house_of(request)
-    body, given = await asked_of(request, CopyBody)
+    context = context_of(request)
+    body, given = await body_of(request, CopyBody)
     for name in (body.source, body.destination):
-        await check_name(house, name)
-    source = target(house, body.source)
+        await check_name(context, name)
+    source = target(context, body.source)
 
     async def ask() -> bytes:
-        _, backend = await manager(house, source)
+        _, backend = await manager(context, source)
         return await backend.call("POST", "/api/copy", {**given, "source": source})
 
-    await unless_left(request, ask(), telling(body.source, missing='model "{}" not found'))
+    await unless_left(request, ask(), to_problem(body.source, missing='model "{}" not found'))
     return Response()
 
 
@@ -283,13 +285,13 @@ async def blob(request: Request) -> Response:
     digest = request.path_params["digest"]
     if _DIGEST.fullmatch(digest) is None:
         raise ProblemError(400, "invalid digest format")
-    house, path = house_of(request), f"/api/blobs/{digest}"
-    told = telling("")
+    context, path = context_of(request), f"/api/blobs/{digest}"
+    told = to_problem("")
     try:
-        _, backend = await manager(house)
+        _, backend = await manager(context)
         there = await _is_there(backend, path)
         if request.method == "POST" and not there:
-            await _upload(request, backend, path, house.settings.body_time)
+            await _upload(request, backend, path, context.settings.body_time)
             return Response(status_code=201)
     except errors.TailraceError as error:
         raise told(error) from error

@@ -9,12 +9,12 @@ import msgspec
 
 from tailrace import errors
 from tailrace.backends.base import Backend
-from tailrace.gateway.context import House
+from tailrace.gateway.context import GatewayContext
 from tailrace.gateway.responses import problem_of
 from tailrace.gateway.scheduling.upstreams import Upstream
 from tailrace.protocols.problems import ProblemError
 
-__all__ = ["first_of", "manager", "object_of", "target", "telling"]
+__all__ = ["first_of", "manager", "object_of", "target", "to_problem"]
 
 T = TypeVar("T")
 
@@ -22,12 +22,12 @@ _BUSY = "server busy, please try again.  maximum pending requests exceeded"  # w
 _ELSEWHERE = (errors.ModelNotFoundError, errors.UnsupportedError, errors.BusyError, errors.ConnectionError)
 
 
-def target(house: House, name: str) -> str:
+def target(context: GatewayContext, name: str) -> str:
     """Returns the model that a name means."""
-    return house.settings.aliases.get(name, name)
+    return context.settings.aliases.get(name, name)
 
 
-def telling(
+def to_problem(
     model: str, status: int = 502, missing: str = "model '{}' not found"
 ) -> Callable[[Exception], ProblemError]:
     """Returns what tells Ollama's clients of an error: by the status that their server would have, and its words.
@@ -73,14 +73,14 @@ async def first_of(upstreams: Sequence[Upstream], work: Callable[[Upstream, Back
     raise first
 
 
-async def manager(house: House, model: str = "") -> tuple[Upstream, Backend]:
+async def manager(context: GatewayContext, model: str = "") -> tuple[Upstream, Backend]:
     """Returns the upstream that keeps models: an Ollama server, with this model if one has it; else the engine.
 
     Raises:
         UnsupportedError: there is none.
     """
     found: list[tuple[Upstream, Backend]] = []
-    for upstream in await house.upstreams.choose(model) if model else house.upstreams.all:
+    for upstream in await context.upstreams.choose(model) if model else context.upstreams.all:
         try:
             found.append((upstream, await upstream.client.backend()))
         except errors.TailraceError:

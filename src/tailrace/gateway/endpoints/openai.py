@@ -13,9 +13,9 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from tailrace.gateway.access.middleware import caller_of
-from tailrace.gateway.context import house_of
+from tailrace.gateway.context import context_of
 from tailrace.gateway.endpoints import model_list
-from tailrace.gateway.endpoints.answering import Held, unless_left, whole
+from tailrace.gateway.endpoints.answering import DeferredHeadResponse, unless_left, whole
 from tailrace.gateway.endpoints.body import read_body
 from tailrace.gateway.endpoints.encoders import CHUNKS
 from tailrace.gateway.responses import Answer as Reply
@@ -25,13 +25,13 @@ from tailrace.protocols.openai.requests import (
     ChatBody,
     CompletionBody,
     EmbeddingsBody,
-    asked_chat,
-    asked_completion,
     parse,
+    run_request_of_chat,
+    run_request_of_completion,
     texts_of,
 )
 from tailrace.protocols.problems import ProblemError
-from tailrace.protocols.runs.requests import Asked
+from tailrace.protocols.runs.requests import RunRequest
 from tailrace.run.run import Run
 from tailrace.types import ListedModel
 from tailrace.web.asgi import EventStream
@@ -44,23 +44,23 @@ async def chat(request: Request) -> Reply:
     """``POST /v1/chat/completions``."""
     body: ChatBody = parse(await _body(request), ChatBody)
     wire = (lambda answer: ChatWire(answer, usage=body.wants_usage)) if body.stream else None
-    return await _answer(request, asked_chat(body), wire, whole_chat)
+    return await _answer(request, run_request_of_chat(body), wire, whole_chat)
 
 
 async def completion(request: Request) -> Reply:
     """``POST /v1/completions``."""
     body: CompletionBody = parse(await _body(request), CompletionBody)
     wire = (lambda answer: CompletionWire(answer, usage=body.wants_usage)) if body.stream else None
-    return await _answer(request, asked_completion(body), wire, whole_completion)
+    return await _answer(request, run_request_of_completion(body), wire, whole_completion)
 
 
 async def _body(request: Request) -> bytes:
-    return await read_body(request, house_of(request).settings.max_body)
+    return await read_body(request, context_of(request).settings.max_body)
 
 
 async def _answer(
     request: Request,
-    asked: Asked,
+    asked: RunRequest,
     wire: Callable[[Answer], Wire] | None,
     make: Callable[[Answer, Said], bytes],
 ) -> Reply:
@@ -70,15 +70,17 @@ async def _answer(
         wire: encodes the stream; None if it is to be one object.
         make: makes that.
     """
-    house = house_of(request)
+    context = context_of(request)
     model = asked.model
-    run, _ = await house.start(asked, caller_of(request.scope), linger=0.0)
-    answer = Answer(run=run.id, created=int(house.runs.created(run.id)), model=model)
+    run, _ = await context.start(asked, caller_of(request.scope), linger=0.0)
+    answer = Answer(run=run.id, created=int(context.runs.created(run.id)), model=model)
     if wire is None:
         return await _whole(request, run, answer, make)
     source = Source(Feed(run.log, wire(answer)))
     headers = [("X-Run-Id", run.id)]
-    return Held(run, EventStream(run, source, manners=house.settings.manners, headers=headers, medium=CHUNKS))
+    return DeferredHeadResponse(
+        run, EventStream(run, source, stream_settings=context.settings.stream_settings, headers=headers, medium=CHUNKS)
+    )
 
 
 async def _whole(request: Request, run: Run, answer: Answer, make: Callable[[Answer, Said], bytes]) -> Response:
@@ -88,10 +90,10 @@ async def _whole(request: Request, run: Run, answer: Answer, make: Callable[[Ans
 
 async def retrieve(request: Request) -> Response:
     """``GET /v1/chat/completions/{id}``: any run, whichever protocol started it, once it has ended."""
-    house = house_of(request)
+    context = context_of(request)
     id = request.path_params["id"].removeprefix("chatcmpl-").removeprefix("run_")
-    run = house.runs.get(f"run_{id}", caller_of(request.scope).owner)
-    answer = Answer(run=run.id, created=int(house.runs.created(run.id)), model=run.model)
+    run = context.runs.get(f"run_{id}", caller_of(request.scope).owner)
+    answer = Answer(run=run.id, created=int(context.runs.created(run.id)), model=run.model)
     return await _whole(request, run, answer, whole_chat)
 
 
@@ -105,19 +107,19 @@ def _model(model: ListedModel, started: float) -> dict[str, Any]:
 
 async def models(request: Request) -> Response:
     """``GET /v1/models``."""
-    house = house_of(request)
-    found = await unless_left(request, model_list.listed(house))
-    return json({"object": "list", "data": [_model(model, house.started) for model in found]})
+    context = context_of(request)
+    found = await unless_left(request, model_list.listed(context))
+    return json({"object": "list", "data": [_model(model, context.started) for model in found]})
 
 
 async def model(request: Request) -> Response:
     """``GET /v1/models/{id}``."""
-    house = house_of(request)
+    context = context_of(request)
     name = request.path_params["id"]
-    found = model_list.find(await unless_left(request, model_list.listed(house)), name)
+    found = model_list.find(await unless_left(request, model_list.listed(context)), name)
     if found is None:
         raise ProblemError(404, f"model {name!r} not found", param="model", code="model_not_found")
-    return json({**_model(found, house.started), "id": name})
+    return json({**_model(found, context.started), "id": name})
 
 
 # -- embeddings --------------------------------------------------------------------------------------------------------
@@ -125,16 +127,16 @@ async def model(request: Request) -> Response:
 
 async def embeddings(request: Request) -> Response:
     """``POST /v1/embeddings``."""
-    house = house_of(request)
+    context = context_of(request)
     body: EmbeddingsBody = parse(await _body(request), EmbeddingsBody)
     assert body.model is not None
     texts = texts_of(body)
     model, caller = body.model, caller_of(request.scope)
 
     async def embed() -> Any:
-        name = await house.meant(model)
-        upstream = (await house.upstreams.choose(name))[0]
-        async with house.upstreams.turn(upstream, caller.key, caller.priority):
+        name = await context.meant(model)
+        upstream = (await context.upstreams.choose(name))[0]
+        async with context.upstreams.turn(upstream, caller.key, caller.priority):
             return await upstream.client.embed(name, texts, dimensions=body.dimensions)
 
     told = await unless_left(request, embed())

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from tailrace.gateway.context import House, house_of
+from tailrace.gateway.context import GatewayContext, context_of
 from tailrace.gateway.responses import json
 
 __all__ = ["QueueEntry", "Queues", "queue_of", "routes"]
@@ -35,17 +35,17 @@ class Queues(msgspec.Struct, kw_only=True):
     upstreams: list[QueueEntry]
 
 
-def queue_of(house: House) -> list[QueueEntry]:
+def queue_of(context: GatewayContext) -> list[QueueEntry]:
     """Returns what waits, for each upstream."""
     return [
         QueueEntry(url=each.client.upstream, running=each.queue.running, waiting=each.queue.waiting, out=each.out)
-        for each in house.upstreams.all
+        for each in context.upstreams.all
     ]
 
 
 async def queue(request: Request) -> Response:
     """``GET /queue``."""
-    return json(Queues(upstreams=queue_of(house_of(request))))
+    return json(Queues(upstreams=queue_of(context_of(request))))
 
 
 def routes() -> list[BaseRoute]:

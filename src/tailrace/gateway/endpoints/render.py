@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from tailrace.gateway.context import house_of
+from tailrace.gateway.context import context_of
 from tailrace.gateway.endpoints.body import read_json
 from tailrace.gateway.responses import json
 
@@ -30,11 +30,11 @@ class Rendered(msgspec.Struct, kw_only=True):
 
 async def render(request: Request) -> Response:
     """Renders texts; on a thread, since a long one takes a while, and one at a time, since others want to be served."""
-    house = house_of(request)
-    asked = await read_json(request, house.settings.max_body, Texts)
+    context = context_of(request)
+    asked = await read_json(request, context.settings.max_body, Texts)
     html = []
     for text in asked.texts:
-        async with house.rendering:
+        async with context.rendering:
             html.append(await asyncio.to_thread(_html, text))
     return json(Rendered(html=html))
 

@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute, Route
 
 from tailrace.events import Loading, Prefill, Queued
 from tailrace.gateway.access.middleware import caller_of
-from tailrace.gateway.context import House, house_of
+from tailrace.gateway.context import GatewayContext, context_of
 from tailrace.gateway.endpoints.body import read_body
 from tailrace.gateway.endpoints.encoders import WIRES, source_of
 from tailrace.gateway.responses import Answer, json
@@ -83,10 +83,10 @@ class RunList(msgspec.Struct, kw_only=True):
     runs: list[Described]
 
 
-def describe(house: House, run: Run, *, whole: bool = True) -> Described:
+def describe(context: GatewayContext, run: Run, *, whole: bool = True) -> Described:
     """Returns a run as JSON shows it; in lists without what it said."""
     ended = run.ended
-    created = datetime.datetime.fromtimestamp(house.runs.created(run.id), datetime.UTC)
+    created = datetime.datetime.fromtimestamp(context.runs.created(run.id), datetime.UTC)
     described = Described(
         id=run.id,
         model=run.model,
@@ -119,12 +119,12 @@ def _waiting(run: Run) -> dict[str, Any] | None:
 
 async def start(request: Request) -> Response:
     """``POST /runs``."""
-    house = house_of(request)
-    body = await read_body(request, house.settings.max_body)
+    context = context_of(request)
+    body = await read_body(request, context.settings.max_body)
     asked = parse(body, request.query_params)
     caller, key = caller_of(request.scope), key_of(request)
-    run, new = await house.start(asked, caller, linger=house.linger, key=key, body=whole_of(request, body))
-    return json(describe(house, run), 201 if new else 200, {"Location": f"/runs/{run.id}"})
+    run, new = await context.start(asked, caller, linger=context.linger, key=key, body=whole_of(request, body))
+    return json(describe(context, run), 201 if new else 200, {"Location": f"/runs/{run.id}"})
 
 
 def key_of(request: Request) -> str:
@@ -150,22 +150,22 @@ def run_of(request: Request) -> Run:
     Raises:
         ProblemError: 404.
     """
-    return house_of(request).runs.get(request.path_params["id"], caller_of(request.scope).owner)
+    return context_of(request).runs.get(request.path_params["id"], caller_of(request.scope).owner)
 
 
 async def listing(request: Request) -> Response:
     """``GET /runs``."""
-    house = house_of(request)
+    context = context_of(request)
     state = request.query_params.get("state", "")
     if state not in ("", "running", "ended"):
         raise ProblemError(400, "state is running or ended")
     limit = _number(request.query_params.get("limit", "100"), 1, 1000)
     found: list[Described] = []
-    for run in house.runs.newest(caller_of(request.scope).owner):
+    for run in context.runs.newest(caller_of(request.scope).owner):
         if len(found) == limit:
             break
         if not state or (run.ended is None) == (state == "running"):
-            found.append(describe(house, run, whole=False))
+            found.append(describe(context, run, whole=False))
             if not len(found) % _AT_ONCE:
                 await asyncio.sleep(0)  # the figures of long answers take a moment, and others wait
     return json(RunList(runs=found))
@@ -179,8 +179,8 @@ def _number(text: str, least: int, most: int) -> int:
 
 async def show(request: Request) -> Response:
     """``GET /runs/{id}``."""
-    house = house_of(request)
-    return json(describe(house, run_of(request)))
+    context = context_of(request)
+    return json(describe(context, run_of(request)))
 
 
 async def stop(request: Request) -> Response:
@@ -190,7 +190,7 @@ async def stop(request: Request) -> Response:
 
 async def events(request: Request) -> Answer:
     """``GET /runs/{id}/events``."""
-    house, run = house_of(request), run_of(request)
+    context, run = context_of(request), run_of(request)
     follow = request.query_params.get("follow", "true")
     if follow not in ("true", "false"):
         raise ProblemError(400, "follow is true or false")
@@ -200,12 +200,12 @@ async def events(request: Request) -> Answer:
     if request.method == "HEAD" or follow == "false":
         there = b"" if request.method == "HEAD" else _whats_there(source, medium)
         return Response(there, headers=dict(medium.headers))
-    return EventStream(run, source, manners=house.settings.manners, medium=medium)
+    return EventStream(run, source, stream_settings=context.settings.stream_settings, medium=medium)
 
 
 async def _read(request: Request, run: Run) -> tuple[Source | None, Medium]:
     """Returns a reader where a request's cursor is, and how it is carried; None in its place if nothing will come."""
-    house, query = house_of(request), request.query_params
+    context, query = context_of(request), request.query_params
     cursors = cursors_of(request.headers.getlist("last-event-id"), query.getlist("after"))
     wire, render = query.get("wire", "runs"), query.get("render", "")
     if render not in ("", "html"):
@@ -218,8 +218,8 @@ async def _read(request: Request, run: Run) -> tuple[Source | None, Medium]:
         if any(cursors):
             raise ProblemError(400, "this wire has no ids; it is read from its start")
         make, medium = WIRES[wire]
-        return source_of(run, make(run, int(house.runs.created(run.id)))), medium
-    before = house.before(run)
+        return source_of(run, make(run, int(context.runs.created(run.id)))), medium
+    before = context.before(run)
     named: WireName = "html" if render else "plain" if wire == "plain" else "runs"
     async with prepared(run, before) if render else contextlib.nullcontext():
         return reading(run, cursors, wire=named, before=before), EVENTS

@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.routing import BaseRoute, Route
 
 from tailrace.gateway.access.middleware import caller_of
-from tailrace.gateway.context import house_of
+from tailrace.gateway.context import context_of
 from tailrace.gateway.endpoints.body import read_body
 from tailrace.gateway.responses import Answer
 from tailrace.protocols.problems import ProblemError
@@ -23,16 +23,16 @@ async def chat_stream(request: Request) -> Answer:
     The tutorial's readers cannot come back, so that their leaving stops the model at once; who can says with ``linger``
     for how long it is to go on without it.
     """
-    house = house_of(request)
-    body = await read_body(request, house.settings.max_body)
+    context = context_of(request)
+    body = await read_body(request, context.settings.max_body)
     asked = parse(body, request.query_params)
     if asked.prompt is not None:
         raise ProblemError(400, "this route takes a message or messages", hint="POST /runs completes a prompt")
-    run, _ = await house.start(asked, caller_of(request.scope), linger=0.0)
+    run, _ = await context.start(asked, caller_of(request.scope), linger=0.0)
     return EventStream(
         run,
         Source(plain_feed(run)),
-        manners=house.settings.manners,
+        stream_settings=context.settings.stream_settings,
         headers=[("Location", f"/runs/{run.id}")],
     )
 

@@ -14,7 +14,7 @@ from typing import Literal
 
 from tailrace.errors import BusyError
 
-__all__ = ["Priority", "Queue", "Ticket"]
+__all__ = ["FairQueue", "Priority", "Ticket"]
 
 Priority = Literal["interactive", "batch"]
 
@@ -43,7 +43,7 @@ class Ticket:
         self.entered: asyncio.Future[None] | None = None
 
 
-class Queue:
+class FairQueue:
     """Lets runs in, a bounded number at once. Belongs to one event loop.
 
     Args:

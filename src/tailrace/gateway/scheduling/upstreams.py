@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Sequence
 from tailrace import errors
 from tailrace.client.aio import AsyncClient
 from tailrace.events import Ended, Event, Outcome, Progress, Queued, TextDelta, ThinkingDelta, ToolCall, ToolCallDelta
-from tailrace.gateway.scheduling.fair_queue import Priority, Queue, Ticket
+from tailrace.gateway.scheduling.fair_queue import FairQueue, Priority, Ticket
 from tailrace.run.exchange import Exchange, Report, Take
 from tailrace.run.run import error_of
 from tailrace.types import ChatRequest, GenerateRequest
@@ -39,7 +39,7 @@ class Upstream:
         queue: lets runs in.
     """
 
-    def __init__(self, client: AsyncClient, queue: Queue) -> None:
+    def __init__(self, client: AsyncClient, queue: FairQueue) -> None:
         self.client = client
         self.queue = queue
         self.failures = 0

@@ -16,8 +16,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from tailrace.gateway.server.uvicorn_state import Flag, Flow, Pipeline
 from tailrace.protocols.problems import MEDIA_TYPE, ProblemError
-from tailrace.transport.io_batch import Turn, turn_of
-from tailrace.web.direct_writer import PUSH
+from tailrace.transport.io_batch import IOBatch, batch_of
+from tailrace.web.direct_writer import DIRECT_WRITE
 
 __all__ = ["BoundedProtocol", "bounded"]
 
@@ -47,7 +47,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._begun = False  # something of it has come
         self._head = 0  # bytes of it
         self._deaf = False  # nothing that comes is of interest any more
-        self._pusher: Pusher | None = None  # of the last request
+        self._pusher: ConnectionWriter | None = None  # of the last request
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begins to wait for a request."""
@@ -148,7 +148,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if cycle.scope["http_version"] == "1.0":
             app = _undivided(app, cycle)
         else:
-            self._pusher = cycle.scope[PUSH] = Pusher(cycle, turn_of(self.loop))  # type: ignore[literal-required]
+            self._pusher = cycle.scope[DIRECT_WRITE] = ConnectionWriter(cycle, batch_of(self.loop))  # type: ignore[literal-required]
         super()._start_asgi_task(cycle, app)
 
     @property
@@ -210,24 +210,24 @@ def bounded(*, head_time: float, most: int) -> type[BoundedProtocol]:
     return type("BoundedProtocol", (BoundedProtocol,), {"head_time": head_time, "most": most})
 
 
-class Pusher:
+class ConnectionWriter:
     """Writes pieces of a body that goes in chunks.
 
     Args:
         cycle: uvicorn's, of the request.
-        turn: the turns of its loop, if it takes any.
+        batch: the turns of its loop, if it takes any.
 
     Attributes:
         open: False while uvicorn's own way would wait, or do nothing. The connection sets it: to ask would touch four
             more objects for each token.
     """
 
-    __slots__ = ("_cycle", "_left", "_turn", "_write", "open")
+    __slots__ = ("_batch", "_cycle", "_left", "_write", "open")
 
-    def __init__(self, cycle: RequestResponseCycle, turn: Turn | None = None) -> None:
+    def __init__(self, cycle: RequestResponseCycle, batch: IOBatch | None = None) -> None:
         self._cycle = cycle
         self._left: Callable[[], object] | None = None
-        self._turn = turn
+        self._batch = batch
         self._write: Callable[[bytes], None] | None = None
         self.open = True
 
@@ -241,10 +241,10 @@ class Pusher:
                 self.open = False
                 return False
             write = self._write = self._cycle.transport.write
-        if self._turn is None:
+        if self._batch is None:
             write(_chunk(data))
         else:
-            self._turn.write(write, _chunk(data))
+            self._batch.write(write, _chunk(data))
         return True
 
     def watch(self, left: Callable[[], object] | None) -> bool:

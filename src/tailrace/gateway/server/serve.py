@@ -19,13 +19,13 @@ from starlette.applications import Starlette
 
 from tailrace.gateway.cluster.process import END, LISTEN, Tie, Told
 from tailrace.gateway.cluster.relay import believing
-from tailrace.gateway.context import House
+from tailrace.gateway.context import GatewayContext
 from tailrace.gateway.server.logging import keep_discreet, unheeded
 from tailrace.gateway.server.protocol import BoundedProtocol, bounded
 from tailrace.gateway.server.sockets import BACKLOG
-from tailrace.transport.io_batch import take_turns
-from tailrace.web.detach import with_the_rest
-from tailrace.web.direct_writer import PUSH
+from tailrace.transport.io_batch import start_batching
+from tailrace.web.detach import with_detached_responses
+from tailrace.web.direct_writer import DIRECT_WRITE
 
 __all__ = ["serve"]
 
@@ -56,7 +56,7 @@ def serve(
         private: a listening socket that only other workers reach, which say who their client is.
         tie: to the process that started this one, and others beside it.
     """
-    house: House = app.state.house
+    context: GatewayContext = app.state.context
     # Half of the files are for the other end of the answers, and for all else.
     most = min(_CONNECTIONS, _files() // 2)
     keep_discreet()
@@ -64,8 +64,8 @@ def serve(
     logger.setLevel(logging.ERROR)  # what strangers send is no news
     logger.addFilter(_is_news)
     config = uvicorn.Config(
-        with_the_rest(app, PUSH),
-        http=bounded(head_time=house.settings.head_time, most=most),
+        with_detached_responses(app, DIRECT_WRITE),
+        http=bounded(head_time=context.settings.head_time, most=most),
         loop="auto",
         ws="none",
         lifespan="on",
@@ -75,10 +75,10 @@ def serve(
         timeout_keep_alive=_IDLE,
         backlog=BACKLOG,
         # By default uvicorn believes whoever is on this machine, who then is as many clients as he likes.
-        proxy_headers=bool(house.settings.proxies),
-        forwarded_allow_ips=list(house.settings.proxies),
+        proxy_headers=bool(context.settings.proxies),
+        forwarded_allow_ips=list(context.settings.proxies),
     )
-    server = _Server(config, house, ready, private, tie)
+    server = _Server(config, context, ready, private, tie)
     try:
         with _collector():
             server.run([listener])
@@ -92,13 +92,13 @@ class _Server(uvicorn.Server):
     def __init__(
         self,
         config: uvicorn.Config,
-        house: House,
+        context: GatewayContext,
         ready: Callable[[], object],
         private: socket.socket | None,
         tie: Tie | None,
     ) -> None:
         super().__init__(config)
-        self._house = house
+        self._house = context
         self._ready = ready
         self._private = private
         self._tie = tie
@@ -125,7 +125,7 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begins to take requests."""
         asyncio.get_running_loop().set_exception_handler(unheeded)
-        take_turns()
+        start_batching()
         if self._private is not None and self._tie is not None:
             await super().startup([])
             await self._listen_together(sockets or [], self._private, self._tie)

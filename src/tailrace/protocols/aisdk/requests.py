@@ -19,9 +19,9 @@ from typing import Any
 import msgspec
 
 from tailrace.protocols.problems import ProblemError
-from tailrace.protocols.runs.requests import Asked, parse_json
+from tailrace.protocols.runs.requests import RunRequest, parse_json
 
-__all__ = ["ChatBody", "asked_chat"]
+__all__ = ["ChatBody", "run_request_of"]
 
 
 class Part(msgspec.Struct, rename="camel"):
@@ -76,7 +76,7 @@ class ChatBody(msgspec.Struct, kw_only=True):
         return about.id if about.role == "assistant" else ""
 
 
-def asked_chat(data: bytes) -> tuple[ChatBody, Asked]:
+def run_request_of(data: bytes) -> tuple[ChatBody, RunRequest]:
     """Returns a request's body, and what it asks for.
 
     Raises:
@@ -87,7 +87,7 @@ def asked_chat(data: bytes) -> tuple[ChatBody, Asked]:
         raise ProblemError(400, "there is no message")
     given = {name: getattr(body, name) for name in ("options", "think", "format", "tools", "keep_alive")}
     messages = [each for message in body.messages for each in _messages(message)]
-    return body, Asked(model=body.model, system=body.system, messages=messages, **given)
+    return body, RunRequest(model=body.model, system=body.system, messages=messages, **given)
 
 
 def _messages(message: UIMessage) -> Iterator[dict[str, Any]]:

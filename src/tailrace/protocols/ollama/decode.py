@@ -25,7 +25,7 @@ from tailrace.events import (
     Usage,
 )
 from tailrace.protocols import faults
-from tailrace.protocols.decoder_base import Ending
+from tailrace.protocols.decoder_base import AnswerDecoderBase
 from tailrace.protocols.lines import MAX_LINE, LineSplitter
 
 __all__ = ["AnswerDecoder", "ProgressDecoder"]
@@ -100,7 +100,7 @@ _DELTAS = frozenset(("content", "response", "thinking"))
 _PIECE = 16_384  # bytes decoded at a time: what is only made on the way to events then stays in the processor's cache
 
 
-class AnswerDecoder(Ending):
+class AnswerDecoder(AnswerDecoderBase):
     """Decodes the answer of `/api/chat` or `/api/generate`, streamed or whole.
 
     Attributes:

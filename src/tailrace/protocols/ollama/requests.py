@@ -17,11 +17,11 @@ __all__ = [
     "ChatBody",
     "CopyBody",
     "EmbedBody",
-    "Fault",
     "Function",
     "GenerateBody",
     "Message",
     "NamedBody",
+    "OllamaAPIError",
     "RunBody",
     "base64_of",
     "check_run",
@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 
-class Fault(Exception):  # noqa: N818 - an answer, not an accident
+class OllamaAPIError(Exception):
     """An error answer: a status and Ollama's ``{"error": text}``."""
 
     def __init__(self, status: int, text: str) -> None:
@@ -139,7 +139,7 @@ def decode(body: bytes, kind: type[Body]) -> Body:
     """Decodes a request body; unknown fields are ignored, wrong types are not.
 
     Raises:
-        Fault: 400, with the place of the mistake.
+        OllamaAPIError: 400, with the place of the mistake.
     """
     return read(body, kind)[0]
 
@@ -148,15 +148,15 @@ def read(body: bytes, kind: type[Body]) -> tuple[Body, dict[str, Any]]:
     """Decodes a request body, as `kind` and as it is, with the fields that this version does not know.
 
     Raises:
-        Fault: 400, with the place of the mistake.
+        OllamaAPIError: 400, with the place of the mistake.
     """
     if not body.strip():
-        raise Fault(400, "missing request body")
+        raise OllamaAPIError(400, "missing request body")
     try:
         given = msgspec.json.decode(body)
         made = msgspec.convert(given, kind)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        raise Fault(400, str(error)) from None
+        raise OllamaAPIError(400, str(error)) from None
     return made, given
 
 
@@ -177,7 +177,7 @@ def options(given: dict[str, Any] | None) -> dict[str, Any]:
     """Returns the options that are set, each of its type; names that are not known stay as they are.
 
     Raises:
-        Fault: 500, as Ollama answers a wrong type.
+        OllamaAPIError: 500, as Ollama answers a wrong type.
     """
     return {name: _option(name, value) for name, value in (given or {}).items() if value is not None}
 
@@ -186,19 +186,19 @@ def _option(name: str, value: Any) -> Any:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if name in _INTEGERS:
         if not number or not abs(value) <= 2**53:  # NaN neither
-            raise Fault(500, f'option "{name}" must be of type integer')
+            raise OllamaAPIError(500, f'option "{name}" must be of type integer')
         return int(value)
     if name in _FLOATS:
         if not number:
-            raise Fault(500, f'option "{name}" must be of type float32')
+            raise OllamaAPIError(500, f'option "{name}" must be of type float32')
         return float(value)
     if name == "use_mmap" and not isinstance(value, bool):
-        raise Fault(500, 'option "use_mmap" must be of type boolean')
+        raise OllamaAPIError(500, 'option "use_mmap" must be of type boolean')
     if name == "stop":
         if not isinstance(value, list):
-            raise Fault(500, 'option "stop" must be of type array')
+            raise OllamaAPIError(500, 'option "stop" must be of type array')
         if not all(isinstance(word, str) for word in value):
-            raise Fault(500, 'option "stop" must be of an array of strings')
+            raise OllamaAPIError(500, 'option "stop" must be of an array of strings')
     return value
 
 
@@ -212,7 +212,7 @@ def keep_alive(value: object, default: float) -> float:
     """Returns seconds to keep the model after a request: a number, or Go's durations; negative is for ever.
 
     Raises:
-        Fault: 400, it is neither.
+        OllamaAPIError: 400, it is neither.
     """
     if value is None:
         return default
@@ -223,9 +223,9 @@ def keep_alive(value: object, default: float) -> float:
         seconds = -seconds if value.startswith("-") else seconds
     elif isinstance(value, str):
         what = "missing unit in" if re.fullmatch(r"[+-]?[\d.]+", value) else "invalid"
-        raise Fault(400, f'time: {what} duration "{value[:40]}"')
+        raise OllamaAPIError(400, f'time: {what} duration "{value[:40]}"')
     else:
-        raise Fault(400, "keep_alive must be a number of seconds or a duration such as 5m")
+        raise OllamaAPIError(400, "keep_alive must be a number of seconds or a duration such as 5m")
     return seconds if 0 <= seconds < 1e9 else float("inf")
 
 
@@ -238,30 +238,32 @@ def check_run(body: RunBody) -> None:
     """Refuses what can be refused before the model is looked at.
 
     Raises:
-        Fault: 400, or 500 for a format that is none.
+        OllamaAPIError: 400, or 500 for a format that is none.
     """
     if body.top_logprobs is not None and not 0 <= body.top_logprobs <= 20:
-        raise Fault(400, "top_logprobs must be between 0 and 20")
+        raise OllamaAPIError(400, "top_logprobs must be between 0 and 20")
     if isinstance(body.think, str) and body.think not in _LEVELS:
-        raise Fault(
+        raise OllamaAPIError(
             400, f'invalid think value: "{body.think[:40]}" (must be "high", "medium", "low", "max", true, or false)'
         )
     if body.format not in (None, "", "json") and not isinstance(body.format, dict):
-        raise Fault(500, f'invalid format: {str(body.format)[:40]!r}; expected "json" or a valid JSON Schema object')
+        raise OllamaAPIError(
+            500, f'invalid format: {str(body.format)[:40]!r}; expected "json" or a valid JSON Schema object'
+        )
     if isinstance(body, GenerateBody) and body.raw and (body.template or body.system or body.context):
-        raise Fault(400, "raw mode does not support template, system, or context")
+        raise OllamaAPIError(400, "raw mode does not support template, system, or context")
 
 
 def base64_of(images: list[str]) -> list[str]:
     """Returns images, which are base64 and nothing else: neither a ``data:`` URL nor the name of a file.
 
     Raises:
-        Fault: 400, one of them is not.
+        OllamaAPIError: 400, one of them is not.
     """
     plain = [image.replace("\r", "").replace("\n", "") for image in images]
     for image in plain:
         try:
             base64.b64decode(image, validate=True)
         except ValueError:
-            raise Fault(400, "illegal base64 data in images") from None
+            raise OllamaAPIError(400, "illegal base64 data in images") from None
     return plain

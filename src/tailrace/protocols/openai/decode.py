@@ -14,7 +14,7 @@ import msgspec
 
 from tailrace.events import Ended, Event, Outcome, Prefill, TextDelta, ThinkingDelta, ToolCall, ToolCallDelta, Usage
 from tailrace.protocols import faults
-from tailrace.protocols.decoder_base import Ending
+from tailrace.protocols.decoder_base import AnswerDecoderBase
 from tailrace.protocols.lines import MAX_LINE
 from tailrace.protocols.sse import SSEDecoder
 
@@ -80,7 +80,7 @@ _decode = msgspec.json.Decoder(_Chunk).decode
 _DELTAS = frozenset(("content", "reasoning_content", "reasoning", "refusal", "text", "arguments"))
 
 
-class ChunkDecoder(Ending):
+class ChunkDecoder(AnswerDecoderBase):
     """Decodes a chat or text completion, streamed (SSE) or whole (JSON, when a server ignores ``stream``).
 
     Attributes:

@@ -12,9 +12,17 @@ from typing import Any, NoReturn
 import msgspec
 
 from tailrace.protocols.problems import ProblemError
-from tailrace.protocols.runs.requests import Asked, parse_json
+from tailrace.protocols.runs.requests import RunRequest, parse_json
 
-__all__ = ["ChatBody", "CompletionBody", "EmbeddingsBody", "asked_chat", "asked_completion", "parse", "texts_of"]
+__all__ = [
+    "ChatBody",
+    "CompletionBody",
+    "EmbeddingsBody",
+    "parse",
+    "run_request_of_chat",
+    "run_request_of_completion",
+    "texts_of",
+]
 
 
 class StreamOptions(msgspec.Struct):
@@ -320,7 +328,7 @@ def _image(part: Part, place: str) -> str:
 # -- what is asked -----------------------------------------------------------------------------------------------------
 
 
-def asked_chat(body: ChatBody) -> Asked:
+def run_request_of_chat(body: ChatBody) -> RunRequest:
     """Returns what a chat asks for.
 
     Raises:
@@ -334,7 +342,7 @@ def asked_chat(body: ChatBody) -> Asked:
         _refuse("top_logprobs is a number from 0 to 20, and wants logprobs", "top_logprobs")
     newer = body.max_completion_tokens is not None
     limit, name = (body.max_completion_tokens, "max_completion_tokens") if newer else (body.max_tokens, "max_tokens")
-    return Asked(
+    return RunRequest(
         model=body.model or "",
         messages=_messages(body.messages),
         options=_options(body, limit, name),
@@ -346,7 +354,7 @@ def asked_chat(body: ChatBody) -> Asked:
     )
 
 
-def asked_completion(body: CompletionBody) -> Asked:
+def run_request_of_completion(body: CompletionBody) -> RunRequest:
     """Returns what a completion asks for: the prompt goes on as it is, without the model's template.
 
     Raises:
@@ -363,7 +371,7 @@ def asked_completion(body: CompletionBody) -> Asked:
         _unsupported("best_of other than 1", "best_of")
     if body.logprobs is not None and not 0 <= body.logprobs <= 20:
         _refuse("logprobs is a number from 0 to 20", "logprobs")
-    return Asked(
+    return RunRequest(
         model=body.model or "",
         prompt=prompt,
         suffix=body.suffix or None,

@@ -10,10 +10,10 @@ import msgspec
 
 from tailrace.protocols.problems import ProblemError
 
-__all__ = ["Asked", "parse", "parse_json"]
+__all__ = ["RunRequest", "parse", "parse_json"]
 
 
-class Asked(msgspec.Struct, kw_only=True):
+class RunRequest(msgspec.Struct, kw_only=True):
     """A request for an answer.
 
     Attributes:
@@ -87,13 +87,13 @@ def parse_json(body: bytes, kind: type[Any]) -> Any:
         raise ProblemError(400, "the body is nested too deeply") from error
 
 
-def parse(body: bytes, query: Mapping[str, str]) -> Asked:
+def parse(body: bytes, query: Mapping[str, str]) -> RunRequest:
     """Returns what a request asks for: by its body, and by ``?message=`` (``model``, ``system``) as the tutorial does.
 
     Raises:
         ProblemError: it asks for nothing, or what it asks for is not of the right form.
     """
-    asked: Asked = parse_json(body, Asked) if body.strip() else Asked()
+    asked: RunRequest = parse_json(body, RunRequest) if body.strip() else RunRequest()
     for name in ("message", "model", "system"):
         if query.get(name) and not getattr(asked, name):
             setattr(asked, name, query[name])
