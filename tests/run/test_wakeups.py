@@ -1,4 +1,4 @@
-"""Waiters and bells: no wake-up is missed, whichever thread makes it; no place is kept for who waits no more."""
+"""Wake-ups: no wake-up is missed, whichever thread makes it; no place is kept for who waits no more."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ async def test_does_not_wait_for_what_is_there() -> None:
 
 
 async def test_rung_from_elsewhere() -> None:
-    """A bell is rung from its own thread or another without any change; before somebody waits, that is lost."""
+    """A task is woken from its own thread or another without any change; before somebody waits, that is lost."""
     wakeups, rung = Wakeups(), 0
     wakeup = Wakeup(wakeups)
     wakeup.wake()
@@ -76,7 +76,7 @@ async def test_rung_from_elsewhere() -> None:
 
 
 async def test_the_time_is_up() -> None:
-    """Waiting ends with the time, and the bell has one place among the waiters however often it did."""
+    """Waiting ends with the time, and it has one place among those who wait however often it did."""
     wakeups = Wakeups()
     wakeup = Wakeup(wakeups)
     for _ in range(10):
@@ -86,7 +86,7 @@ async def test_the_time_is_up() -> None:
 
 
 async def test_cancelled_while_waiting() -> None:
-    """A task that is cancelled while it waits is free at once, and its bell may be rung without harm."""
+    """A task that is cancelled while it waits is free at once, and may be woken without harm."""
     wakeups = Wakeups()
     wakeup = Wakeup(wakeups)
     task = asyncio.create_task(wakeup.wait(lambda: False))
@@ -118,7 +118,7 @@ def test_a_reader_whose_loop_is_closed() -> None:
 
 
 def test_threads_leave_no_place_behind() -> None:
-    """A thread that waited in vain is no longer among the waiters."""
+    """A thread that waited in vain is no longer among those who wait."""
     wakeups = Wakeups()
     for _ in range(10):
         assert not wakeups.wait(lambda: False, 0.001)

@@ -1,4 +1,4 @@
-"""Turns: what came together is read, worked on and written together, in order, and one stream's bug is its own."""
+"""Batches: what came together is read, worked on and written together, in order, and one stream's bug is its own."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ async def test_a_bug_is_one_streams_own() -> None:
 
 
 async def test_only_where_they_are_taken() -> None:
-    """A loop has turns from when it was told to take them; another has none."""
+    """A loop has batches from when it was told to; another has none."""
     loop = asyncio.get_running_loop()
     assert batch_of(loop) is None
     start_batching()

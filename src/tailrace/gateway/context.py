@@ -1,4 +1,4 @@
-"""House: what all requests of one gateway share."""
+"""The context: what all requests of one gateway share."""
 
 from __future__ import annotations
 

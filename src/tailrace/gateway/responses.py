@@ -1,4 +1,4 @@
-"""Replies: JSON, and problems."""
+"""Responses: JSON, and problems."""
 
 from __future__ import annotations
 

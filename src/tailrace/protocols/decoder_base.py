@@ -1,4 +1,4 @@
-"""Ending: what the decoders of answers share around their one `Ended`."""
+"""What the decoders of answers share around their one `Ended`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the wires that we write have in common: events as JSON."""
+"""Events as JSON: what the encoders have in common."""
 
 from __future__ import annotations
 

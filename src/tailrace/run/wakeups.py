@@ -1,4 +1,4 @@
-"""Waiters: how an owner wakes readers on its own loop, on other loops and on plain threads, without a lock.
+"""Wake-ups: how an owner wakes readers on its own loop, on other loops and on plain threads, without a lock.
 
 The owner's loop alone changes what is waited for; readers only look. A reader registers first and looks again before it
 waits, so a change between its look and its registration is never missed. List and attribute operations are atomic under
@@ -75,10 +75,10 @@ class Wakeups:
 
 
 class Wakeup:
-    """One task's place among the waiters, for who waits often; it can be rung from elsewhere too.
+    """One task's place among those who wait, for who waits often; it can be woken from elsewhere too.
 
     Args:
-        wakeups: those whom a change wakes; None if it is rung and no change wakes it.
+        wakeups: those whom a change wakes; None if no change wakes it.
     """
 
     __slots__ = ("_future", "_loop", "_placed", "_thread", "_wakeups")
@@ -88,7 +88,7 @@ class Wakeup:
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._future: asyncio.Future[None] | None = None
-        self._placed = False  # among the waiters: one place is enough, however often the time was up
+        self._placed = False  # among those who wait: one place is enough, however often the time was up
 
     def wake(self) -> None:
         """Wakes the task, from any thread."""
@@ -110,7 +110,7 @@ class Wakeup:
             future.set_result(None)
 
     async def wait(self, ready: Callable[[], bool], timeout: float | None = None) -> None:
-        """Suspends the task until the next change, until it is rung or until the time is up; not at all if `ready`."""
+        """Suspends the task until the next change, until it is woken or until the time is up; not at all if `ready`."""
         future = self._future = self._loop.create_future()
         if not self._placed and self._wakeups is not None:
             self._placed = True

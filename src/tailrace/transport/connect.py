@@ -1,4 +1,4 @@
-"""Connecting: the way to a server, over a Unix socket, TCP or TLS, straight or through the environment's proxy."""
+"""The way to a server, over a Unix socket, TCP or TLS, straight or through the environment's proxy."""
 
 from __future__ import annotations
 

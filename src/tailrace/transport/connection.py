@@ -1,4 +1,4 @@
-"""One connection, with one request and its answer. The one backend file that knows the HTTP parser (httptools).
+"""One connection, with one request and its answer. The one file of transport that knows the HTTP parser (httptools).
 
 What comes is handed on from within the protocol: between the socket and the run's log there is no task to be woken, no
 queue and no timer. That is what makes a token cheap; a client with a stream to read from has all three.

@@ -1,4 +1,4 @@
-"""Packing: bodies that come as gzip or deflate, though nobody asked for it, unpacked as they come."""
+"""Decompression: bodies that come as gzip or deflate, though nobody asked for it, unpacked as they come."""
 
 from __future__ import annotations
 

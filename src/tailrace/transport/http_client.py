@@ -1,4 +1,4 @@
-"""HTTP as the backends speak it: one request, one answer, on a connection of its own.
+"""The HTTP client of the backends: one request, one answer, on a connection of its own.
 
 A fresh connection on the local network costs nothing beside a token, and nothing is shared: no pool that a cancelled
 request could poison, no socket that belongs to another event loop or another process, no stale keep-alive connection.

@@ -1,4 +1,4 @@
-"""Turns: what comes in one turn of a busy event loop is dealt with together, step by step.
+"""Input and output in batches: what comes in one turn of a busy event loop is dealt with together, step by step.
 
 The kernel's reads and writes and our own work push each other out of the processor's caches, when one token after the
 other goes all of its way. So all that came in a turn is read first, then all of it is worked on, then all of it is
@@ -18,7 +18,7 @@ Step = tuple[Callable[[bytes], Any], bytes]
 
 
 class IOBatch:
-    """The turns of one loop.
+    """The batches of one loop.
 
     Args:
         loop: on which all of it happens.
@@ -68,11 +68,11 @@ _batches: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, IOBatch] = weakre
 
 
 def start_batching() -> None:
-    """Begins with turns on the running loop, for connections that are made from now on."""
+    """Begins with batches on the running loop, for connections that are made from now on."""
     loop = asyncio.get_running_loop()
     _batches.setdefault(loop, IOBatch(loop))
 
 
 def batch_of(loop: asyncio.AbstractEventLoop) -> IOBatch | None:
-    """Returns the turns of a loop; None where there are none."""
+    """Returns the batches of a loop; None where there are none."""
     return _batches.get(loop)

@@ -1,4 +1,4 @@
-"""Later: a stream goes on when all that stood around its request has returned.
+"""Detached responses: a stream goes on when all that stood around its request has returned.
 
 Between a server and an endpoint are a framework's layers. Each keeps a coroutine, a request or a function of its own
 for as long as the answer lasts, though a stream wants nothing of them any more: some kilobytes for each of thousands of
@@ -32,7 +32,7 @@ def detach_response(answer: App, scope: Scope, receive: Receive, send: Send) -> 
 
 
 def with_detached_responses(app: App, *keep: str) -> App:
-    """Returns an application that calls what was put off in another.
+    """Returns an application that calls the responses that were detached in another.
 
     Args:
         app: the other one. No layer of it may do anything for a response after it has returned, nor does one see what

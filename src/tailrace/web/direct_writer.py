@@ -1,4 +1,4 @@
-"""Pushing: tokens are sent from within the change of the log, without waking the stream's task for each.
+"""Direct writing: tokens are sent from within the change of the log, without waking the stream's task for each.
 
 That takes a server that lets us write when we like: ours puts a function into the scope that writes a piece of the
 body at once, or says that it would have to wait. Elsewhere streams send from their task. Left to the task in any case

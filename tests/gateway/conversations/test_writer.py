@@ -1,4 +1,4 @@
-"""The keeper of answers under way: what it writes, when, in how many transactions, and what it does when it cannot."""
+"""The writer of answers under way: what it writes, when, in how many transactions, and what it does when it cannot."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pushing to a connection: what is written at once, and when it goes uvicorn's own way instead."""
+"""Direct writing to a connection: what is written at once, and when it goes uvicorn's own way instead."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tailrace.gateway.server.protocol import ConnectionWriter
 
 
 class Cycle:
-    """As much of uvicorn's as a pusher looks at."""
+    """As much of uvicorn's as a direct writer looks at."""
 
     def __init__(self, *, chunked: bool | None = True) -> None:
         self.chunked_encoding = chunked
@@ -30,14 +30,14 @@ class Cycle:
         self.written.append(data)
 
 
-def pusher(cycle: Any) -> ConnectionWriter:
+def writer(cycle: Any) -> ConnectionWriter:
     return ConnectionWriter(cycle)
 
 
 def test_a_piece_is_a_chunk() -> None:
     """Each piece is written at once, framed."""
     cycle = Cycle()
-    push = pusher(cycle)
+    push = writer(cycle)
 
     assert push(b"data: x\n\n")
     assert push(b"y" * 20)
@@ -47,7 +47,7 @@ def test_a_piece_is_a_chunk() -> None:
 def test_while_the_client_takes_nothing() -> None:
     """Nothing is written while it is shut, and what comes after that is."""
     cycle = Cycle()
-    push = pusher(cycle)
+    push = writer(cycle)
     push.open = False
 
     assert not push(b"x")
@@ -59,7 +59,7 @@ def test_while_the_client_takes_nothing() -> None:
 def test_a_body_that_does_not_go_in_chunks() -> None:
     """It is never written to, also not after the client was slow for a while."""
     cycle = Cycle(chunked=False)
-    push = pusher(cycle)
+    push = writer(cycle)
 
     assert not push(b"x")
     push.open = True
@@ -70,7 +70,7 @@ def test_a_body_that_does_not_go_in_chunks() -> None:
 def test_who_watches_is_told_once() -> None:
     """A client's leaving, to the last one who asked; and reading goes on, or nobody would see it."""
     cycle = Cycle()
-    push = pusher(cycle)
+    push = writer(cycle)
     told: list[str] = []
 
     assert push.watch(lambda: told.append("first"))
@@ -85,7 +85,7 @@ def test_who_watches_is_told_once() -> None:
 
 def test_who_watches_no_more() -> None:
     """It is told nothing, and nothing holds it."""
-    push = pusher(Cycle())
+    push = writer(Cycle())
     told: list[str] = []
     push.watch(lambda: told.append("left"))
     push.watch(None)
@@ -98,9 +98,9 @@ def test_a_body_that_is_not_here_yet() -> None:
     """Then, and when the client has gone already, only `receive` tells."""
     cycle = Cycle()
     cycle.more_body = True
-    assert not pusher(cycle).watch(lambda: None)
+    assert not writer(cycle).watch(lambda: None)
     cycle.more_body, cycle.disconnected = False, True
-    assert not pusher(cycle).watch(lambda: None)
+    assert not writer(cycle).watch(lambda: None)
 
 
 @pytest.mark.parametrize("complete", [False, True])
@@ -108,6 +108,6 @@ def test_the_request_itself_is_told(complete: bool) -> None:
     """uvicorn tells the last request on a connection, behind which may be one that is being answered."""
     cycle = Cycle()
     cycle.response_complete = complete
-    pusher(cycle).lost()
+    writer(cycle).lost()
 
     assert cycle.disconnected is cycle.woken is not complete

@@ -1,4 +1,4 @@
-"""Addresses: by which name a request came to this server, and from whose page."""
+"""Hosts and origins: by which name a request came to this server, and from whose page."""
 
 from __future__ import annotations
 

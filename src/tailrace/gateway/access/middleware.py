@@ -1,4 +1,4 @@
-"""The door: which hosts, origins and keys a request may come with. Decided before its body is read.
+"""The access check: which hosts, origins and keys a request may come with. Decided before its body is read.
 
 - Host: a name that leads to this machine only. A page of another name that was made to point here (DNS rebinding) is
   refused. More names by ``--allow-host``.
@@ -68,8 +68,8 @@ class AccessMiddleware:
     """An ASGI middleware. Pure: nothing stands between a stream and its reader.
 
     Args:
-        app: what is behind the door.
-        keys: what opens it.
+        app: what is behind the check.
+        keys: what admits a request.
         hosts: further names of this server.
         origins: further sites whose pages may ask; ``*`` for all.
         admins: the keys that may keep models; ``*`` for everybody.

@@ -1,7 +1,7 @@
-"""The crossing: each request to the worker that it belongs to. Two ASGI middlewares, which only look at it.
+"""Worker routing: each request goes to the worker that it belongs to. Two ASGI middlewares, which only look at it.
 
-The first one stands before everything else, so that what another worker answers goes out as it is: its own door has
-seen the request. The second stands behind the door, because it has to read a body to know whose it is.
+`WorkerRouting` stands before everything else, so that what another worker answers goes out as it is: that worker has
+checked the request. `ChatRouting` stands behind the access check, because it has to read a body to know whose it is.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class ChatRouting:
     """Passes on the next question of a chat that is at another worker.
 
     Args:
-        app: what is behind the door.
+        app: what is behind the access check.
         neighbours: the workers.
         relay: reaches the others.
     """

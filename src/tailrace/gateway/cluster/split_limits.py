@@ -1,4 +1,4 @@
-"""Shares: what each worker may have of what the gateway may. Together they never have more."""
+"""Split limits: what each worker may have of what the gateway may. Together they never have more."""
 
 from __future__ import annotations
 

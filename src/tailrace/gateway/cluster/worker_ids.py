@@ -1,6 +1,6 @@
-"""Badges: a run's id tells which worker it belongs to, so that any worker knows where to ask.
+"""Worker ids: a run's id tells which worker it belongs to, so that any worker knows where to ask.
 
-The last twelve hex digits of an id are the badge of the worker that started the run. Those before stay random, among
+The last twelve hex digits of an id are the id of the worker that started the run. Those before stay random, among
 them the first eight, which the ids of its events carry.
 """
 
@@ -34,12 +34,12 @@ class WorkerId(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, run: str) -> WorkerId | None:
-        """Returns the badge in a run's id; None if there is none."""
+        """Returns the worker id in a run's id; None if there is none."""
         found = _ID.fullmatch(run)
         return cls(found[1], int(found[2], 16), int(found[3], 16)) if found is not None else None
 
     def mark(self, run: str) -> str:
-        """Returns a run's id with this badge in it."""
+        """Returns a run's id with this worker's in it."""
         return f"{run[:-_DIGITS]}{self.life}{self.index:02x}{min(self.generation, _LAST_GENERATION):04x}"
 
     def outlived(self, run: str) -> bool:

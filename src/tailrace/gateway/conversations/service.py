@@ -96,7 +96,7 @@ class Conversations:
         return self
 
     async def opened(self) -> tuple[Store, ConversationWriter]:
-        """Returns the store and its keeper, once they are there.
+        """Returns the store and its writer, once they are there.
 
         Raises:
             StoreError: the store's library cannot be imported.

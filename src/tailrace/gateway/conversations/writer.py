@@ -1,4 +1,4 @@
-"""The keeper of answers under way: it writes what came behind the back of who brings it.
+"""The conversation writer: it writes down answers while they grow, and holds up nobody who brings their text.
 
 All that came of all runs goes into one transaction a few times a second. When the database does not work for a while,
 what could not be written stays in memory and is written once it works again. That is bounded by the runs themselves:

@@ -1,4 +1,4 @@
-"""Wires: any run as each protocol writes it, whichever of them started it."""
+"""Encoders: any run as each protocol writes it, whichever of them started it."""
 
 from __future__ import annotations
 

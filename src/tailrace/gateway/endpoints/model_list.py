@@ -1,4 +1,4 @@
-"""Listing: the models of all upstreams, as one list."""
+"""Model list: the models of all upstreams, as one list."""
 
 from __future__ import annotations
 

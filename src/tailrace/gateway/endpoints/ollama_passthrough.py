@@ -1,4 +1,4 @@
-"""Passing on: single requests of Ollama's API, to the upstream that can answer them."""
+"""Pass-through: single requests of Ollama's API, to the upstream that can answer them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Admission: a fair queue in front of an upstream.
+"""The fair queue in front of an upstream.
 
 Only so many runs are let in at once; the others wait, and are told their place. Interactive ones come before batch.
 Then clients take turns: each run has the number of the round it is served in, a client's next one is in the next round,

@@ -1,4 +1,4 @@
-"""Output: what the server tells of an accident is where it happened, never what was said there.
+"""Logging: what the server tells of an accident is where it happened, never what was said there.
 
 The message of an exception may hold anything: a prompt that could not be parsed, an answer, the parameters of a query.
 So a traceback is written with its places and the names of its exceptions, and without their messages.

@@ -215,7 +215,7 @@ class ConnectionWriter:
 
     Args:
         cycle: uvicorn's, of the request.
-        batch: the turns of its loop, if it takes any.
+        batch: gathers what its loop writes, if it does so in batches.
 
     Attributes:
         open: False while uvicorn's own way would wait, or do nothing. The connection sets it: to ask would touch four
