@@ -5,13 +5,11 @@ from __future__ import annotations
 __all__ = ["MODULES"]
 
 MODULES = (
-    *(
-        "tailrace.protocols",
-        "tailrace.web.requests",
-        "tailrace.gateway.access.limits",
-        "tailrace.protocols.openai.requests",
-    ),
-    *("tailrace.protocols.aisdk.requests", "tailrace.backends.embedded.http1", "tailrace.backends.embedded.requests"),
+    "tailrace.protocols",
+    "tailrace.web.requests",
+    "tailrace.gateway.access.limits",
+    "tailrace.backends.embedded.http1",
+    "tailrace.backends.embedded.requests",
     "tailrace.client.requests",
 )
 """What is watched while a guided fuzzer runs."""

@@ -27,22 +27,23 @@ from tailrace.gateway.endpoints.ollama import _options as ollama_options
 from tailrace.gateway.endpoints.render import Texts
 from tailrace.protocols import sse
 from tailrace.protocols.aisdk.encode import UIWire
-from tailrace.protocols.aisdk.requests import asked_chat
+from tailrace.protocols.aisdk.requests import run_request_of
 from tailrace.protocols.lines import LineSplitter
 from tailrace.protocols.ollama import requests as ollama_requests
 from tailrace.protocols.ollama.decode import AnswerDecoder, ProgressDecoder
 from tailrace.protocols.ollama.encode import Lines, OllamaWire
-from tailrace.protocols.ollama.requests import Fault
+from tailrace.protocols.ollama.requests import OllamaAPIError
 from tailrace.protocols.openai import requests as openai_requests
 from tailrace.protocols.openai.decode import ChunkDecoder
 from tailrace.protocols.openai.encode import Answer, ChatWire
 from tailrace.protocols.problems import ProblemError
 from tailrace.protocols.runs.encode import RunsWire
+from tailrace.protocols.runs.requests import RunRequest, parse, parse_json
 from tailrace.protocols.sse import ServerSentEvent, SSEDecoder
 from tailrace.protocols.tutorial.encode import PlainWire
 from tailrace.run.metrics import Metrics
 from tailrace.types import ChatRequest, GenerateRequest
-from tailrace.web.requests import Asked, parse, parse_json, request_of
+from tailrace.web.requests import request_of
 from tailrace.web.source import Wire
 
 __all__ = ["TARGETS"]
@@ -149,16 +150,16 @@ def _refused(read: Callable[[], Any]) -> Any:
         hold(400 <= error.status < 500 or error.status == 501, "not the client's fault", error.status)
     except RequestError:
         pass
-    except Fault as fault:
+    except OllamaAPIError as fault:
         hold(400 <= fault.status < 600, "no status", fault.status)
     return None
 
 
-def _sent(asked: Asked | ChatRequest | GenerateRequest) -> None:
-    """What the gateway's house does with what was asked: holds it to the limits, and makes a request of it."""
+def _sent(asked: RunRequest | ChatRequest | GenerateRequest) -> None:
+    """What the gateway does with what was asked: holds it to the limits, and makes a request of it."""
     try:
         limits.check(asked, _LIMITS)
-        request = request_of(asked) if isinstance(asked, Asked) else asked
+        request = request_of(asked) if isinstance(asked, RunRequest) else asked
     except RecursionError as error:
         raise ProblemError(400, "the request is nested too deeply") from error
     hold(isinstance(request, (ChatRequest, GenerateRequest)), "no request", request)
@@ -195,9 +196,11 @@ def _ollama_generate(data: bytes) -> None:
 
 def ask_openai(data: bytes) -> None:
     """The bodies of OpenAI's requests."""
-    _refused(lambda: _sent(openai_requests.asked_chat(openai_requests.parse(data, openai_requests.ChatBody))))
+    _refused(lambda: _sent(openai_requests.run_request_of_chat(openai_requests.parse(data, openai_requests.ChatBody))))
     _refused(
-        lambda: _sent(openai_requests.asked_completion(openai_requests.parse(data, openai_requests.CompletionBody)))
+        lambda: _sent(
+            openai_requests.run_request_of_completion(openai_requests.parse(data, openai_requests.CompletionBody))
+        )
     )
     _refused(lambda: openai_requests.texts_of(openai_requests.parse(data, openai_requests.EmbeddingsBody)))
 
@@ -208,7 +211,7 @@ def ask_ai(data: bytes) -> None:
 
 
 def _ai(data: bytes) -> None:
-    body, asked = asked_chat(data)
+    body, asked = run_request_of(data)
     hold(isinstance(body.goes_on, str), "no id", body.goes_on)
     _sent(asked)
 
@@ -253,7 +256,7 @@ def _request(pieces: list[bytes]) -> tuple[Any, ...]:
         if exchange is None:
             raise BrokenError("it waits for more after the end") from None
         return exchange.method, exchange.path, exchange.headers, exchange.body
-    except Fault as fault:
+    except OllamaAPIError as fault:
         return fault.status, fault.text
     except EOFError:
         return ("cut short",)
