@@ -21,7 +21,8 @@ from tailrace.backends.embedded.requests import options as engine_options
 from tailrace.errors import RequestError
 from tailrace.events import Event, TextDelta
 from tailrace.gateway.access import limits
-from tailrace.gateway.endpoints.conversations import Change, Turn
+from tailrace.gateway.conversations.service import Turn
+from tailrace.gateway.endpoints.conversations import Change
 from tailrace.gateway.endpoints.ollama import _message as ollama_message
 from tailrace.gateway.endpoints.ollama import _options as ollama_options
 from tailrace.gateway.endpoints.render import Texts

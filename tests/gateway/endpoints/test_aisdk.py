@@ -11,7 +11,7 @@ import pytest
 from tests.gateway.renewed import Renewed, renewed
 from tests.web.reader import Reader
 
-from tailrace.protocols.aisdk.requests import asked_chat
+from tailrace.protocols.aisdk.requests import run_request_of
 from tailrace.testing import FakeOllama, Step, done, error, fin, hold, say, slow_load, stall, status, think, tool_call
 
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(20)).decode()
@@ -341,7 +341,7 @@ def test_a_message_of_many_parts() -> None:
     parts = [{"type": "text", "text": "a"}] * 120_000
     body = {"id": "c", "messages": [{"role": "assistant", "parts": parts}, user()]}
 
-    _, asked = asked_chat(json.dumps(body).encode())
+    _, asked = run_request_of(json.dumps(body).encode())
 
     assert asked.messages == [{"role": "assistant", "content": "a" * 120_000}, {"role": "user", "content": "hi"}]
 
