@@ -13,7 +13,7 @@ from fuzz.targets import TARGETS
 from tailrace.events import Event
 from tailrace.protocols.ollama.decode import AnswerDecoder
 
-SOME, MANY = 2_000, 200_000
+SOME, MANY = 300, 100_000
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -26,7 +26,7 @@ def test_some_inputs(target: str) -> None:
 @pytest.mark.timeout(3000)
 @pytest.mark.parametrize("target", TARGETS)
 def test_many_inputs(target: str) -> None:
-    """The same of a hundred times as many."""
+    """The same of some hundred times as many."""
     assert plain(target, MANY, seed=2) == MANY
 
 
