@@ -1,8 +1,8 @@
 """The log of a run: append-only, read by cursors.
 
-`EventLog` is the protocol that a run needs; `MemoryLog` is the one kept in this process; `bounded` has the same with a
-limit of bytes. A log that lives elsewhere shows an event only once it is kept there, which is why readers follow the
-log and never the owner.
+`EventLog` is the protocol that a run needs; `MemoryLog` is the one kept in this process; `bounded_log` has the same
+with a limit of bytes. A log that lives elsewhere shows an event only once it is kept there, which is why readers follow
+the log and never the owner.
 """
 
 from __future__ import annotations
