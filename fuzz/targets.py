@@ -49,6 +49,7 @@ from tailrace.web.source import Wire
 
 __all__ = ["TARGETS"]
 
+_DEEP = 60  # values within values
 _SHORT = 100  # bytes that a line may have in every eighth input
 
 
@@ -109,7 +110,12 @@ def lines(data: bytes) -> None:
 
 
 def told(data: bytes) -> None:
-    """What an answer holds, whatever that is, is written on every wire, and read again where it has a decoder."""
+    """What an answer holds, whatever that is, is written on every wire, and read again where it has a decoder.
+
+    What is nested nearly as deeply as can be read is not tried: to be written it may need more room than it had.
+    """
+    if data.count(b"[") + data.count(b"{") > _DEEP:
+        return
     decoder: Any = ChunkDecoder() if data.lstrip().startswith((b"data:", b":", b"event:")) else AnswerDecoder()
     came: list[Event] = decoder.feed(data) + decoder.eof()
     text = "".join(event.text for event in came if type(event) is TextDelta)

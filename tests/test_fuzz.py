@@ -101,6 +101,41 @@ def test_what_is_nested_too_deeply_is_short() -> None:
     assert down(200) == 200
 
 
+_DEEP = {
+    "ollama": [b'{"error":%b}\n', b'{"message":{"tool_calls":[{"function":{"name":"f","arguments":{"x":%b}}}]}}\n'],
+    "openai": [
+        b'data: {"error":%b}\n\n',
+        b'data: {"choices":[{"delta":{"tool_calls":[{"function":{"arguments":%b}}]}}]}\n\ndata: [DONE]\n\n',
+        b'{"error":{"message":%b}}',
+    ],
+    "progress": [b'{"error":%b}\n'],
+    "ask_ollama": [
+        b'{"model":"m","messages":[{"role":"user"}],"format":%b}',
+        b'{"model":"m","messages":[{"role":"user","x":%b}],"keep_alive":%b}',
+        b'{"model":"m","messages":[{"role":"user","tool_calls":[{"function":{"name":"f","arguments":{"x":%b}}}]}]}',
+        b'{"model":"m","prompt":"a","raw":true,"format":{"x":%b}}',
+    ],
+    "ask_openai": [
+        b'{"model":"m","messages":[{"role":"user"}],"tools":[{"type":"function","function":{"name":"f","x":%b}}]}',
+        b'{"model":"m","messages":[{"role":"user"}],"tool_choice":{"x":%b}}',
+        b'{"model":"m","input":[%b],"prompt":[%b]}',
+    ],
+    "ask_ai": [
+        b'{"id":"c","messages":[{"role":"assistant","parts":[{"type":"tool-f","state":"output-available","output":%b}]}]}'
+    ],
+    "ask_runs": [b'{"message":"a","model":"m","format":{"x":%b}}', b'{"messages":[{"role":"user","images":%b}]}'],
+}
+
+
+@pytest.mark.parametrize(("target", "shape"), [(target, shape) for target, shapes in _DEEP.items() for shape in shapes])
+@pytest.mark.parametrize(("opened", "closed"), [(b"[", b"]"), (b'{"error":', b"}")], ids=["lists", "objects"])
+def test_every_depth(target: str, shape: bytes, opened: bytes, closed: bytes) -> None:
+    """Wherever in it values are nested, and however deeply, just within what can be read or just beyond, it holds."""
+    with shallow():
+        for depth in range(1, 160):
+            TARGETS[target](shape.replace(b"%b", opened * depth + b"1" + closed * depth))
+
+
 @pytest.mark.parametrize("name", NASTY)
 def test_nasty_inputs(name: str) -> None:
     """Each input whose time is compared is one that its decoder takes."""

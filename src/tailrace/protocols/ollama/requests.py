@@ -248,10 +248,18 @@ def check_run(body: RunBody) -> None:
         )
     if body.format not in (None, "", "json") and not isinstance(body.format, dict):
         raise OllamaAPIError(
-            500, f'invalid format: {str(body.format)[:40]!r}; expected "json" or a valid JSON Schema object'
+            500, f'invalid format: {_shown(body.format)!r}; expected "json" or a valid JSON Schema object'
         )
     if isinstance(body, GenerateBody) and body.raw and (body.template or body.system or body.context):
         raise OllamaAPIError(400, "raw mode does not support template, system, or context")
+
+
+def _shown(value: object) -> str:
+    """The beginning of a value, for an error; what is nested nearly too deeply to be read is too deep to be shown."""
+    try:
+        return str(value)[:40]
+    except RecursionError:
+        return "…"
 
 
 def base64_of(images: list[str]) -> list[str]:
