@@ -9,12 +9,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from benchmarks.__main__ import NAMES
+from benchmarks.__main__ import LONG, NAMES
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.long) if name in LONG else name for name in NAMES]
+)
 def test_benchmark_completes(name: str) -> None:
     """A quick run prints a table and one line of JSON, or says why it cannot run here."""
     path = os.pathsep.join([str(ROOT), str(ROOT / "src")])
