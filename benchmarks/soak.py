@@ -35,11 +35,12 @@ from benchmarks.soaking.visits import MANNERS, PROTOCOLS, Seen, visit
 LINGER, KEEP, TIMEOUT, SEND_TIMEOUT = 2, 20, 20, 3  # seconds
 REST = LINGER + KEEP + TIMEOUT + SEND_TIMEOUT + 3.0  # seconds after which nothing of a run is left
 EVERY = 5.0  # seconds between two samples
+RESTS = 6  # parts of the load, with a rest after each: what is held then can be compared
 AT_ONCE = 120  # visits
 READERS = 0.7  # of the visits; the others are strangers
 MEMORY = 32 * 1024 * 1024  # bytes that memory may have grown by: what was freed is not all given back to the system
 SLOPE = 8 * 1024 * 1024  # bytes that it may grow by in an hour, over the last two thirds
-ENOUGH = 15.0  # minutes that a slope means anything after
+ENOUGH = 30.0  # minutes that a slope means anything after
 SHOWN = 20  # complaints
 OPTIONS = (
     *("--linger", str(LINGER), "--keep", str(KEEP), "--timeout", str(TIMEOUT), "--send-timeout", str(SEND_TIMEOUT)),
@@ -75,6 +76,7 @@ class _Soak:
         self._under_way: set[asyncio.Task[object]] = set()
         self._number = 0
         self.samples: list[Sample] = []
+        self.rests: list[Sample] = []
         self.outcomes: Counter[str] = Counter()
         self.visits: Counter[str] = Counter()
         self.complaints: list[str] = []
@@ -86,9 +88,11 @@ class _Soak:
             async with self._gateway() as self._port:
                 await self._warm_up()
                 self.start = await self._sampler.take(collect=True)
+                self.rests = [self.start]
                 await self._load(60 * minutes)
                 await self._rest()
                 self.end = await self._sampler.take(collect=True)
+                self.rests.append(self.end)
         finally:
             await self._models.end()
         return self
@@ -142,14 +146,13 @@ class _Soak:
     async def _load(self, seconds: float) -> None:
         chance = random.Random(f"{self._seed} comings")
         self._began = asyncio.get_running_loop().time()
-        began = time.monotonic()
         sampling = asyncio.create_task(self._sample())
         disturbing = asyncio.create_task(self._models.disturb(random.Random(f"{self._seed} deaths")))
-        due = began
-        while (due := due + chance.expovariate(self._rate)) < began + seconds:
-            await asyncio.sleep(max(0.0, due - time.monotonic()))
-            if len(self._under_way) < AT_ONCE:
-                self._spawn(self._come())
+        for number in range(RESTS):
+            if number:
+                await self._rest()
+                self.rests.append(await self._sampler.take(collect=True))
+            await self._come_for(seconds / RESTS, chance)
         for task in (sampling, disturbing):
             if task.done():
                 task.result()  # it broke
@@ -157,25 +160,30 @@ class _Soak:
         await self._until_gone()
         disturbing.cancel()
 
+    async def _come_for(self, seconds: float, chance: random.Random) -> None:
+        """Lets clients come for a time."""
+        due = began = time.monotonic()
+        while (due := due + chance.expovariate(self._rate)) < began + seconds:
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            if len(self._under_way) < AT_ONCE:
+                self._spawn(self._come())
+
     async def _sample(self) -> None:
         told = 0
         while True:
             await asyncio.sleep(EVERY)
             due = asyncio.get_running_loop().time() - self._began >= 60 * (told + 1)
-            self.samples.append(sample := await self._sampler.take(collect=due))
+            self.samples.append(sample := await self._sampler.take())
             if due:
                 told += 1
                 print(self._line(told, sample), flush=True)
 
     def _line(self, minute: int, sample: Sample) -> str:
         cpu = (sample.cpu - self.start.cpu) / (sample.at - self.start.at)
-        held = sample.memory - sample.log_bytes
         return (
             f"minute {minute}: {self.visits.total():,} visits, {self.outcomes.total():,} runs, "
-            f"{self._models.restarts} restarts; {sample.untrimmed / 1e6:.0f} MB, {held / 1e6:.1f} MB without garbage "
-            f"and logs, {sample.objects:,} objects, {sample.files} files, {sample.threads} threads, "
-            f"{sample.tasks} tasks, "
-            f"{100 * cpu:.0f} % of a core; "
+            f"{self._models.restarts} restarts; {sample.memory / 1e6:.0f} MB, {sample.files} files, "
+            f"{sample.threads} threads, {sample.tasks} tasks, {100 * cpu:.0f} % of a core; "
             f"{len(self.complaints)} wrong"
         )
 
@@ -250,8 +258,8 @@ class _Soak:
 
     @property
     def _late(self) -> list[Sample]:
-        """The samples of the last two thirds that tell what is held: garbage was collected for them."""
-        return [sample for sample in self.samples[len(self.samples) // 3 :] if sample.objects]
+        """The samples of the rests in the last two thirds."""
+        return self.rests[len(self.rests) // 3 :]
 
     def _complain(self, what: str) -> None:
         self.complaints.append(what)
@@ -290,20 +298,21 @@ class _Soak:
             "outcomes": dict(self.outcomes),
             "restarts": self._models.restarts,
             "cpu": (self.end.cpu - self.start.cpu) / max(1.0, self.end.at - self.start.at),
+            "memory_in_rests": [each.memory for each in self.rests],
             "bytes_per_hour": slope(self._late),
             "results": results,
         }
 
     def _held(self) -> dict[str, tuple[int, int, int]]:
-        names = [*HELD, "untrimmed", "memory"]
-        every = [self.start, *self.samples, self.end]
+        names = [*HELD, "untrimmed"]
+        every = [*self.rests, *self.samples]
         held = {
             name: (getattr(self.start, name), max(getattr(each, name) for each in every), getattr(self.end, name))
             for name in names
         }
-        collected = [each.memory for each in every if each.objects]
-        held["memory"] = (self.start.memory, max(collected), self.end.memory)
-        held["objects"] = (self.start.objects, max(each.objects for each in every), self.end.objects)
+        for name in ("memory", "objects"):  # without garbage, which is collected in the rests
+            most = max(getattr(each, name) for each in self.rests)
+            held[name] = (getattr(self.start, name), most, getattr(self.end, name))
         return held
 
     def show(self) -> None:
@@ -318,9 +327,10 @@ class _Soak:
         table(["", "start", "most", "end"], rows)
         print(f"\nvisits: {_shown(self.visits)}\nruns: {_shown(self.outcomes)}")
         print(f"more at the end than at the start: {self._more()}")
+        print(f"memory in the rests, MB: {', '.join(f'{each.memory / 1e6:.1f}' for each in self.rests)}")
         print(
             f"restarts of models: {self._models.restarts}; fates: {len(FATES)}; "
-            f"memory without garbage and logs: {slope(self._late) / 1e6:+.2f} MB an hour over the last two thirds\n"
+            f"memory in the rests: {slope(self._late) / 1e6:+.2f} MB an hour over the last two thirds\n"
         )
 
 

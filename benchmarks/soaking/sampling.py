@@ -129,10 +129,10 @@ class Sampler:
 
 
 def slope(samples: list[Sample]) -> float:
-    """Bytes an hour by which memory grows, logs apart: the straight line that fits the samples best (least squares)."""
+    """Bytes an hour by which memory grows: the straight line that fits the samples best (least squares)."""
     if len(samples) < 3:
         return 0.0
-    times, held = [sample.at for sample in samples], [sample.memory - sample.log_bytes for sample in samples]
+    times, held = [sample.at for sample in samples], [sample.memory for sample in samples]
     middle, mean = sum(times) / len(times), sum(held) / len(held)
     spread = sum((at - middle) ** 2 for at in times)
     return 3600 * sum((at - middle) * (each - mean) for at, each in zip(times, held, strict=True)) / spread
