@@ -151,7 +151,8 @@ class _Soak:
         for number in range(RESTS):
             if number:
                 await self._rest()
-                self.rests.append(await self._sampler.take(collect=True))
+                self.rests.append(rest := await self._sampler.take(collect=True))
+                print(f"rest {number}: {rest.memory / 1e6:.1f} MB, {rest.objects:,} objects", flush=True)
             await self._come_for(seconds / RESTS, chance)
         for task in (sampling, disturbing):
             if task.done():
