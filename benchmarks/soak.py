@@ -28,7 +28,7 @@ from benchmarks.common import ROOT, Failed, environment, report, table
 from benchmarks.soaking.judging import judge
 from benchmarks.soaking.models import Models
 from benchmarks.soaking.plans import FATES, Plan, planned
-from benchmarks.soaking.sampling import HELD, Sample, Sampler, slope
+from benchmarks.soaking.sampling import HELD, STILL, Sample, Sampler, Standing, slope
 from benchmarks.soaking.strangers import LARGEST, LOOKS, STRANGERS, knock, look
 from benchmarks.soaking.visits import MANNERS, PROTOCOLS, Seen, visit
 
@@ -80,10 +80,12 @@ class _Soak:
         self.outcomes: Counter[str] = Counter()
         self.visits: Counter[str] = Counter()
         self.complaints: list[str] = []
+        self.unjudged = 0  # visits while the machine stood still
 
     async def go(self, minutes: float) -> _Soak:
         """From the start of the gateway to its end."""
         await self._models.start()
+        self._standing = Standing()
         try:
             async with self._gateway() as self._port:
                 await self._warm_up()
@@ -94,6 +96,7 @@ class _Soak:
                 self.end = await self._sampler.take(collect=True)
                 self.rests.append(self.end)
         finally:
+            self._standing.stop()
             await self._models.end()
         return self
 
@@ -223,8 +226,12 @@ class _Soak:
             await self._knock(name, kind)
 
     async def _knock(self, name: str, kind: str) -> None:
+        began = time.monotonic()
         try:
             wrong = await knock(self._port, kind, self._chance(f"{name} what"))
+            if wrong and self._standing.since(began):
+                self.unjudged += 1
+                wrong = ""
         except Exception as error:
             wrong = f"{kind}: {error!r}"
         self.visits[kind] += 1
@@ -246,8 +253,10 @@ class _Soak:
 
     async def _judge(self, seen: Seen, began: float) -> None:
         name = seen.plan.name
-        await asyncio.sleep(1.0)  # until the model has noticed that it may stop, and said so
-        attempts = self._models.attempts.pop(name, [])
+        attempts = await self._models.over(name)
+        if self._standing.since(began):  # what took too long, took so long for no fault of the gateway's
+            self.unjudged += 1
+            return
         wrong = judge(seen, attempts, disturbed=self._models.disturbed(began), linger=LINGER)
         about = f"{name}, {seen.protocol}, {seen.manner}, {seen.plan.fate}"
         for line in wrong:
@@ -298,6 +307,8 @@ class _Soak:
             "visits": dict(self.visits),
             "outcomes": dict(self.outcomes),
             "restarts": self._models.restarts,
+            "unjudged": self.unjudged,
+            "stood_still": self._standing.longest,
             "cpu": (self.end.cpu - self.start.cpu) / max(1.0, self.end.at - self.start.at),
             "memory_in_rests": [each.memory for each in self.rests],
             "bytes_per_hour": slope(self._late),
@@ -327,6 +338,8 @@ class _Soak:
         print()
         table(["", "start", "most", "end"], rows)
         print(f"\nvisits: {_shown(self.visits)}\nruns: {_shown(self.outcomes)}")
+        stood = f"the machine stood still for {self._standing.longest:.1f} s at the longest"
+        print(f"{stood}; not judged, because it did for more than {STILL:g} s: {self.unjudged} visits")
         print(f"more at the end than at the start: {self._more()}")
         print(f"memory in the rests, MB: {', '.join(f'{each.memory / 1e6:.1f}' for each in self.rests)}")
         print(

@@ -17,6 +17,7 @@ __all__ = ["Model", "Models"]
 _WIRES = (("ollama", "m"), ("ollama", "m"), ("openai", "o"))  # two that have the same model, and another
 _DOWN = (0.5, 3.0)  # seconds
 _UP = (15.0, 40.0)
+_NOTICE = 10.0  # seconds in which a model has to notice that nobody wants its answer
 
 
 class Model:
@@ -116,6 +117,15 @@ class Models:
             await model.start()
             down[1] = time.monotonic()
             self.restarts += 1
+
+    async def over(self, name: str) -> list[Attempt]:
+        """Waits until no model works for a question any more, or ought not to; returns what they did about it."""
+        until = time.monotonic() + _NOTICE
+        while time.monotonic() < until:
+            await asyncio.sleep(0.5)
+            if all(attempt.ended or attempt.killed for attempt in self.attempts.get(name, ())):
+                break
+        return self.attempts.pop(name, [])
 
     def disturbed(self, since: float) -> bool:
         """Tells whether one was down at any moment since then."""

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import time
 from pathlib import Path
 
 import msgspec
@@ -14,7 +15,7 @@ import msgspec
 from benchmarks.processes import Process
 from benchmarks.soaking.asking import call
 
-__all__ = ["HELD", "Sample", "Sampler", "slope"]
+__all__ = ["HELD", "STILL", "Sample", "Sampler", "Standing", "slope"]
 
 HELD = {
     "files": "open files",
@@ -37,6 +38,8 @@ _METRICS = {
     "queue": rb"(?m)^tailrace_queue_(?:running|waiting)\{\S+\} (\S+)",
 }
 _PATIENCE = 10.0  # seconds
+_TICK = 0.5  # seconds
+STILL = 2.0  # seconds without a turn for us, after which times tell of the machine and not of the gateway
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,6 +129,36 @@ class Sampler:
             except OSError:  # closed meanwhile
                 continue
         return len(targets), sum(target.startswith("socket:") for target in targets)
+
+
+class Standing:
+    """Notes when the machine stood still: when nobody else had a turn either, as far as we can tell.
+
+    Attributes:
+        longest: seconds.
+    """
+
+    def __init__(self) -> None:
+        self.longest = 0.0
+        self._last = -float("inf")  # when it last stood still for long
+        self._ticking = asyncio.create_task(self._tick())
+
+    async def _tick(self) -> None:
+        while True:
+            began = time.monotonic()
+            await asyncio.sleep(_TICK)
+            late = time.monotonic() - began - _TICK
+            self.longest = max(self.longest, late)
+            if late > STILL:
+                self._last = time.monotonic()
+
+    def since(self, began: float) -> bool:
+        """Tells whether it stood still for long at any moment since then."""
+        return self._last >= began
+
+    def stop(self) -> None:
+        """Notes no more."""
+        self._ticking.cancel()
 
 
 def slope(samples: list[Sample]) -> float:

@@ -24,7 +24,7 @@ def memory() -> int:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 async def test_a_long_answer_is_not_kept(store: Store) -> None:
-    """Once a long answer is in the database, it takes no memory: statements that are kept would keep what they wrote."""
+    """Once a long answer is in the database, it takes no memory: a statement that is kept would keep what it wrote."""
     _, answer = await begun(store)
     await store.write([], [ending(answer, Outcome.COMPLETE, "short")])
     before = memory()

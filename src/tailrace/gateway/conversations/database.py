@@ -189,8 +189,8 @@ class Database:
     def _settings(self) -> dict[str, Any]:
         settings: dict[str, Any] = {"pool_size": _CONNECTIONS, "max_overflow": 0}
         if self.path is not None:
-            # Transactions are begun by us, see `_prepare`: the driver of Python 3.11 would begin none for a SELECT. And no
-            # statement is kept: with each, the driver keeps what it wrote last, a long answer on every connection.
+            # Transactions are begun by us, see `_prepare`: the driver of Python 3.11 would begin none for a SELECT. And
+            # no statement is kept: with each, the driver keeps what it wrote last, a long answer on every connection.
             arguments = {"isolation_level": None, "timeout": self._patience, "cached_statements": 0}
             return settings | {"connect_args": arguments}
         return settings | {"pool_pre_ping": True}
