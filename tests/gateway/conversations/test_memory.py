@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.gateway.store.turns import begun, ending
+from tests.gateway.conversations.turns import begun, ending
 
 from tailrace.events import Outcome
 from tailrace.gateway.conversations.store import Store
