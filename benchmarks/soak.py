@@ -91,6 +91,7 @@ class _Soak:
                 await self._warm_up()
                 self.start = await self._sampler.take(collect=True)
                 self.rests = [self.start]
+                print(f"start: {self.start.memory / 1e6:.1f} MB, {self.start.objects:,} objects", flush=True)
                 await self._load(60 * minutes)
                 await self._rest()
                 self.end = await self._sampler.take(collect=True)
