@@ -197,14 +197,19 @@ class Database:
 
     def _prepare(self, engine: AsyncEngine) -> None:
         milliseconds = int(self._patience * 1000)
+        pragmas = (f"busy_timeout={milliseconds}", "journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON")
 
         @sa.event.listens_for(engine.sync_engine, "connect")
         def set_up(connection: Any, _: object) -> None:
-            connection.create_function("lower", 1, _lower, deterministic=True)
-            cursor = connection.cursor()
-            for pragma in (f"busy_timeout={milliseconds}", "journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
-                cursor.execute(f"PRAGMA {pragma}")
-            cursor.close()
+            try:
+                connection.create_function("lower", 1, _lower, deterministic=True)
+                cursor = connection.cursor()
+                for pragma in pragmas:
+                    cursor.execute(f"PRAGMA {pragma}")
+                cursor.close()
+            except BaseException:
+                connection.close()  # SQLAlchemy before 2.0.53 would leave it open, and a broken file's log beside it
+                raise
 
         @sa.event.listens_for(engine.sync_engine, "begin")
         def begin(connection: sa.Connection) -> None:
