@@ -19,6 +19,7 @@ from types import ModuleType
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = getattr(sys, "_base_executable", sys.executable)  # as a newcomer has it, outside any .venv
@@ -377,7 +378,7 @@ def pins(name: str) -> dict[str, tuple[str, int]]:
     return {canonicalize_name(package): (version, hashes.count("--hash")) for package, version, hashes in found}
 
 
-@pytest.mark.parametrize("name", ["pip", "run", "dev"])
+@pytest.mark.parametrize("name", ["pip", "run", "dev", "lowest"])
 def test_pins_have_hashes_and_name_no_place(name: str) -> None:
     """Where packages come from is the user's setting, not ours."""
     text = (ROOT / "requirements" / f"{name}.txt").read_text(encoding="utf-8")
@@ -405,6 +406,18 @@ def test_pins_are_as_new_as_pyproject() -> None:
             if package != "tailrace":
                 assert package in have, f"{package} is not in {name}.txt: run requirements/update.py"
                 assert requirement.specifier.contains(have[package][0], prereleases=True), requirement
+
+
+def test_the_lowest_set_is_what_pyproject_says() -> None:
+    """What users install has there the very version that its bound names: a bound that was not tried is none."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    named = [project["project"]["dependencies"], *project["project"]["optional-dependencies"].values()]
+    have = pins("lowest")
+    for requirement in map(Requirement, (line for lines in named for line in lines)):
+        if requirement.name not in {"tailrace", "xllamacpp"}:  # the latter's versions have a number behind the month
+            (bound,) = requirement.specifier
+            version = have[canonicalize_name(requirement.name)][0]
+            assert (bound.operator, Version(bound.version)) == (">=", Version(version)), requirement
 
 
 def test_run_set_is_part_of_the_dev_set() -> None:
