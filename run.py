@@ -55,7 +55,7 @@ def main(argv: list[str]) -> int:
             hand_over("-m", "benchmarks", *rest)
         if command == "test":
             if rest == ["--all"]:
-                hand_over("-m", "tests.jobs")
+                hand_over("-m", "tests.jobs", "all")
             hand_over("-m", "pytest", *(rest or QUICK))
         return check(command)
     except KeyboardInterrupt:
@@ -71,7 +71,8 @@ CHECKS = {
 }
 # Two processes or more: a test waits half of its time for servers that start, and for browsers.
 WORKERS = max(2, min(os.cpu_count() or 1, 8))
-QUICK = ("-n", str(WORKERS), "--dist", "loadfile", "--no-loadscope-reorder", "-m", "not long", "--durations", "10")
+SIDE_BY_SIDE = ("-n", str(WORKERS), "--dist", "loadfile", "--no-loadscope-reorder")
+QUICK = (*SIDE_BY_SIDE, "-m", "not long", "--durations", "10")
 
 
 def check(name: str) -> int:

@@ -1,4 +1,7 @@
-"""The suite in other surroundings: `python -m tests.jobs lowest|py3.12|py3.13 [PYTEST ARGUMENTS]`.
+"""The suite in other surroundings: `python -m tests.jobs all|lowest|py3.12|py3.13 [PYTEST ARGUMENTS]`.
+
+`all` is what `run.py test --all` does: every test, those marked `long` included, with Hypothesis's `deep` profile and
+what they cover (`tests.covered`), then the other jobs.
 
 `lowest` has the lowest version that `pyproject.toml` allows of everything it names (`requirements/lowest.txt`), on the
 lowest Python; `py3.12` and `py3.13` have the pinned versions, where those Pythons are installed. Each job has an
@@ -14,9 +17,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from run import BIN, PINNED, PINS, PROJECT, ROOT, VENV, digest, run_quietly
+from run import BIN, PINNED, PINS, PROJECT, ROOT, SIDE_BY_SIDE, VENV, digest, run_quietly
 
 OLDEST = "3.11"
+DEEP = [*SIDE_BY_SIDE, "--hypothesis-profile=deep", "--durations=10"]
 PAGE = ["tests/page"]  # what is about the browser
 TOOLS = [
     "tests/gateway/test_openapi.py",  # schemathesis wants a newer rich
@@ -30,12 +34,27 @@ TOOLS = [
 def main(argv: Sequence[str]) -> int:
     """Run one job; the exit code."""
     name, *arguments = argv or ["--help"]
+    if name == "all":
+        return not everything(arguments)
     if name == "lowest":
         return not lowest(arguments)
     if name.startswith("py3."):
         return not other_python(name.removeprefix("py"), arguments)
     print(__doc__)
     return 0 if name in {"-h", "--help"} else 2
+
+
+def everything(arguments: Sequence[str]) -> bool:
+    """Run all there is, one after the other, whatever the others say; whether all was well."""
+    quick = [*SIDE_BY_SIDE, "-m", "not long", *arguments]
+    good = [
+        subprocess.run([sys.executable, "-m", "tests.covered", *DEEP, *arguments], cwd=ROOT, check=False).returncode
+        == 0,
+        lowest(quick),
+        other_python("3.12", quick),
+        other_python("3.13", quick),
+    ]
+    return all(good)
 
 
 def lowest(arguments: Sequence[str]) -> bool:

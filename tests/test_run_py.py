@@ -247,11 +247,14 @@ def test_test_runs_all_that_is_quick_side_by_side_or_what_is_asked(uv: Clone) ->
     """pytest's closing line is the last one, for whoever reads a log."""
     assert re.fullmatch(r"== 3 passed == -n \d+ --dist loadfile .*-m not long .*\n", uv.run("test").stdout)
     assert uv.run("test", "-k", "one two").stdout == "== 3 passed == -k one two\n"
+    (uv.root / "tests").mkdir()
+    (uv.root / "tests" / "jobs.py").write_text("import sys; print(*sys.argv[1:])")
+    assert uv.run("test", "--all").stdout == "all\n"
 
 
 @posix
 def test_ctrl_c_lets_the_tests_clean_up(uv: Clone) -> None:
-    """The terminal tells all; the launcher waits for what it started."""
+    """The terminal tells pytest, whose exit code it is."""
     hanging = uv.root / "hanging"
     os.mkfifo(hanging)
     uv.run("lint")
@@ -268,7 +271,7 @@ def test_ctrl_c_lets_the_tests_clean_up(uv: Clone) -> None:
         out, err = process.communicate(timeout=30)
 
     assert out.endswith("cleaned up\n")
-    assert (process.returncode, err) == (130, "")
+    assert (process.returncode, err) == (2, "")
 
 
 def test_a_venv_made_by_others_is_left_alone(clone: Clone) -> None:
