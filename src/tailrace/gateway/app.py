@@ -10,11 +10,11 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Match
 
 from tailrace.client.aio import AsyncClient
 from tailrace.client.base import UNSET
 from tailrace.errors import TailraceError
+from tailrace.gateway import openapi
 from tailrace.gateway.access.headers import SafeHeaders
 from tailrace.gateway.access.hosts import HostNames, Origins, is_local
 from tailrace.gateway.access.middleware import AccessMiddleware
@@ -23,6 +23,7 @@ from tailrace.gateway.cluster.middleware import ChatRouting, Neighbours, WorkerR
 from tailrace.gateway.cluster.relay import Relay
 from tailrace.gateway.context import GatewayContext
 from tailrace.gateway.conversations.service import Conversations
+from tailrace.gateway.endpoint import Endpoints, endpoint_of
 from tailrace.gateway.endpoints import (
     aisdk,
     conversations,
@@ -37,7 +38,6 @@ from tailrace.gateway.endpoints import (
     runs,
     tutorial,
 )
-from tailrace.gateway.openapi import openapi_route
 from tailrace.gateway.responses import problem
 from tailrace.gateway.scheduling.fair_queue import FairQueue
 from tailrace.gateway.scheduling.upstreams import Upstream, Upstreams
@@ -45,7 +45,19 @@ from tailrace.gateway.settings import Settings
 from tailrace.protocols.problems import ProblemError
 from tailrace.run.timeouts import Timeouts
 
-__all__ = ["create_app"]
+__all__ = ["TABLES", "WITHOUT_PAGE", "create_app"]
+
+TABLES = (
+    *(ollama.ENDPOINTS, ollama_models.ENDPOINTS, tutorial.ENDPOINTS, runs.ENDPOINTS, models.ENDPOINTS),
+    *(openai.ENDPOINTS, aisdk.ENDPOINTS, conversations.ENDPOINTS, render.ENDPOINTS, queue.ENDPOINTS),
+    *(health.ENDPOINTS, page.ENDPOINTS, openapi.ENDPOINTS),
+)
+"""What the gateway answers."""
+WITHOUT_PAGE = (
+    *(table for table in TABLES if table not in (conversations.ENDPOINTS, page.ENDPOINTS)),
+    ollama_models.GREETING,
+)
+"""What it answers where the page is left out, and with it what the page keeps."""
 
 _CONNECT = 10.0  # seconds; a longer limit is for the model, not for the network
 
@@ -77,14 +89,9 @@ def create_app(
             yield
             await context.end()
 
-    routes = [*runs.routes(), *tutorial.routes(), *models.routes(), *render.routes(), *health.routes(), *queue.routes()]
-    routes += [*openai.routes(), *aisdk.routes(), *ollama.routes(), *ollama_models.routes()]
-    if kept is not None:
-        routes += [*conversations.routes(), *page.routes()]
-    else:
-        routes += [ollama_models.greeting_route()]
+    endpoints = Endpoints(TABLES if settings.page else WITHOUT_PAGE)
     app = Starlette(
-        routes=[*routes, openapi_route()],
+        routes=endpoints.routes,
         lifespan=lifespan,
         exception_handlers={
             ProblemError: _on_error,
@@ -95,6 +102,7 @@ def create_app(
         },
     )
     app.router.redirect_slashes = False
+    app.state.endpoints = endpoints
     app.state.context = context
     app.state.conversations = kept
     # The middlewares are built with the first request; errors are told now.
@@ -129,7 +137,7 @@ def _client(settings: Settings, upstream: str | None) -> AsyncClient:
 
 
 async def _on_error(request: Request, error: Exception) -> Response:
-    return problem(error, request.url.path)
+    return problem(error, endpoint_of(request.scope).error_form)
 
 
 async def _on_left(_request: Request, _error: Exception) -> Response:
@@ -139,21 +147,19 @@ async def _on_left(_request: Request, _error: Exception) -> Response:
 
 async def _on_bug(request: Request, _error: Exception) -> Response:
     """The server logs it."""
-    return problem(ProblemError(500, "this is a bug in tailrace; the server's output has more"), request.url.path)
+    return problem(
+        ProblemError(500, "this is a bug in tailrace; the server's output has more"),
+        endpoint_of(request.scope).error_form,
+    )
 
 
 async def _on_http(request: Request, error: Exception) -> Response:
     """What Starlette itself refuses: no such path, or no such method there."""
     assert isinstance(error, HTTPException)
+    form = endpoint_of(request.scope).error_form
     if error.status_code != 405:
-        return problem(ProblemError(error.status_code, "there is nothing here"), request.url.path)
-    allowed = {"Allow": ", ".join(sorted(_methods(request)))}
+        return problem(ProblemError(error.status_code, "there is nothing here"), form)
+    allowed = {"Allow": ", ".join(sorted(request.app.state.endpoints.methods(request.scope)))}
     if request.method == "OPTIONS":
         return Response(status_code=204, headers=allowed)
-    return problem(ProblemError(405, f"{request.method} is not allowed here", headers=allowed), request.url.path)
-
-
-def _methods(request: Request) -> set[str]:
-    """Returns the methods of a path: those of all its routes."""
-    here = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
-    return {"OPTIONS", *(method for route in here for method in route.methods or ())}
+    return problem(ProblemError(405, f"{request.method} is not allowed here", headers=allowed), form)

@@ -18,6 +18,7 @@ from tailrace.errors import ModelNotFoundError, TailraceError
 from tailrace.events import Ended, Fault, Outcome
 from tailrace.gateway.access import limits
 from tailrace.gateway.access.middleware import Caller
+from tailrace.gateway.chats import Chats
 from tailrace.gateway.cluster.lost_runs import Runs
 from tailrace.gateway.cluster.worker_ids import WorkerId
 from tailrace.gateway.counters import Counters
@@ -55,6 +56,7 @@ class GatewayContext:
         self.upstreams = upstreams
         self.here = here
         self.runs = Registry(settings.bounds) if here is None else Runs(settings.bounds, here)
+        self.chats = Chats()
         self.default = DefaultModel()
         self.counters = Counters()
         self.telemetry = None if settings.telemetry is None else Telemetry(contents=settings.telemetry)

@@ -4,41 +4,40 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 from starlette.responses import Response
 
+from tailrace.gateway.error_form import PROBLEM, ErrorForm
 from tailrace.gateway.errors import ConflictError, MissingError
-from tailrace.gateway.refusals import refusal
 from tailrace.protocols import problems
 from tailrace.protocols.problems import ProblemError
+from tailrace.web.asgi_types import App, Receive, Scope, Send
 
 __all__ = ["Answer", "json", "problem", "problem_of"]
 
 _PATIENCE = 2.0  # seconds that a client gets to read why it was refused
 _MOST = 64 * 1024 * 1024  # bytes of what it sends meanwhile
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Answer = Callable[[Scope, Receive, Send], Awaitable[None]]
+Answer = App
 """What an endpoint returns: any ASGI application."""
 
 
-def json(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """Returns a value as a JSON response, which nobody is to keep."""
-    more = {"Cache-Control": "no-store", **(headers or {})}
-    return Response(msgspec.json.encode(value), status, more, "application/json")
+def json(
+    value: Any, status: int = 200, headers: Mapping[str, str] | None = None, media_type: str = "application/json"
+) -> Response:
+    """Returns a value, or JSON as it is, as a response that no cache is to keep."""
+    body = value if isinstance(value, bytes) else msgspec.json.encode(value)
+    return Response(body, status, {"Cache-Control": "no-store", **(headers or {})}, media_type)
 
 
-def problem(error: Exception, path: str = "") -> Response:
-    """Returns what went wrong as a response, in the shape of the protocol that the path belongs to."""
+def problem(error: Exception, form: ErrorForm = PROBLEM) -> Response:
+    """Returns what went wrong as a response, in a protocol's form."""
     told = problem_of(error)
-    status, body, media = refusal(path, told)
     kind = _LastWords if told.headers.get("Connection") == "close" else Response
-    return kind(body, status, {"Cache-Control": "no-store", **told.headers}, media)
+    return kind(form.encode(told), told.status, {"Cache-Control": "no-store", **told.headers}, form.media_type)
 
 
 def problem_of(error: Exception) -> ProblemError:

@@ -13,23 +13,21 @@ from __future__ import annotations
 import asyncio
 import math
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import AsyncGenerator, Iterable
 from typing import Any
 
 from tailrace.client.streams import BaseStream
 from tailrace.errors import EvictedError
 from tailrace.run.run import Run
 from tailrace.run.wakeups import Wakeup
+from tailrace.web.asgi_types import Receive, Scope, Send
 from tailrace.web.detach import detach_response
 from tailrace.web.direct_writer import DIRECT_WRITE, DirectWrite, DirectWriter
 from tailrace.web.source import Source, plain_feed
 from tailrace.web.stream_settings import EVENTS, Medium, OnLeave, StreamSettings, linger_of, opening
 
-__all__ = ["EventStream", "RawHeaders", "Receive", "Scope", "Send", "frames", "sse", "streams"]
+__all__ = ["EventStream", "RawHeaders", "frames", "sse", "streams"]
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 RawHeaders = Iterable[tuple[bytes, bytes]]
 
 _LOOK = 1.0  # seconds between looks at whether the owner, if it lives on another loop, still does

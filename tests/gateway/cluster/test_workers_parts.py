@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import msgspec
 import pytest
 
 from tailrace.errors import RequestError
+from tailrace.gateway.app import TABLES
 from tailrace.gateway.cluster.merging import merged
 from tailrace.gateway.cluster.routing import home_of_chat, home_of_request, is_for_all
 from tailrace.gateway.cluster.split_limits import check, split
 from tailrace.gateway.cluster.worker_ids import WorkerId, home_of
+from tailrace.gateway.endpoint import Endpoint, Endpoints
 from tailrace.gateway.settings import Settings
 from tailrace.run.run import Run
 from tailrace.web.registry import Bounds
 
 HERE = WorkerId("abc123", 1, 7)
+ENDPOINTS = Endpoints(TABLES)
+
+
+def _find(method: str, path: str) -> tuple[Endpoint, str]:
+    """Returns the endpoint that a request is for, and what its path names."""
+    scope: dict[str, Any] = {"type": "http", "method": method, "path": path, "headers": []}
+    endpoint = ENDPOINTS.find(scope)
+    return endpoint, str(scope.get("path_params", {}).get("id", ""))
+
+
+def home(method: str, path: str, headers: Iterable[tuple[bytes, bytes]] = ()) -> int | None:
+    return home_of_request(*_find(method, path), headers, HERE, 8)
 
 
 async def _never(_: object) -> None:
@@ -74,7 +91,7 @@ def test_home_is_the_same_everywhere_and_spread() -> None:
         ("GET", "/ai/chat/{run}/stream", True),
         ("POST", "/ai/chat/{run}/stop", True),
         ("GET", "/runs/{run}/", False),
-        ("GET", "/runs/{digits}", False),
+        ("GET", "/runs/{digits}", True),
         ("POST", "/runs", False),
         ("POST", "/v1/chat/completions", False),
         ("POST", "/api/chat", False),
@@ -87,35 +104,37 @@ def test_what_names_a_run_is_its_workers(method: str, path: str, named: bool) ->
     run = WorkerId("abc123", 5, 1).mark(_id())
     where = path.format(run=run, digits=run.removeprefix("run_"))
 
-    assert home_of_request(method, where, [], HERE, 8) == (5 if named else None)
+    assert home(method, where) == (5 if named else None)
 
 
 def test_what_names_no_run_of_ours() -> None:
     """Ids of other gateways, and of workers that there are not, are answered by whoever is asked."""
     for worker_id in (WorkerId("fff123", 5, 1), WorkerId("abc123", 8, 1)):
-        assert home_of_request("GET", f"/runs/{worker_id.mark(_id())}", [], HERE, 8) is None
+        assert home("GET", f"/runs/{worker_id.mark(_id())}") is None
 
 
 def test_conversations_chats_and_keys_have_a_home() -> None:
     """All paths of one lead to one worker; a chat that is named as a run is that run's."""
     paths = ("/conversations/c1", "/conversations/c1/turns", "/conversations/c1/export")
-    assert {home_of_request("GET", path, [], HERE, 8) for path in paths} == {home_of("c1", 8)}
-    assert home_of_request("POST", "/conversations", [], HERE, 8) is None
-    assert home_of_request("GET", "/ai/chat/x/stream", [], HERE, 8) == home_of_chat("x", HERE, 8) == home_of("x", 8)
+    assert {home("GET", path) for path in paths} == {home_of("c1", 8)}
+    assert home("POST", "/conversations") is None
+    assert home("GET", "/ai/chat/x/stream") == home_of_chat("x", HERE, 8) == home_of("x", 8)
     run = WorkerId("abc123", 5, 1).mark(_id())
     assert home_of_chat(run, HERE, 8) == 5
     key = [(b"host", b"x"), (b"idempotency-key", b" k ")]
-    assert home_of_request("POST", "/runs", key, HERE, 8) == home_of("k", 8)
-    assert home_of_request("POST", "/conversations/c1/turns", key, HERE, 8) == home_of("c1", 8)
-    assert home_of_request("POST", "/chat/stream", key, HERE, 8) is None
+    assert home("POST", "/runs", key) == home_of("k", 8)
+    assert home("POST", "/conversations/c1/turns", key) == home_of("c1", 8)
+    assert home("POST", "/chat/stream", key) is None
 
 
 def test_what_is_for_all() -> None:
     """Figures and lists; to start a run is for one."""
-    assert [is_for_all("GET", path) for path in ("/metrics", "/queue", "/runs", "/readyz")] == [True] * 4
-    assert is_for_all("HEAD", "/metrics")
-    assert not is_for_all("POST", "/runs")
-    assert not is_for_all("GET", "/healthz")
+    for method, path, for_all in (
+        *(("GET", path, True) for path in ("/metrics", "/queue", "/runs", "/readyz")),
+        *(("HEAD", "/metrics", True), ("POST", "/metrics", False)),
+        *(("POST", "/runs", False), ("DELETE", "/runs", False), ("GET", "/healthz", False)),
+    ):
+        assert is_for_all(_find(method, path)[0], method) is for_all, (method, path)
 
 
 def test_shares_add_up_to_the_limits() -> None:

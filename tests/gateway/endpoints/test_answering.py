@@ -13,11 +13,14 @@ from tests.web.inside import inside
 from tests.web.reader import Reader
 
 from tailrace.client.aio import AsyncClient
+from tailrace.gateway.endpoint import Endpoints
+from tailrace.gateway.endpoints import openai
 from tailrace.gateway.endpoints.answering import DeferredHeadResponse, DisconnectListener
 from tailrace.protocols.openai.encode import Answer, ChatWire
 from tailrace.run.run import Run
 from tailrace.testing import FakeOllama, Step, chunk, error, hold, say, stall
-from tailrace.web.asgi import EventStream, Scope
+from tailrace.web.asgi import EventStream
+from tailrace.web.asgi_types import Scope
 from tailrace.web.source import Feed, Source
 from tailrace.web.stream_settings import Medium, StreamSettings
 
@@ -39,7 +42,9 @@ def holding(server: FakeOllama, patience: float) -> Iterator[tuple[str, list[Run
         run.set_linger(0.0)
         return DeferredHeadResponse(run, events, patience=patience)
 
-    with inside(Starlette(routes=[Route("/v1/chat/completions", endpoint)])) as url:
+    app = Starlette(routes=[Route("/v1/chat/completions", endpoint)])
+    app.state.endpoints = Endpoints([openai.ENDPOINTS])
+    with inside(app) as url:
         yield url, runs
 
 

@@ -4,39 +4,33 @@
   refused. More names by ``--allow-host``.
 - Origin: a browser says whose page a request is from; another site's is refused, ``null`` included. More by
   ``--allow-origin``, which also answers the browser's preflights.
-- Key: if there are keys, everything but the page's own files and ``/healthz`` wants one, in ``Authorization: Bearer``,
+- Key: if there are keys, every endpoint wants one that is not open (`Endpoint.access`), in ``Authorization: Bearer``,
   and nowhere else: an address is written down by many.
-- Who may keep models (pull, create, copy, delete): where there are keys, only those that ``--admin`` names.
+- Admin: models are changed (pulled, created, copied, deleted), where there are keys, by those that ``--admin`` names.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from typing import Any
+from collections.abc import Iterable
 
 import msgspec
 
 from tailrace.gateway.access.hosts import HostNames, Origins, client_of
 from tailrace.gateway.access.keys import Keys
+from tailrace.gateway.endpoint import Endpoint, endpoint_of
 from tailrace.gateway.responses import problem
 from tailrace.gateway.scheduling.fair_queue import Priority
 from tailrace.protocols.problems import ProblemError
+from tailrace.web.asgi_types import App, Message, Receive, Scope, Send
 
 __all__ = ["AccessMiddleware", "Caller", "caller_of"]
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = dict[bytes, bytes]
 
 _ONCE = (b"host", b"origin", b"authorization", b"sec-fetch-site", b"x-priority")
 _TRACE = (b"traceparent", b"tracestate")
 _SAFE = ("GET", "HEAD", "OPTIONS")
-_OPEN = ("/healthz", "/", "/favicon.ico")
-_OPEN_BELOW = ("/static/", "/words/", "/c/")
-_KEEPING = ("/api/pull", "/api/push", "/api/create", "/api/copy", "/api/delete", "/api/blobs/")
 _FORMS = ("application/x-www-form-urlencoded", "multipart/form-data", "text/plain")
 _EXPOSED = b"Location, Retry-After, X-Run-Id"
 _METHODS = b"GET, HEAD, POST, PATCH, DELETE, OPTIONS"
@@ -95,7 +89,7 @@ class AccessMiddleware:
             await self._app(scope, receive, send)
             return
         headers: Headers = dict(scope["headers"])
-        allowed = b""
+        endpoint, allowed = endpoint_of(scope), b""
         try:
             _check_once(scope)
             self._check_host(scope, headers)
@@ -103,13 +97,13 @@ class AccessMiddleware:
             if scope["method"] == "OPTIONS" and allowed and b"access-control-request-method" in headers:
                 await _admit_browser(send, allowed, headers.get(b"access-control-request-headers", b""))
                 return
-            owner = self._check_key(scope["path"], _text(headers, b"authorization"))
-            self._check_keeping(scope["method"], scope["path"], owner)
+            owner = self._check_key(endpoint, _text(headers, b"authorization"))
+            self._check_admin(endpoint, scope["method"], owner)
             scope["tailrace.caller"] = Caller(owner, _address(scope), _trace(headers), _priority(headers))
         except ProblemError as error:
             if _brings(headers):  # what nobody reads is not taken either
                 error.headers["Connection"] = "close"
-            await problem(error, scope["path"])(scope, receive, _sending(send, allowed))
+            await problem(error, endpoint.error_form)(scope, receive, _sending(send, allowed))
             return
         await self._app(scope, receive, _sending(send, allowed))
 
@@ -132,21 +126,21 @@ class AccessMiddleware:
             going=headers.get(b"sec-fetch-mode") == b"navigate",
         )
 
-    def _check_key(self, path: str, authorization: str) -> str:
+    def _check_key(self, endpoint: Endpoint, authorization: str) -> str:
         if not self._keys:
             return ""
         kind, _, key = authorization.partition(" ")
         owner = self._keys.name_of(key.strip()) if kind.lower() == "bearer" else None
         if owner is None:
-            if path in _OPEN or path.startswith(_OPEN_BELOW):
+            if endpoint.access == "open":
                 return ""
             text = "this is not a key of this server" if authorization else "this server wants an API key"
             hint = "send it as Authorization: Bearer KEY"
             raise ProblemError(401, text, hint=hint, headers={"WWW-Authenticate": "Bearer"})
         return owner
 
-    def _check_keeping(self, method: str, path: str, owner: str) -> None:
-        if path.startswith(_KEEPING) and method not in _SAFE and not self._admins & {"*", owner}:
+    def _check_admin(self, endpoint: Endpoint, method: str, owner: str) -> None:
+        if endpoint.access == "admin" and method not in _SAFE and not self._admins & {"*", owner}:
             text = "models may not be changed from here" if not owner else "this key may not change models"
             raise ProblemError(403, text, hint="name the key with --admin")
 
@@ -218,7 +212,7 @@ def _sending(send: Send, origin: bytes) -> Send:
     if not origin:
         return send
 
-    async def sending(message: MutableMapping[str, Any]) -> None:
+    async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
             message["headers"] = [*message.get("headers", ()), *_cross(origin)]
         await send(message)

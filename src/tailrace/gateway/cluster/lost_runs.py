@@ -7,9 +7,8 @@ seen; a reader that has seen that ending gets a 204, which is what stops an `Eve
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
 from contextvars import ContextVar
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from starlette.requests import Request
 
@@ -20,15 +19,12 @@ from tailrace.protocols.problems import ProblemError
 from tailrace.run.bounded_log import BoundedLog
 from tailrace.run.reply import Reply
 from tailrace.run.run import Run
+from tailrace.web.asgi_types import App, Receive, Scope, Send
 from tailrace.web.cursors import cursors_of
 from tailrace.web.registry import Bounds, Registry
 
 __all__ = ["Cursors", "Runs"]
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _MOST = 10_000  # endings told that are remembered
 _seen: ContextVar[str | None] = ContextVar("tailrace_seen", default=None)

@@ -7,9 +7,7 @@ checked the request. `ChatRouting` stands behind the access check, because it ha
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from starlette.requests import Request
@@ -17,19 +15,16 @@ from starlette.requests import Request
 from tailrace.gateway.access.headers import SafeHeaders
 from tailrace.gateway.cluster.merging import merged
 from tailrace.gateway.cluster.relay import RELAYED, Fetched, Relay
-from tailrace.gateway.cluster.routing import CHATS, home_of_chat, home_of_request, is_for_all
+from tailrace.gateway.cluster.routing import home_of_chat, home_of_request, is_for_all
 from tailrace.gateway.cluster.worker_ids import WorkerId
-from tailrace.gateway.context import context_of
+from tailrace.gateway.endpoint import endpoint_of
 from tailrace.gateway.endpoints.body import read_body
 from tailrace.gateway.responses import problem
 from tailrace.protocols.problems import ProblemError
+from tailrace.web.asgi_types import App, Message, Receive, Scope, Send
 
 __all__ = ["ChatRouting", "Neighbours", "WorkerRouting"]
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _SEND = "tailrace.send_before_access"
 _PATIENCE = 3.0  # seconds that all workers have to tell what they all are asked
@@ -69,17 +64,17 @@ class WorkerRouting:
         if scope["type"] != "http" or RELAYED in scope:
             await self._app(scope, receive, send)
             return
-        method, path = scope["method"], scope["path"]
+        endpoint = endpoint_of(scope)
         try:
-            if is_for_all(method, path):
+            if is_for_all(endpoint, scope["method"]):
                 await self._ask_all(scope, send)
                 return
-            home = home_of_request(method, path, scope["headers"], self._here, self._count)
+            home = home_of_request(endpoint, _named(scope), scope["headers"], self._here, self._count)
             if home is not None and home != self._here.index:
                 await self._relay.pass_on(home, scope, receive, send)
                 return
         except ProblemError as error:
-            await SafeHeaders(problem(error, path))(scope, receive, send)
+            await SafeHeaders(problem(error, endpoint.error_form))(scope, receive, send)
             return
         scope[_SEND] = send
         await self._app(scope, receive, send)
@@ -128,20 +123,30 @@ class ChatRouting:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Sees to a request."""
         before = scope.get(_SEND)
-        if before is None or (scope["method"], scope["path"]) != ("POST", CHATS):
+        if before is None or not _names_chat_in_body(scope):
             await self._app(scope, receive, send)
             return
         request = Request(scope, receive)
         try:
-            body = await read_body(request, context_of(request).settings.max_body)
+            body = await read_body(request)
             home = home_of_chat(_chat_of(body), self._here, self._count)
             if home != self._here.index:
                 await self._relay.pass_on(home, scope, receive, before, body)
                 return
         except ProblemError as error:
-            await problem(error, scope["path"])(scope, receive, send)
+            await problem(error, endpoint_of(scope).error_form)(scope, receive, send)
             return
         await self._app(scope, _again(body, receive), send)
+
+
+def _named(scope: Scope) -> str:
+    """Returns what the path of a request names; empty: nothing."""
+    return str(scope.get("path_params", {}).get("id", ""))
+
+
+def _names_chat_in_body(scope: Scope) -> bool:
+    endpoint = endpoint_of(scope)
+    return endpoint.node == "owner of the chat" and scope["method"] == endpoint.method and not _named(scope)
 
 
 class _Chat(msgspec.Struct):
@@ -160,7 +165,7 @@ def _again(body: bytes, receive: Receive) -> Receive:
     """Returns what tells a body that was read already, then goes on as before."""
     first = True
 
-    async def receiving() -> MutableMapping[str, Any]:
+    async def receiving() -> Message:
         nonlocal first
         if not first:
             return await receive()

@@ -10,21 +10,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import httptools
 import msgspec
 
 from tailrace.protocols.problems import ProblemError
+from tailrace.web.asgi_types import App, Message, Receive, Scope, Send
 
 __all__ = ["RELAYED", "Fetched", "Relay", "believing", "socket_of"]
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 RELAYED = "tailrace.relayed"
 """In the scope of a request that another worker has passed on."""
@@ -281,7 +277,7 @@ class _Crossing:
             if complete or not await asking.more():  # one that broke off is left without an end, so that it is known
                 return
 
-    async def _say(self, message: MutableMapping[str, Any]) -> None:
+    async def _say(self, message: Message) -> None:
         self._since = asyncio.get_running_loop().time()
         await self._send(message)
         self._since = math.inf

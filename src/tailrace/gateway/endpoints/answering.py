@@ -7,7 +7,7 @@ each holds its status back until it is known: an error that comes before the ans
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, MutableMapping
+from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -15,12 +15,14 @@ from starlette.requests import ClientDisconnect, Request
 
 from tailrace.errors import EvictedError, ModelNotFoundError
 from tailrace.events import Outcome, TextDelta, ThinkingDelta, ToolCall, ToolCallDelta
+from tailrace.gateway.endpoint import endpoint_of
 from tailrace.gateway.responses import problem, problem_of
 from tailrace.protocols.problems import ProblemError
 from tailrace.run.reply import Reply
 from tailrace.run.run import Run, error_of
 from tailrace.run.wakeups import Wakeup, Wakeups
-from tailrace.web.asgi import EventStream, Receive, Scope, Send
+from tailrace.web.asgi import EventStream
+from tailrace.web.asgi_types import Message, Receive, Scope, Send
 from tailrace.web.detach import detach_response
 
 __all__ = [
@@ -82,7 +84,7 @@ class DisconnectListener:
             if self._wakeup is not None:
                 self._wakeup.wake()
 
-    async def receive(self) -> MutableMapping[str, Any]:
+    async def receive(self) -> Message:
         """Returns the client's leaving when it comes: what `receive` is for an application further in."""
         await asyncio.wait({self._task})
         return {"type": "http.disconnect"}
@@ -170,7 +172,7 @@ class DeferredHeadResponse:
             finally:
                 self._stream.leave()
             if error is not None and not listener.left:
-                await problem(error, scope["path"])(scope, listener.receive, send)
+                await problem(error, endpoint_of(scope).error_form)(scope, listener.receive, send)
 
     def _ready(self) -> bool:
         log = self._run.log

@@ -18,14 +18,15 @@ T = TypeVar("T")
 _MOST_AT_ONCE = 64  # bodies of the largest size that there is memory for, however many connections send one
 
 
-async def read_body(request: Request, limit: int) -> bytes:
+async def read_body(request: Request) -> bytes:
     """Returns a request's body.
 
     Raises:
-        ProblemError: 413: it is larger than `limit` bytes; 408: it did not come in time; 503: too much of other
+        ProblemError: 413: it is larger than the settings allow; 408: it did not come in time; 503: too much of other
             requests is on its way already. The connection is closed then, so that the rest of it is not read either.
     """
     context = context_of(request)
+    limit = context.settings.max_body
     told = request.headers.get("content-length", "")
     if told.isascii() and told.isdigit() and int(told[:19]) > limit:
         raise _too_large(limit)
@@ -61,12 +62,12 @@ def _closing(status: int, detail: str, headers: dict[str, str] | None = None) ->
     return ProblemError(status, detail, headers={"Connection": "close", **(headers or {})})
 
 
-async def read_json(request: Request, limit: int, kind: type[T]) -> T:
+async def read_json(request: Request, kind: type[T]) -> T:
     """Returns a request's body as a value of `kind`; an empty body is an empty object.
 
     Raises:
         ProblemError: it is too large, no JSON, or not of that form.
     """
-    value: Any = parse_json(await read_body(request, limit) or b"{}", kind)
+    value: Any = parse_json(await read_body(request) or b"{}", kind)
     assert isinstance(value, kind)
     return value

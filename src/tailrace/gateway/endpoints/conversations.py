@@ -9,12 +9,12 @@ import msgspec
 from msgspec import UNSET, UnsetType
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
 
 from tailrace.gateway.access.middleware import caller_of
 from tailrace.gateway.context import GatewayContext, context_of
 from tailrace.gateway.conversations.service import Conversations, Turn
-from tailrace.gateway.conversations.values import Message, Summary
+from tailrace.gateway.conversations.values import Conversation, Message, Summary
+from tailrace.gateway.endpoint import UPSTREAM, Endpoint, EndpointTable, Node
 from tailrace.gateway.endpoints.body import read_body, read_json
 from tailrace.gateway.endpoints.runs import Described, describe, key_of, whole_of
 from tailrace.gateway.responses import json
@@ -24,7 +24,7 @@ from tailrace.protocols.runs.requests import parse_json
 if TYPE_CHECKING:
     from tailrace.gateway.conversations.store import Store
 
-__all__ = ["Change", "Listed", "Turned", "routes"]
+__all__ = ["ENDPOINTS", "Change", "Listed", "Turned"]
 
 
 class Change(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -93,8 +93,8 @@ async def listing(request: Request) -> Response:
 
 async def create(request: Request) -> Response:
     """``POST /conversations``."""
-    context, _, store, _ = await _here(request)
-    change = await read_json(request, context.settings.max_body, Change)
+    _, _, store, _ = await _here(request)
+    change = await read_json(request, Change)
     given = {name: value for name, value in msgspec.structs.asdict(change).items() if value is not UNSET}
     given.pop("leaf", None)
     made = await store.create(**given, owner=caller_of(request.scope).owner)
@@ -110,8 +110,8 @@ async def show(request: Request) -> Response:
 
 async def change(request: Request) -> Response:
     """``PATCH /conversations/{id}``."""
-    context, _, store, id = await _here(request)
-    change = await read_json(request, context.settings.max_body, Change)
+    _, _, store, id = await _here(request)
+    change = await read_json(request, Change)
     return json(await store.update(id, **msgspec.structs.asdict(change)))
 
 
@@ -143,7 +143,7 @@ async def export(request: Request) -> Response:
 async def turn(request: Request) -> Response:
     """``POST /conversations/{id}/turns``."""
     context, kept, _, id = await _here(request)
-    body = await read_body(request, context.settings.max_body)
+    body = await read_body(request)
     asked: Turn = parse_json(body, Turn)
     whole = whole_of(request, body)
     begun, new = await kept.turn(id, asked, caller_of(request.scope), key_of(request), whole)
@@ -151,14 +151,82 @@ async def turn(request: Request) -> Response:
     return json(turned, 201 if new else 200, {"Location": f"/runs/{turned.run.id}"})
 
 
-def routes() -> list[BaseRoute]:
-    """Returns the routes."""
-    return [
-        Route("/conversations", listing, methods=["GET"]),
-        Route("/conversations", create, methods=["POST"]),
-        Route("/conversations/{id}", show, methods=["GET"]),
-        Route("/conversations/{id}", change, methods=["PATCH"]),
-        Route("/conversations/{id}", delete, methods=["DELETE"]),
-        Route("/conversations/{id}/export", export, methods=["GET"]),
-        Route("/conversations/{id}/turns", turn, methods=["POST"]),
-    ]
+_KEPT = (404, 503)
+_OWNER: Node = "owner of the conversation"
+
+ENDPOINTS = EndpointTable(
+    (
+        Endpoint(
+            "GET",
+            "/conversations",
+            listing,
+            "List or search conversations, the one changed last first.",
+            query=("q", "limit", "before"),
+            gives=Listed,
+            errors=(400, 503),
+        ),
+        Endpoint(
+            "POST",
+            "/conversations",
+            create,
+            "Begin a conversation.",
+            takes=Change,
+            optional=True,
+            status=201,
+            gives=Conversation,
+            errors=(400, 413, 503),
+        ),
+        Endpoint(
+            "GET",
+            "/conversations/{id}",
+            show,
+            "Show a conversation.",
+            gives=Conversation,
+            errors=_KEPT,
+            node=_OWNER,
+        ),
+        Endpoint(
+            "PATCH",
+            "/conversations/{id}",
+            change,
+            "Change a conversation.",
+            takes=Change,
+            optional=True,
+            gives=Conversation,
+            errors=(400, 413, *_KEPT),
+            node=_OWNER,
+        ),
+        Endpoint(
+            "DELETE",
+            "/conversations/{id}",
+            delete,
+            "Delete a conversation; its runs are stopped.",
+            status=204,
+            errors=_KEPT,
+            node=_OWNER,
+        ),
+        Endpoint(
+            "GET",
+            "/conversations/{id}/export",
+            export,
+            "Take a conversation along, as Markdown or JSON.",
+            query=("format",),
+            gives="application/octet-stream",
+            errors=(400, *_KEPT),
+            node=_OWNER,
+        ),
+        Endpoint(
+            "POST",
+            "/conversations/{id}/turns",
+            turn,
+            "Ask, ask again, or have an interrupted answer go on.",
+            takes=Turn,
+            headers=("Idempotency-Key",),
+            status=201,
+            also=(200,),
+            gives=Turned,
+            errors=(*UPSTREAM, 409, 422),
+            node=_OWNER,
+        ),
+    )
+)

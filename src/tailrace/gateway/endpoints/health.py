@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
 
 from tailrace.errors import TailraceError
 from tailrace.gateway.context import context_of
 from tailrace.gateway.counters import Gauge, text
+from tailrace.gateway.endpoint import Endpoint, EndpointTable
 from tailrace.gateway.endpoints.queue import queue_of
 from tailrace.gateway.responses import json
 from tailrace.protocols.problems import ProblemError
 
-__all__ = ["routes"]
+__all__ = ["ENDPOINTS", "Health"]
 
 _PATIENCE = 2.0  # seconds that the upstream has to answer
 _TEXT_FORMAT = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Health(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """All is well."""
+
+    status: str
+    upstream: str = ""
+    version: str = ""
 
 
 async def healthz(_request: Request) -> Response:
@@ -58,6 +67,10 @@ async def metrics(request: Request) -> Response:
     return Response(text(context.counters, gauges), media_type=_TEXT_FORMAT)
 
 
-def routes() -> list[BaseRoute]:
-    """Returns the routes."""
-    return [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)]
+ENDPOINTS = EndpointTable(
+    (
+        Endpoint("GET", "/healthz", healthz, "Does the process live?", gives=Health, access="open"),
+        Endpoint("GET", "/readyz", readyz, "Are new runs taken?", gives=Health, errors=(503,), node="all"),
+        Endpoint("GET", "/metrics", metrics, "Figures for Prometheus.", gives="text/plain", node="all"),
+    )
+)

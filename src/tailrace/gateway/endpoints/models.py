@@ -7,17 +7,17 @@ import asyncio
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
 
 from tailrace.client.aio import AsyncClient
 from tailrace.errors import TailraceError
 from tailrace.gateway.context import GatewayContext, context_of
+from tailrace.gateway.endpoint import Endpoint, EndpointTable
 from tailrace.gateway.endpoints.model_list import listed, name_of
 from tailrace.gateway.responses import json
 from tailrace.protocols.problems import ProblemError
 from tailrace.types import ListedModel
 
-__all__ = ["ModelEntry", "Models", "routes"]
+__all__ = ["ENDPOINTS", "ModelEntry", "Models"]
 
 _PATIENCE = 10.0  # seconds that the upstreams have to tell
 
@@ -83,6 +83,15 @@ def _entry(model: ListedModel, loaded: set[str]) -> ModelEntry:
     )
 
 
-def routes() -> list[BaseRoute]:
-    """Returns the routes."""
-    return [Route("/models", listing)]
+ENDPOINTS = EndpointTable(
+    (
+        Endpoint(
+            "GET",
+            "/models",
+            listing,
+            "List the upstream's models.",
+            gives=Models,
+            errors=(400, 404, 413, 422, 501, 502, 503, 504),
+        ),
+    )
+)

@@ -12,19 +12,21 @@ from typing import Any, TypeVar
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
 
 from tailrace import errors
 from tailrace.backends.base import Backend
 from tailrace.backends.embedded.models import is_name
+from tailrace.gateway import responses
 from tailrace.gateway.access import limits
 from tailrace.gateway.access.middleware import caller_of
 from tailrace.gateway.context import GatewayContext, context_of
+from tailrace.gateway.endpoint import RUN, Endpoint, EndpointTable
 from tailrace.gateway.endpoints import model_list
 from tailrace.gateway.endpoints.answering import DeferredHeadResponse, unless_left, whole
 from tailrace.gateway.endpoints.body import read_body
 from tailrace.gateway.endpoints.encoders import LINES, on_ollama, timed
 from tailrace.gateway.endpoints.ollama_passthrough import first_of, object_of, target, to_problem
+from tailrace.gateway.error_form import ErrorForm, text_of
 from tailrace.gateway.responses import Answer
 from tailrace.gateway.scheduling.upstreams import Upstream
 from tailrace.protocols.ollama import encode as ollama_encode
@@ -36,11 +38,15 @@ from tailrace.types import ChatRequest, GenerateRequest
 from tailrace.web.asgi import EventStream
 from tailrace.web.source import Feed, Source
 
-__all__ = ["body_of", "check_name", "json", "routes"]
+__all__ = ["ENDPOINTS", "ERRORS", "FAULTS", "STREAM", "body_of", "check_name", "json"]
 
 T = TypeVar("T")
 
 _FOREVER = float("inf")
+_JSON = "application/json; charset=utf-8"
+STREAM = "application/x-ndjson"
+FAULTS = (*RUN, 500)
+"""The errors of a request of Ollama's API: of a wrong option it tells with a 500."""
 # Options that older clients send and Ollama ignores; other servers would refuse them.
 _IGNORED = frozenset(
     (
@@ -50,11 +56,19 @@ _IGNORED = frozenset(
 )
 
 
+class OllamaError(msgspec.Struct, kw_only=True):
+    """An error of Ollama's API."""
+
+    error: str
+
+
+ERRORS = ErrorForm(_JSON, OllamaError, lambda error: ollama_encode.error_json(text_of(error)))
+"""Ollama's object, of one member."""
+
+
 def json(value: Any, headers: dict[str, str] | None = None) -> Response:
     """Returns a value, or JSON as it is, as Ollama answers."""
-    body = value if isinstance(value, bytes) else msgspec.json.encode(value)
-    more = {"Cache-Control": "no-store", **(headers or {})}
-    return Response(body, 200, more, "application/json; charset=utf-8")
+    return responses.json(value, headers=headers, media_type=_JSON)
 
 
 async def body_of(request: Request, kind: type[T]) -> tuple[T, dict[str, Any]]:
@@ -63,7 +77,7 @@ async def body_of(request: Request, kind: type[T]) -> tuple[T, dict[str, Any]]:
     Raises:
         ProblemError: it is too large, or not of that form.
     """
-    body = await read_body(request, context_of(request).settings.max_body)
+    body = await read_body(request)
     return _checked(lambda: ollama_requests.read(body, kind))
 
 
@@ -309,11 +323,41 @@ async def _embedded(request: Request, body: EmbedBody, given: dict[str, Any], te
     return await unless_left(request, first(), to_problem(body.model, missing=_MISSING))
 
 
-def routes() -> list[BaseRoute]:
-    """Returns the routes."""
-    return [
-        Route("/api/chat", chat, methods=["POST"]),
-        Route("/api/generate", generate, methods=["POST"]),
-        Route("/api/embed", embed, methods=["POST"]),
-        Route("/api/embeddings", embeddings, methods=["POST"]),
-    ]
+ENDPOINTS = EndpointTable(
+    (
+        Endpoint(
+            "POST",
+            "/api/chat",
+            chat,
+            "Answer a chat as Ollama does.",
+            takes=ChatBody,
+            gives=dict,
+            streams=STREAM,
+            errors=FAULTS,
+        ),
+        Endpoint(
+            "POST",
+            "/api/generate",
+            generate,
+            "Complete a prompt as Ollama does.",
+            takes=GenerateBody,
+            gives=dict,
+            streams=STREAM,
+            errors=FAULTS,
+        ),
+        Endpoint(
+            "POST", "/api/embed", embed, "Embed texts as Ollama does.", takes=EmbedBody, gives=dict, errors=FAULTS
+        ),
+        Endpoint(
+            "POST",
+            "/api/embeddings",
+            embeddings,
+            "Embed a text as Ollama did.",
+            takes=EmbedBody,
+            gives=dict,
+            errors=FAULTS,
+        ),
+    ),
+    root="/api",
+    error_form=ERRORS,
+)

@@ -14,17 +14,17 @@ from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import BaseRoute, Route
 
 from tailrace import errors
 from tailrace.backends.base import Backend
 from tailrace.events import Progress
 from tailrace.gateway.access.middleware import caller_of
 from tailrace.gateway.context import GatewayContext, context_of
-from tailrace.gateway.endpoints import model_list
+from tailrace.gateway.endpoint import Endpoint, EndpointTable
+from tailrace.gateway.endpoints import model_list, openai
 from tailrace.gateway.endpoints.answering import DeferredHeadResponse, unless_left, whole
 from tailrace.gateway.endpoints.encoders import LINES
-from tailrace.gateway.endpoints.ollama import body_of, check_name, json
+from tailrace.gateway.endpoints.ollama import ERRORS, FAULTS, STREAM, body_of, check_name, json
 from tailrace.gateway.endpoints.ollama_passthrough import first_of, manager, object_of, target, to_problem
 from tailrace.gateway.responses import Answer
 from tailrace.gateway.scheduling.upstreams import Upstream
@@ -35,7 +35,7 @@ from tailrace.types import ListedModel, ModelDetails, RunningModel
 from tailrace.web.asgi import EventStream
 from tailrace.web.source import Feed, Source
 
-__all__ = ["greeting", "greeting_route", "routes"]
+__all__ = ["ENDPOINTS", "GREETING", "greeting"]
 
 _API = "0.31.1"  # of Ollama, whose API this is: clients look whether it is new enough for them
 _NEVER = "0001-01-01T00:00:00Z"  # Go's time that is not set, which its clients show as such
@@ -54,9 +54,8 @@ async def _greet(_request: Request) -> Response:
     return greeting()
 
 
-def greeting_route() -> BaseRoute:
-    """Returns the root's route, for a gateway without the page."""
-    return Route("/", _greet)
+GREETING = EndpointTable((Endpoint("GET", "/", _greet, access="open"),))
+"""The root of a gateway without the page."""
 
 
 async def version(request: Request) -> Response:
@@ -347,18 +346,100 @@ async def _upload(request: Request, backend: Backend, path: str, patience: float
         await asyncio.wait({listener, call})
 
 
-def routes() -> list[BaseRoute]:
-    """Returns the routes."""
-    return [
-        Route("/api/version", version),
-        Route("/api/tags", tags),
-        Route("/api/ps", ps),
-        Route("/api/show", show, methods=["POST"]),
-        Route("/v1/systemone", systemone, methods=["POST"]),
-        Route("/api/pull", pull, methods=["POST"]),
-        Route("/api/push", push, methods=["POST"]),
-        Route("/api/create", create, methods=["POST"]),
-        Route("/api/copy", copy, methods=["POST"]),
-        Route("/api/delete", delete, methods=["DELETE"]),
-        Route("/api/blobs/{digest}", blob, methods=["HEAD", "POST"]),
-    ]
+ENDPOINTS = EndpointTable(
+    (
+        Endpoint(
+            "GET", "/api/tags", tags, "List the models of all upstreams as Ollama does.", gives=dict, errors=FAULTS
+        ),
+        Endpoint(
+            "GET",
+            "/api/ps",
+            ps,
+            "List the models that are loaded as Ollama does.",
+            gives=dict,
+            errors=FAULTS,
+        ),
+        Endpoint(
+            "GET",
+            "/api/version",
+            version,
+            "Tell the version of Ollama's API.",
+            gives=dict,
+            errors=FAULTS,
+        ),
+        Endpoint(
+            "POST",
+            "/api/show",
+            show,
+            "Show a model as Ollama does.",
+            takes=NamedBody,
+            gives=dict,
+            errors=FAULTS,
+        ),
+        Endpoint(
+            "POST",
+            "/v1/systemone",
+            systemone,
+            "Judge a state as Ollama does.",
+            takes=NamedBody,
+            gives=dict,
+            errors=FAULTS,
+            error_form=openai.ERRORS,
+        ),
+        Endpoint(
+            "POST",
+            "/api/pull",
+            pull,
+            "Have an Ollama upstream pull a model.",
+            takes=NamedBody,
+            gives=dict,
+            streams=STREAM,
+            errors=FAULTS,
+            access="admin",
+        ),
+        Endpoint(
+            "POST",
+            "/api/push",
+            push,
+            "Have an Ollama upstream push a model.",
+            takes=NamedBody,
+            gives=dict,
+            streams=STREAM,
+            errors=FAULTS,
+            access="admin",
+        ),
+        Endpoint(
+            "POST",
+            "/api/create",
+            create,
+            "Have an Ollama upstream make a model.",
+            takes=NamedBody,
+            gives=dict,
+            streams=STREAM,
+            errors=FAULTS,
+            access="admin",
+        ),
+        Endpoint(
+            "POST",
+            "/api/copy",
+            copy,
+            "Have an Ollama upstream copy a model.",
+            takes=CopyBody,
+            errors=FAULTS,
+            access="admin",
+        ),
+        Endpoint(
+            "DELETE",
+            "/api/delete",
+            delete,
+            "Have an Ollama upstream delete a model.",
+            takes=NamedBody,
+            errors=FAULTS,
+            access="admin",
+        ),
+        Endpoint("POST", "/api/blobs/{digest}", blob, access="admin"),
+        Endpoint("HEAD", "/api/blobs/{digest}", blob),
+    ),
+    root="/api",
+    error_form=ERRORS,
+)

@@ -8,19 +8,29 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
 
 from tailrace.gateway.access.middleware import caller_of
 from tailrace.gateway.context import context_of
+from tailrace.gateway.endpoint import EVENTS, RUN, Endpoint, EndpointTable
 from tailrace.gateway.endpoints import model_list
 from tailrace.gateway.endpoints.answering import DeferredHeadResponse, unless_left, whole
 from tailrace.gateway.endpoints.body import read_body
 from tailrace.gateway.endpoints.encoders import CHUNKS
+from tailrace.gateway.error_form import ErrorForm, text_of
 from tailrace.gateway.responses import Answer as Reply
 from tailrace.gateway.responses import json
-from tailrace.protocols.openai.encode import Answer, ChatWire, CompletionWire, Said, whole_chat, whole_completion
+from tailrace.protocols.openai.encode import (
+    Answer,
+    ChatWire,
+    CompletionWire,
+    Said,
+    error_json,
+    whole_chat,
+    whole_completion,
+)
 from tailrace.protocols.openai.requests import (
     ChatBody,
     CompletionBody,
@@ -37,25 +47,45 @@ from tailrace.types import ListedModel
 from tailrace.web.asgi import EventStream
 from tailrace.web.source import Feed, Source, Wire
 
-__all__ = ["routes"]
+__all__ = ["ENDPOINTS", "ERRORS"]
+
+
+class OpenAIFault(msgspec.Struct, kw_only=True):
+    """What went wrong, as OpenAI's clients have it."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class OpenAIError(msgspec.Struct, kw_only=True):
+    """An error of OpenAI's API."""
+
+    error: OpenAIFault
+
+
+def _error(error: ProblemError) -> bytes:
+    more = {name: error.more[name] for name in ("param", "code") if name in error.more}
+    return error_json(text_of(error), error.status, **more)
+
+
+ERRORS = ErrorForm("application/json", OpenAIError, _error)
+"""OpenAI's error object."""
 
 
 async def chat(request: Request) -> Reply:
     """``POST /v1/chat/completions``."""
-    body: ChatBody = parse(await _body(request), ChatBody)
+    body: ChatBody = parse(await read_body(request), ChatBody)
     wire = (lambda answer: ChatWire(answer, usage=body.wants_usage)) if body.stream else None
     return await _answer(request, run_request_of_chat(body), wire, whole_chat)
 
 
 async def completion(request: Request) -> Reply:
     """``POST /v1/completions``."""
-    body: CompletionBody = parse(await _body(request), CompletionBody)
+    body: CompletionBody = parse(await read_body(request), CompletionBody)
     wire = (lambda answer: CompletionWire(answer, usage=body.wants_usage)) if body.stream else None
     return await _answer(request, run_request_of_completion(body), wire, whole_completion)
-
-
-async def _body(request: Request) -> bytes:
-    return await read_body(request, context_of(request).settings.max_body)
 
 
 async def _answer(
@@ -128,7 +158,7 @@ async def model(request: Request) -> Response:
 async def embeddings(request: Request) -> Response:
     """``POST /v1/embeddings``."""
     context = context_of(request)
-    body: EmbeddingsBody = parse(await _body(request), EmbeddingsBody)
+    body: EmbeddingsBody = parse(await read_body(request), EmbeddingsBody)
     assert body.model is not None
     texts = texts_of(body)
     model, caller = body.model, caller_of(request.scope)
@@ -158,13 +188,49 @@ def _packed(row: Sequence[float]) -> str:
     return base64.b64encode(numbers.tobytes()).decode()
 
 
-def routes() -> list[BaseRoute]:
-    """Returns the routes."""
-    return [
-        Route("/v1/chat/completions", chat, methods=["POST"]),
-        Route("/v1/chat/completions/{id}", retrieve, methods=["GET"]),
-        Route("/v1/completions", completion, methods=["POST"]),
-        Route("/v1/embeddings", embeddings, methods=["POST"]),
-        Route("/v1/models", models, methods=["GET"]),
-        Route("/v1/models/{id:path}", model, methods=["GET"]),
-    ]
+ENDPOINTS = EndpointTable(
+    (
+        Endpoint(
+            "POST",
+            "/v1/chat/completions",
+            chat,
+            "Answer a chat as OpenAI's API does.",
+            takes=ChatBody,
+            gives=dict,
+            streams=EVENTS,
+            errors=RUN,
+        ),
+        Endpoint(
+            "GET",
+            "/v1/chat/completions/{id}",
+            retrieve,
+            "Show the answer of a run that has ended, or wait for its end.",
+            gives=dict,
+            errors=RUN,
+            node="owner of the run",
+        ),
+        Endpoint(
+            "POST",
+            "/v1/completions",
+            completion,
+            "Complete a text as OpenAI's API does.",
+            takes=CompletionBody,
+            gives=dict,
+            streams=EVENTS,
+            errors=RUN,
+        ),
+        Endpoint(
+            "POST",
+            "/v1/embeddings",
+            embeddings,
+            "Embed texts as OpenAI's API does.",
+            takes=EmbeddingsBody,
+            gives=dict,
+            errors=RUN,
+        ),
+        Endpoint("GET", "/v1/models", models, "List the models as OpenAI's API does.", gives=dict, errors=RUN),
+        Endpoint("GET", "/v1/models/{id:path}", model, "Show a model as OpenAI's API does.", gives=dict, errors=RUN),
+    ),
+    root="/v1",
+    error_form=ERRORS,
+)

@@ -6,16 +6,17 @@ import functools
 import hashlib
 import re
 from importlib.resources import files
+from typing import NoReturn
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
 
+from tailrace.gateway.endpoint import Endpoint, EndpointTable
 from tailrace.gateway.endpoints.ollama_models import greeting
 from tailrace.i18n import LANGUAGES
 from tailrace.protocols.problems import ProblemError
 
-__all__ = ["POLICY", "routes"]
+__all__ = ["ENDPOINTS", "POLICY"]
 
 POLICY = "; ".join(
     (
@@ -82,6 +83,11 @@ async def static(request: Request) -> Response:
     return _send(request, request.path_params["name"])
 
 
+async def icon(_request: Request) -> NoReturn:
+    """What browsers ask for that have not seen the page; the page names its icon itself."""
+    raise ProblemError(404, "there is nothing here")
+
+
 async def words(request: Request) -> Response:
     """The page's words in one language."""
     language = request.path_params["language"]
@@ -95,11 +101,12 @@ def _words(language: str) -> bytes:
     return (files("tailrace.gateway") / "page" / "words" / f"{language}.json").read_bytes()
 
 
-def routes() -> list[BaseRoute]:
-    """Returns the routes."""
-    return [
-        Route("/", index),
-        Route("/c/{id}", index),
-        Route("/static/{name}", static),
-        Route("/words/{language}.json", words),
-    ]
+ENDPOINTS = EndpointTable(
+    (
+        Endpoint("GET", "/", index, access="open"),
+        Endpoint("GET", "/c/{id}", index, access="open"),
+        Endpoint("GET", "/favicon.ico", icon, access="open"),
+        Endpoint("GET", "/static/{name:path}", static, access="open"),
+        Endpoint("GET", "/words/{language}.json", words, access="open"),
+    )
+)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
 
 from tailrace.gateway.context import GatewayContext, context_of
+from tailrace.gateway.endpoint import Endpoint, EndpointTable
 from tailrace.gateway.responses import json
 
-__all__ = ["QueueEntry", "Queues", "queue_of", "routes"]
+__all__ = ["ENDPOINTS", "QueueEntry", "Queues", "queue_of"]
 
 
 class QueueEntry(msgspec.Struct, kw_only=True):
@@ -48,6 +48,6 @@ async def queue(request: Request) -> Response:
     return json(Queues(upstreams=queue_of(context_of(request))))
 
 
-def routes() -> list[BaseRoute]:
-    """Returns the routes."""
-    return [Route("/queue", queue, methods=["GET"])]
+ENDPOINTS = EndpointTable(
+    (Endpoint("GET", "/queue", queue, "Show what waits, for each upstream.", gives=Queues, node="all"),)
+)

@@ -7,13 +7,13 @@ import asyncio
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
 
 from tailrace.gateway.context import context_of
+from tailrace.gateway.endpoint import Endpoint, EndpointTable
 from tailrace.gateway.endpoints.body import read_json
 from tailrace.gateway.responses import json
 
-__all__ = ["Rendered", "Texts", "routes"]
+__all__ = ["ENDPOINTS", "Rendered", "Texts"]
 
 
 class Texts(msgspec.Struct, kw_only=True):
@@ -31,7 +31,7 @@ class Rendered(msgspec.Struct, kw_only=True):
 async def render(request: Request) -> Response:
     """Renders texts; on a thread, since a long one takes a while, and one at a time, since others want to be served."""
     context = context_of(request)
-    asked = await read_json(request, context.settings.max_body, Texts)
+    asked = await read_json(request, Texts)
     html = []
     for text in asked.texts:
         async with context.rendering:
@@ -46,6 +46,17 @@ def _html(text: str) -> str:
     return "".join([*stream.feed(text), *stream.finish()])
 
 
-def routes() -> list[BaseRoute]:
-    """Returns the routes."""
-    return [Route("/render", render, methods=["POST"])]
+ENDPOINTS = EndpointTable(
+    (
+        Endpoint(
+            "POST",
+            "/render",
+            render,
+            "Make safe HTML of Markdown.",
+            takes=Texts,
+            optional=True,
+            gives=Rendered,
+            errors=(400, 413),
+        ),
+    )
+)

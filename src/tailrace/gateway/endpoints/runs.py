@@ -10,28 +10,30 @@ from typing import Any
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
 
 from tailrace.events import Loading, Prefill, Queued
 from tailrace.gateway.access.middleware import caller_of
 from tailrace.gateway.context import GatewayContext, context_of
+from tailrace.gateway.endpoint import EVENTS as EVENT_STREAM
+from tailrace.gateway.endpoint import UPSTREAM, Endpoint, EndpointTable, Node
 from tailrace.gateway.endpoints.body import read_body
 from tailrace.gateway.endpoints.encoders import WIRES, source_of
 from tailrace.gateway.responses import Answer, json
 from tailrace.protocols.event_json import fault_of, fields_of, name_of
 from tailrace.protocols.problems import ProblemError
-from tailrace.protocols.runs.requests import parse
+from tailrace.protocols.runs.requests import RunRequest, parse
 from tailrace.run.metrics import Metrics
 from tailrace.run.run import Run
 from tailrace.run.state import State
-from tailrace.web import stopping
 from tailrace.web.asgi import EventStream
 from tailrace.web.cursors import WireName, cursors_of, reading
 from tailrace.web.rendered import prepared
 from tailrace.web.source import Source
+from tailrace.web.stopping import Stopped
+from tailrace.web.stopping import stop as stop_run
 from tailrace.web.stream_settings import EVENTS, Medium, opening
 
-__all__ = ["Described", "RunList", "Said", "describe", "key_of", "routes", "run_of", "whole_of"]
+__all__ = ["ENDPOINTS", "Described", "RunList", "Said", "describe", "key_of", "run_of", "whole_of"]
 
 _LONGEST_KEY = 255
 _AT_ONCE = 10
@@ -120,7 +122,7 @@ def _waiting(run: Run) -> dict[str, Any] | None:
 async def start(request: Request) -> Response:
     """``POST /runs``."""
     context = context_of(request)
-    body = await read_body(request, context.settings.max_body)
+    body = await read_body(request)
     asked = parse(body, request.query_params)
     caller, key = caller_of(request.scope), key_of(request)
     run, new = await context.start(asked, caller, linger=context.linger, key=key, body=whole_of(request, body))
@@ -185,7 +187,7 @@ async def show(request: Request) -> Response:
 
 async def stop(request: Request) -> Response:
     """``DELETE /runs/{id}``: answers when the backend has let go."""
-    return json(await stopping.stop(run_of(request)))
+    return json(await stop_run(run_of(request)))
 
 
 async def events(request: Request) -> Answer:
@@ -232,12 +234,56 @@ def _whats_there(source: Source, medium: Medium) -> bytes:
     return b"".join(parts)
 
 
-def routes() -> list[BaseRoute]:
-    """Returns the routes."""
-    return [
-        Route("/runs", start, methods=["POST"]),
-        Route("/runs", listing, methods=["GET"]),
-        Route("/runs/{id}", show, methods=["GET"]),
-        Route("/runs/{id}", stop, methods=["DELETE"]),
-        Route("/runs/{id}/events", events, methods=["GET"]),
-    ]
+_OWNER: Node = "owner of the run"
+
+ENDPOINTS = EndpointTable(
+    (
+        Endpoint(
+            "POST",
+            "/runs",
+            start,
+            "Start a run.",
+            takes=RunRequest,
+            optional=True,
+            query=("message", "model", "system"),
+            headers=("Idempotency-Key",),
+            status=201,
+            also=(200,),
+            gives=Described,
+            errors=(*UPSTREAM, 422),
+            node="owner of the idempotency key",
+        ),
+        Endpoint(
+            "GET",
+            "/runs",
+            listing,
+            "List the runs, the newest first.",
+            query=("state", "limit"),
+            gives=RunList,
+            errors=(400,),
+            node="all",
+        ),
+        Endpoint("GET", "/runs/{id}", show, "Show a run.", gives=Described, errors=(404,), node=_OWNER),
+        Endpoint(
+            "DELETE",
+            "/runs/{id}",
+            stop,
+            "Stop a run; answers when the backend has let go.",
+            gives=Stopped,
+            errors=(404,),
+            node=_OWNER,
+        ),
+        Endpoint(
+            "GET",
+            "/runs/{id}/events",
+            events,
+            "Read a run: what it has said after the cursor, then what it says.",
+            query=("after", "follow", "render", "wire"),
+            headers=("Last-Event-ID",),
+            gives=EVENT_STREAM,
+            also=(204,),
+            errors=(400, 404, 410),
+            node=_OWNER,
+        ),
+    )
+)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from starlette.requests import Request
-from starlette.routing import BaseRoute, Route
 
 from tailrace.gateway.access.middleware import caller_of
 from tailrace.gateway.context import context_of
+from tailrace.gateway.endpoint import EVENTS, UPSTREAM, Endpoint, EndpointTable
 from tailrace.gateway.endpoints.body import read_body
 from tailrace.gateway.responses import Answer
 from tailrace.protocols.problems import ProblemError
-from tailrace.protocols.runs.requests import parse
+from tailrace.protocols.runs.requests import RunRequest, parse
 from tailrace.web.asgi import EventStream
 from tailrace.web.source import Source, plain_feed
 
-__all__ = ["routes"]
+__all__ = ["ENDPOINTS"]
 
 
 async def chat_stream(request: Request) -> Answer:
@@ -24,7 +24,7 @@ async def chat_stream(request: Request) -> Answer:
     for how long it is to go on without it.
     """
     context = context_of(request)
-    body = await read_body(request, context.settings.max_body)
+    body = await read_body(request)
     asked = parse(body, request.query_params)
     if asked.prompt is not None:
         raise ProblemError(400, "this route takes a message or messages", hint="POST /runs completes a prompt")
@@ -37,6 +37,18 @@ async def chat_stream(request: Request) -> Answer:
     )
 
 
-def routes() -> list[BaseRoute]:
-    """Returns the routes."""
-    return [Route("/chat/stream", chat_stream, methods=["POST"])]
+ENDPOINTS = EndpointTable(
+    (
+        Endpoint(
+            "POST",
+            "/chat/stream",
+            chat_stream,
+            "Answer a message as the tutorial's server-sent events.",
+            takes=RunRequest,
+            optional=True,
+            query=("message", "model", "system"),
+            gives=EVENTS,
+            errors=UPSTREAM,
+        ),
+    )
+)

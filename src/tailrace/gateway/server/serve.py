@@ -20,6 +20,7 @@ from starlette.applications import Starlette
 from tailrace.gateway.cluster.process import END, LISTEN, Tie, Told
 from tailrace.gateway.cluster.relay import believing
 from tailrace.gateway.context import GatewayContext
+from tailrace.gateway.endpoint import ENDPOINT
 from tailrace.gateway.server.logging import keep_discreet, unheeded
 from tailrace.gateway.server.protocol import BoundedProtocol, bounded
 from tailrace.gateway.server.sockets import BACKLOG
@@ -64,7 +65,7 @@ def serve(
     logger.setLevel(logging.ERROR)  # what strangers send is no news
     logger.addFilter(_is_news)
     config = uvicorn.Config(
-        with_detached_responses(app, DIRECT_WRITE),
+        with_detached_responses(app, DIRECT_WRITE, ENDPOINT),
         http=bounded(head_time=context.settings.head_time, most=most),
         loop="auto",
         ws="none",
