@@ -31,7 +31,7 @@ This module imports nothing of the package, so that any layer may raise.
 from __future__ import annotations
 
 import builtins
-from typing import Any
+from typing import Any, ClassVar
 
 __all__ = [
     "BusyError",
@@ -77,7 +77,10 @@ class RequestError(TailraceError, ValueError):
 
     Attributes:
         error: the reason, as in ollama-python.
+        http_status: what a web server of ours answers with.
     """
+
+    http_status: ClassVar[int] = 400
 
     def __init__(self, error: str, *, hint: str = "") -> None:
         super().__init__(error, hint=hint)

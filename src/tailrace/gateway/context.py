@@ -22,10 +22,9 @@ from tailrace.gateway.chats import Chats
 from tailrace.gateway.cluster.lost_runs import Runs
 from tailrace.gateway.cluster.worker_ids import WorkerId
 from tailrace.gateway.counters import Counters
-from tailrace.gateway.responses import problem_of
 from tailrace.gateway.scheduling.upstreams import Upstream, Upstreams
 from tailrace.gateway.settings import Settings
-from tailrace.protocols.problems import ProblemError
+from tailrace.protocols.problems import ProblemError, problem_of
 from tailrace.protocols.runs.requests import RunRequest
 from tailrace.run.run import Run
 from tailrace.telemetry import Telemetry

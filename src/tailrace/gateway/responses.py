@@ -11,12 +11,10 @@ import msgspec
 from starlette.responses import Response
 
 from tailrace.gateway.error_form import PROBLEM, ErrorForm
-from tailrace.gateway.errors import ConflictError, MissingError
-from tailrace.protocols import problems
-from tailrace.protocols.problems import ProblemError
+from tailrace.protocols.problems import problem_of
 from tailrace.web.asgi_types import App, Receive, Scope, Send
 
-__all__ = ["Answer", "json", "problem", "problem_of"]
+__all__ = ["Answer", "json", "problem"]
 
 _PATIENCE = 2.0  # seconds that a client gets to read why it was refused
 _MOST = 64 * 1024 * 1024  # bytes of what it sends meanwhile
@@ -38,15 +36,6 @@ def problem(error: Exception, form: ErrorForm = PROBLEM) -> Response:
     told = problem_of(error)
     kind = _LastWords if told.headers.get("Connection") == "close" else Response
     return kind(form.encode(told), told.status, {"Cache-Control": "no-store", **told.headers}, form.media_type)
-
-
-def problem_of(error: Exception) -> ProblemError:
-    """Returns what an error is to a client. The `problem_of` of `protocols.problems` does not know the store."""
-    if isinstance(error, MissingError):
-        return ProblemError(404, error.error, hint=error.hint)
-    if isinstance(error, ConflictError):
-        return ProblemError(409, error.error, hint=error.hint)
-    return problems.problem_of(error)
 
 
 class _LastWords(Response):

@@ -8,6 +8,7 @@ import msgspec
 
 from tailrace.gateway.access.keys import Keys
 from tailrace.gateway.access.limits import Limits
+from tailrace.web.bodies import MAX_BODY
 from tailrace.web.registry import Bounds
 from tailrace.web.stream_settings import OnLeave, StreamSettings
 
@@ -58,7 +59,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     port: int = 8080
     on_leave: OnLeave = 30.0
     drain: float = 10.0
-    max_body: int = 4 * 1024 * 1024
+    max_body: int = MAX_BODY
     head_time: float = 10.0
     body_time: float = 30.0
     bounds: Bounds = Bounds()

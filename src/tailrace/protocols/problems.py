@@ -99,7 +99,9 @@ def problem_of(error: Exception) -> ProblemError:
         return error
     hint = error.hint if isinstance(error, errors.TailraceError) else ""
     text = error.error if isinstance(error, errors.ResponseError) else str(error)
-    if isinstance(error, (errors.RequestError, BadCursorError)):
+    if isinstance(error, errors.RequestError):
+        return ProblemError(error.http_status, text, hint=hint)
+    if isinstance(error, BadCursorError):
         return ProblemError(400, text, hint=hint)
     if isinstance(error, errors.ModelNotFoundError):
         return ProblemError(404, text, hint=hint)

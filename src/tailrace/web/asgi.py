@@ -23,7 +23,9 @@ from tailrace.run.wakeups import Wakeup
 from tailrace.web.asgi_types import Receive, Scope, Send
 from tailrace.web.detach import detach_response
 from tailrace.web.direct_writer import DIRECT_WRITE, DirectWrite, DirectWriter
+from tailrace.web.send_watchdog import WatchedSender
 from tailrace.web.source import Source, plain_feed
+from tailrace.web.starting import start
 from tailrace.web.stream_settings import EVENTS, Medium, OnLeave, StreamSettings, linger_of, opening
 
 __all__ = ["EventStream", "RawHeaders", "frames", "sse", "streams"]
@@ -33,7 +35,6 @@ RawHeaders = Iterable[tuple[bytes, bytes]]
 _LOOK = 1.0  # seconds between looks at whether the owner, if it lives on another loop, still does
 _TURNS = 4  # of the loop, before an answer ends: the leaving of who has gone just before is known by then
 _SLICE = 64 * 1024  # bytes of one send
-_SECOND_LOOK = 1.0  # seconds after a send was too long under way, before it is given up
 
 
 class EventStream:
@@ -108,7 +109,7 @@ class EventStream:
 
     async def _read_out(self, receive: Receive, send: Send, push: DirectWrite | None) -> None:
         medium = self._medium
-        sender = _Sender(send, self._stream_settings.send_timeout)
+        sender = WatchedSender(send, self._stream_settings.send_timeout)
         tap = _Tap(self._run, self._source, self._stream_settings, medium.ping, push, sender)
         listener: asyncio.Task[None] | None = None
         try:
@@ -181,7 +182,7 @@ class _Tap:
         stream_settings: StreamSettings,
         comment: bytes = EVENTS.ping,
         push: DirectWrite | None = None,
-        sender: _Sender | None = None,
+        sender: WatchedSender | None = None,
     ) -> None:
         ping = stream_settings.ping
         self.left = False
@@ -280,56 +281,6 @@ class _Tap:
         return True
 
 
-class _Sender:
-    """Sends, each time within a limit: a reader that takes nothing is let go, and comes back with its last id.
-
-    Args:
-        send: the server's.
-        limit: seconds that a send may take.
-    """
-
-    __slots__ = ("_limit", "_loop", "_scope", "_send", "_since", "_suspect")
-
-    def __init__(self, send: Send, limit: float) -> None:
-        self._send = send
-        self._limit = limit
-        self._loop = asyncio.get_running_loop()
-        self._since = math.inf  # when the send began that is under way
-        self._suspect = math.inf  # the beginning of one that was too long under way already when it was looked at
-        self._scope = asyncio.timeout(None)
-
-    async def __aenter__(self) -> _Sender:
-        await self._scope.__aenter__()
-        return self
-
-    async def __aexit__(self, *raised: Any) -> None:
-        await self._scope.__aexit__(*raised)  # turns the cancelling that it did into a TimeoutError
-
-    async def body(self, data: bytes, *, more: bool = True) -> None:
-        """Sends a piece of the body.
-
-        Raises:
-            TimeoutError: the reader does not take it; leave the context then.
-        """
-        self._since = self._loop.time()
-        await self._send({"type": "http.response.body", "body": data, "more_body": more})
-        self._since = math.inf
-
-    def look(self) -> float:
-        """Gives up a send that takes too long; returns the seconds until this is to be called again, at the latest."""
-        now = self._loop.time()
-        since = self._since
-        if now < since + self._limit:
-            return min(since + self._limit - now, self._limit)
-        if self._suspect != since:
-            # If the loop was blocked, or the whole computer asleep, the socket has not been asked yet.
-            self._suspect = since
-            return _SECOND_LOOK
-        self._scope.reschedule(now)
-        self._since = math.inf  # once is enough
-        return self._limit
-
-
 def sse(
     stream: BaseStream[Any],
     *,
@@ -352,10 +303,11 @@ def sse(
         ValueError: `on_leave` is no policy.
     """
     linger = linger_of(on_leave)
-    run = stream.hand_over()
-    response = EventStream(run, Source(plain_feed(run)), stream_settings=stream_settings, headers=headers)
-    run.set_linger(linger)  # after the reader was counted: without one it would end at once
-    return response
+
+    def read(run: Run) -> EventStream:
+        return EventStream(run, Source(plain_feed(run)), stream_settings=stream_settings, headers=headers)
+
+    return start(stream, linger, read)
 
 
 async def frames(stream: BaseStream[Any], *, on_leave: OnLeave = "cancel") -> AsyncGenerator[bytes, None]:
@@ -372,9 +324,12 @@ async def frames(stream: BaseStream[Any], *, on_leave: OnLeave = "cancel") -> As
         ValueError: `on_leave` is no policy.
     """
     linger = linger_of(on_leave)
-    run = stream.hand_over()
-    run.attach()
-    run.set_linger(linger)
+
+    def attached(run: Run) -> Run:
+        run.attach()
+        return run
+
+    run = start(stream, linger, attached)
     tap = _Tap(run, Source(plain_feed(run)), StreamSettings(ping=1.0))
     try:
         yield opening()

@@ -26,11 +26,14 @@ from tailrace.errors import TailraceError
 from tailrace.protocols.problems import MEDIA_TYPE, ProblemError, problem_of
 from tailrace.protocols.runs.requests import RunRequest, parse
 from tailrace.protocols.sse import SSEDecoder
+from tailrace.run.run import Run
 from tailrace.web.asgi import EventStream, frames, sse
+from tailrace.web.bodies import MAX_BODY, Body, check_media_type
 from tailrace.web.cursors import cursors_of, reading
 from tailrace.web.registry import Bounds, Registry
 from tailrace.web.requests import DefaultModel, chat
 from tailrace.web.source import Source, plain_feed
+from tailrace.web.starting import start
 from tailrace.web.stopping import Stopped, stop
 from tailrace.web.stream_settings import OnLeave, StreamSettings, linger_of
 
@@ -47,8 +50,6 @@ if TYPE_CHECKING:
     from fastapi.sse import ServerSentEvent
 
 __all__ = ["StreamResponse", "chat_router", "events"]
-
-_MAX_BODY = 4 * 1024 * 1024
 
 
 class StreamResponse(Response):
@@ -142,14 +143,13 @@ class _Chat:
     async def start(self, asked: RunRequest, path: str) -> StreamResponse:
         """Starts a run, and reads it out."""
         self.runs.check_room()
-        run = (await chat(self.client, asked, self.default)).hand_over()
-        events = EventStream(
-            run,
-            Source(plain_feed(run)),
-            stream_settings=self.stream_settings,
-            headers=[("Location", f"{path.rstrip('/')}/{run.id}")],
-        )
-        run.set_linger(self.linger if asked.linger is msgspec.UNSET else asked.linger)  # after its reader is there
+        linger = self.linger if asked.linger is msgspec.UNSET else asked.linger
+
+        def read(run: Run) -> tuple[Run, EventStream]:
+            where = [("Location", f"{path.rstrip('/')}/{run.id}")]
+            return run, EventStream(run, Source(plain_feed(run)), stream_settings=self.stream_settings, headers=where)
+
+        run, events = start(await chat(self.client, asked, self.default), linger, read)
         self.runs.add(run)
         return StreamResponse.of(events)
 
@@ -169,7 +169,7 @@ def chat_router(
     system: str | None = None,
     path: str = "/chat/stream",
     on_leave: OnLeave = "cancel",
-    max_body: int = _MAX_BODY,
+    max_body: int = MAX_BODY,
     bounds: Bounds | None = None,
     stream_settings: StreamSettings | None = None,
 ) -> APIRouter:
@@ -252,21 +252,15 @@ async def _body(request: Request, limit: int) -> bytes:
     Raises:
         ProblemError: it is too large, or not JSON by its own word.
     """
-    parts: list[bytes] = []
-    size = 0
+    body = Body(limit, request.headers.get("content-length", ""))
     try:
         async for part in request.stream():
-            size += len(part)
-            if size > limit:
-                # Closed, so that the rest of it is not read either.
-                raise ProblemError(413, f"the body is larger than {limit:,} bytes", headers={"Connection": "close"})
-            parts.append(part)
+            body.add(part)
     except ClientDisconnect:
         raise ProblemError(400, "the connection closed in the middle of the body") from None
-    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
-    if size and not (kind == "application/json" or kind.endswith("+json")):
-        raise ProblemError(415, f"the body is {kind}", hint="send JSON, with Content-Type: application/json")
-    return b"".join(parts)
+    if body.size:
+        check_media_type(request.headers.get("content-type", ""))
+    return body.take()
 
 
 def _json(value: Stopped) -> Response:

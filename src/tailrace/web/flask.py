@@ -27,10 +27,12 @@ from tailrace.errors import TailraceError
 from tailrace.protocols.problems import MEDIA_TYPE, ProblemError, problem_of
 from tailrace.protocols.runs.requests import RunRequest, parse
 from tailrace.run.run import Run
+from tailrace.web.bodies import MAX_BODY, Body, check_media_type
 from tailrace.web.cursors import cursors_of, reading
 from tailrace.web.registry import Bounds, Registry
 from tailrace.web.requests import DefaultModel, chat_sync
 from tailrace.web.source import Source, plain_feed
+from tailrace.web.starting import start as start_run
 from tailrace.web.stopping import Stopped, stop_sync
 from tailrace.web.stream_settings import OnLeave, StreamSettings, linger_of
 from tailrace.web.wsgi import WSGI_SETTINGS, EventStream, Place, frames
@@ -41,8 +43,6 @@ except ImportError as error:
     raise ImportError("tailrace.web.flask needs Flask: pip install 'tailrace[flask]'", name=error.name) from error
 
 __all__ = ["StreamResponse", "chat_blueprint"]
-
-_MAX_BODY = 4 * 1024 * 1024
 
 
 class StreamResponse(Response):
@@ -103,9 +103,11 @@ class _Chat:
     ) -> tuple[Run, EventStream]:
         """Starts a run and its first reader."""
         self.runs.check_room()
-        run = chat_sync(self.client, asked, self.default).hand_over()
-        events = EventStream(run, Source(plain_feed(run)), place, stream_settings=stream_settings)
-        run.set_linger(linger)  # after its reader is there
+
+        def read(run: Run) -> tuple[Run, EventStream]:
+            return run, EventStream(run, Source(plain_feed(run)), place, stream_settings=stream_settings)
+
+        run, events = start_run(chat_sync(self.client, asked, self.default), linger, read)
         return self.runs.add(run), events
 
 
@@ -117,7 +119,7 @@ def chat_blueprint(
     path: str = "/chat/stream",
     on_leave: OnLeave = "cancel",
     max_streams: int | None = None,
-    max_body: int = _MAX_BODY,
+    max_body: int = MAX_BODY,
     bounds: Bounds | None = None,
     stream_settings: StreamSettings = WSGI_SETTINGS,
     name: str = "tailrace",
@@ -206,15 +208,11 @@ def _asked(max_body: int, model: str, system: str | None) -> RunRequest:
 
 
 def _body(limit: int) -> bytes:
-    if (request.content_length or 0) > limit:
-        raise ProblemError(413, f"the body is larger than {limit:,} bytes")
-    body = request.stream.read(limit + 1)
-    if len(body) > limit:
-        raise ProblemError(413, f"the body is larger than {limit:,} bytes")
-    kind = request.mimetype or "application/json"
-    if body and not (kind == "application/json" or kind.endswith("+json")):
-        raise ProblemError(415, f"the body is {kind}", hint="send JSON, with Content-Type: application/json")
-    return body
+    body = Body(limit, str(request.content_length or ""), close=False)
+    body.add(request.stream.read(limit + 1))
+    if body.size:
+        check_media_type(request.mimetype)
+    return body.take()
 
 
 def _json(value: Stopped) -> Response:

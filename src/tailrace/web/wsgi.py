@@ -29,6 +29,7 @@ from tailrace.protocols.sse import PING
 from tailrace.run.run import Run
 from tailrace.web import wsgi_servers
 from tailrace.web.source import Source, plain_feed
+from tailrace.web.starting import start
 from tailrace.web.stream_settings import HEADERS, OnLeave, StreamSettings, linger_of, opening
 
 __all__ = ["WSGI_SETTINGS", "EventStream", "Place", "frames", "streams"]
@@ -196,11 +197,12 @@ def frames(
     """
     linger = linger_of(on_leave)
     place = Place(environ, max_streams)
+
+    def read(run: Run) -> EventStream:
+        return EventStream(run, Source(plain_feed(run)), place, stream_settings=stream_settings)
+
     try:
-        run = stream.hand_over()
-        events = EventStream(run, Source(plain_feed(run)), place, stream_settings=stream_settings)
+        return start(stream, linger, read)
     except BaseException:
         place.free()
         raise
-    run.set_linger(linger)  # after its reader is there
-    return events

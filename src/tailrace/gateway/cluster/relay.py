@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -17,7 +16,8 @@ import httptools
 import msgspec
 
 from tailrace.protocols.problems import ProblemError
-from tailrace.web.asgi_types import App, Message, Receive, Scope, Send
+from tailrace.web.asgi_types import App, Receive, Scope, Send
+from tailrace.web.send_watchdog import WatchedSender
 
 __all__ = ["RELAYED", "Fetched", "Relay", "believing", "socket_of"]
 
@@ -212,12 +212,11 @@ class _Crossing:
     def __init__(self, asking: _Asking, scope: Scope, receive: Receive, send: Send, limit: float) -> None:
         self._asking = asking
         self._receive = receive
-        self._send = send
+        self._sender = WatchedSender(send, limit)
         self._chunked = b"transfer-encoding" in _framing(scope)
         self._expects = any(name == b"expect" for name, _ in scope["headers"])
         self._limit = limit
         self._left = False
-        self._since = math.inf  # when the send to the client began that is under way
 
     async def run(self, *, has_body: bool) -> None:
         """Passes all of it on.
@@ -227,12 +226,11 @@ class _Crossing:
         """
         loop = asyncio.get_running_loop()
         bringing = loop.create_task(self._bring(has_body=has_body))
-        self._scope = asyncio.timeout(None)
         self._timer = loop.call_later(self._limit, self._look)
         try:
             # A client that takes nothing is let go: its answer is left without an end.
             with contextlib.suppress(TimeoutError):
-                async with self._scope:
+                async with self._sender:
                     await self._fetch()
         finally:
             self._timer.cancel()
@@ -269,26 +267,16 @@ class _Crossing:
                 raise _GoneError
         self._asking.going_on.set()
         headers = [(name, value) for name, value in asking.headers if name not in _ANSWERS_HOP]
-        await self._say({"type": "http.response.start", "status": asking.status, "headers": headers})
+        await self._sender.send({"type": "http.response.start", "status": asking.status, "headers": headers})
         while True:
             data, complete = asking.take(), asking.complete
             if data or complete:
-                await self._say({"type": "http.response.body", "body": data, "more_body": not complete})
+                await self._sender.send({"type": "http.response.body", "body": data, "more_body": not complete})
             if complete or not await asking.more():  # one that broke off is left without an end, so that it is known
                 return
 
-    async def _say(self, message: Message) -> None:
-        self._since = asyncio.get_running_loop().time()
-        await self._send(message)
-        self._since = math.inf
-
     def _look(self) -> None:
-        loop = asyncio.get_running_loop()
-        now = loop.time()
-        if now >= self._since + self._limit:
-            self._scope.reschedule(now)
-            return
-        self._timer = loop.call_later(min(self._limit, self._since + self._limit - now), self._look)
+        self._timer = asyncio.get_running_loop().call_later(self._sender.look(), self._look)
 
 
 def believing(app: App) -> App:

@@ -16,8 +16,8 @@ from starlette.requests import ClientDisconnect, Request
 from tailrace.errors import EvictedError, ModelNotFoundError
 from tailrace.events import Outcome, TextDelta, ThinkingDelta, ToolCall, ToolCallDelta
 from tailrace.gateway.endpoint import endpoint_of
-from tailrace.gateway.responses import problem, problem_of
-from tailrace.protocols.problems import ProblemError
+from tailrace.gateway.responses import problem
+from tailrace.protocols.problems import ProblemError, problem_of
 from tailrace.run.reply import Reply
 from tailrace.run.run import Run, error_of
 from tailrace.run.wakeups import Wakeup, Wakeups

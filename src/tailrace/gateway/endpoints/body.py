@@ -10,6 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 from tailrace.gateway.context import context_of
 from tailrace.protocols.problems import ProblemError
 from tailrace.protocols.runs.requests import parse_json
+from tailrace.web.bodies import Body
 
 __all__ = ["read_body", "read_json"]
 
@@ -27,35 +28,24 @@ async def read_body(request: Request) -> bytes:
     """
     context = context_of(request)
     limit = context.settings.max_body
-    told = request.headers.get("content-length", "")
-    if told.isascii() and told.isdigit() and int(told[:19]) > limit:
-        raise _too_large(limit)
+    body = Body(limit, request.headers.get("content-length", ""))
     seconds = context.settings.body_time
-    parts: list[bytes] = []
-    size = 0
     try:
         async with asyncio.timeout(seconds):
             async for part in request.stream():
-                size += len(part)
                 context.incoming += len(part)
-                if size > limit:
-                    raise _too_large(limit)
+                body.add(part)
                 if context.incoming > _MOST_AT_ONCE * limit:
                     raise _closing(503, "too many large requests at once", {"Retry-After": "1"})
-                parts.append(part)
     except TimeoutError:
         raise _closing(408, f"the body did not come within {seconds:g} s") from None
     except ClientDisconnect:
         raise ProblemError(400, "the connection closed in the middle of the body") from None
     else:
-        return b"".join(parts)
+        return body.take()
     finally:
-        context.incoming -= size
-        parts.clear()  # a refusal refers to this frame, and takes a moment
-
-
-def _too_large(limit: int) -> ProblemError:
-    return _closing(413, f"the body is larger than {limit:,} bytes")
+        context.incoming -= body.size
+        body.drop()  # a refusal refers to this frame, and takes a moment
 
 
 def _closing(status: int, detail: str, headers: dict[str, str] | None = None) -> ProblemError:

@@ -10,9 +10,8 @@ import msgspec
 from tailrace import errors
 from tailrace.backends.base import Backend
 from tailrace.gateway.context import GatewayContext
-from tailrace.gateway.responses import problem_of
 from tailrace.gateway.scheduling.upstreams import Upstream
-from tailrace.protocols.problems import ProblemError
+from tailrace.protocols.problems import ProblemError, problem_of
 
 __all__ = ["first_of", "manager", "object_of", "target", "to_problem"]
 
