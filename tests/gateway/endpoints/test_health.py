@@ -49,6 +49,16 @@ def test_health_and_readiness(gateway: Gateway) -> None:
     assert ready.headers["cache-control"] == "no-store"
 
 
+def test_version(gateway: Gateway) -> None:
+    """Of tailrace, not of the upstream; and it is described."""
+    answer = gateway.call("GET", "/version")
+
+    assert (answer.status, answer.json) == (200, {"version": __version__})
+    assert gateway.call("HEAD", "/version").status == 200
+    assert gateway.call("POST", "/version").status == 405
+    assert "/version" in gateway.call("GET", "/openapi.json").json["paths"]
+
+
 def test_not_ready_while_the_upstream_is_down() -> None:
     """Down at the start: the gateway lives, says that it is not ready, and refuses or tells; up again, it works."""
     port = closed_port()

@@ -1,4 +1,4 @@
-"""Health: is the process alive, does it take runs, what does it count; and what its interface is."""
+"""Health: is the process alive, does it take runs, what does it count; and which version it is."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from tailrace._version import __version__
 from tailrace.errors import TailraceError
 from tailrace.gateway.context import context_of
 from tailrace.gateway.counters import Gauge, text
@@ -16,7 +17,7 @@ from tailrace.gateway.endpoints.queue import queue_of
 from tailrace.gateway.responses import json
 from tailrace.protocols.problems import ProblemError
 
-__all__ = ["ENDPOINTS", "Health"]
+__all__ = ["ENDPOINTS", "Health", "Version"]
 
 _PATIENCE = 2.0  # seconds that the upstream has to answer
 _TEXT_FORMAT = "text/plain; version=0.0.4; charset=utf-8"
@@ -28,6 +29,12 @@ class Health(msgspec.Struct, kw_only=True, omit_defaults=True):
     status: str
     upstream: str = ""
     version: str = ""
+
+
+class Version(msgspec.Struct, kw_only=True):
+    """Which tailrace this is."""
+
+    version: str
 
 
 async def healthz(_request: Request) -> Response:
@@ -67,10 +74,16 @@ async def metrics(request: Request) -> Response:
     return Response(text(context.counters, gauges), media_type=_TEXT_FORMAT)
 
 
+async def version(_request: Request) -> Response:
+    """``GET /version``."""
+    return json(Version(version=__version__))
+
+
 ENDPOINTS = EndpointTable(
     (
         Endpoint("GET", "/healthz", healthz, "Does the process live?", gives=Health, access="open"),
         Endpoint("GET", "/readyz", readyz, "Are new runs taken?", gives=Health, errors=(503,), node="all"),
         Endpoint("GET", "/metrics", metrics, "Figures for Prometheus.", gives="text/plain", node="all"),
+        Endpoint("GET", "/version", version, "Which version of tailrace is this?", gives=Version),
     )
 )
