@@ -8,7 +8,7 @@ MODULES = (
     "tailrace.protocols",
     "tailrace.web.requests",
     "tailrace.gateway.access.limits",
-    "tailrace.backends.embedded.http1",
+    "tailrace.transport.http_server",
     "tailrace.backends.embedded.requests",
     "tailrace.client.requests",
 )

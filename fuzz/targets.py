@@ -5,17 +5,15 @@ Nothing may raise anything but our own errors, and what comes in pieces is what 
 
 from __future__ import annotations
 
-import asyncio
 import zlib
 from collections.abc import Callable
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
-from fuzz.holding import BrokenError, Decoder, cut, every_way, hold
+from fuzz.holding import Decoder, cut, every_way, hold
 from tailrace.backends.embedded.engine import Facts
-from tailrace.backends.embedded.http1 import MAX_HEAD, read_request
 from tailrace.backends.embedded.requests import chat_payload, generate_payload, raw_payload
 from tailrace.backends.embedded.requests import options as engine_options
 from tailrace.errors import RequestError
@@ -43,6 +41,7 @@ from tailrace.protocols.runs.requests import RunRequest, parse, parse_json
 from tailrace.protocols.sse import ServerSentEvent, SSEDecoder
 from tailrace.protocols.tutorial.encode import PlainWire
 from tailrace.run.metrics import Metrics
+from tailrace.transport.http_server import NEED_DATA, BadRequestError, RequestParser
 from tailrace.types import ChatRequest, GenerateRequest
 from tailrace.web.requests import request_of
 from tailrace.web.source import Wire
@@ -230,45 +229,26 @@ def ask_runs(data: bytes) -> None:
         _refused(partial(parse_json, data, kind))
 
 
-class _Written:
-    """Takes what is answered."""
-
-    def write(self, data: bytes) -> None:
-        """Nobody reads it."""
-
-
-_loop = asyncio.new_event_loop()
-
-
 def http(data: bytes) -> None:
-    """A request to the embedded engine's worker: refused, cut short, or read, the same in pieces as whole."""
-    hold((whole := _request([data])) == (pieces := _request(cut(data))), "cut another way", pieces, whole)
+    """Requests to a server of our own: read, refused, or cut short, the same in pieces as whole."""
+    longest = _longest(data)
+    whole, pieces = _requests([data], longest), _requests(cut(data), longest)
+    hold(whole == pieces, "cut another way", pieces, whole)
 
 
-def _request(pieces: list[bytes]) -> tuple[Any, ...]:
-    """Reads a request as it comes, without a loop that runs."""
-    reader = asyncio.StreamReader(limit=MAX_HEAD, loop=_loop)
-    reading = read_request(reader, cast(Any, _Written()), None)
-    coming = iter([*filter(None, pieces), None])
+def _requests(pieces: list[bytes], longest: int) -> list[Any]:
+    """Returns the requests that come, and what is wrong with the last."""
+    parser = RequestParser(max_head=longest, max_body=longest)
+    found: list[Any] = []
     try:
-        while True:
-            reading.send(None)  # it waits for more
-            piece = next(coming)
-            if piece is None:
-                reader.feed_eof()
-            else:
-                reader.feed_data(piece)
-    except StopIteration as over:
-        exchange = over.value
-        if exchange is None:
-            raise BrokenError("it waits for more after the end") from None
-        return exchange.method, exchange.path, exchange.headers, exchange.body
-    except OllamaAPIError as fault:
-        return fault.status, fault.text
-    except EOFError:
-        return ("cut short",)
-    finally:
-        reading.close()
+        for piece in pieces:
+            parser.receive_data(piece)
+            while (event := parser.next_event()) is not NEED_DATA:
+                found.append(event)
+    except BadRequestError as refused:
+        hold(400 <= refused.status < 600, "no status", refused.status)
+        found.append((refused.status, str(refused)))
+    return found
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {

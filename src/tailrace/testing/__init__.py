@@ -9,7 +9,7 @@
         server.release()                      # the model goes on
         assert record.wait_until_ended()
 
-Standard library only. See docs/testing.md.
+It needs the standard library and httptools. See docs/testing.md.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""As much of HTTP/1.1 as a fake server needs, on a plain socket that it can also abuse.
+"""A fake server's connection: HTTP/1.1 on a plain socket that it can also abuse.
 
 Standard servers hide what these fakes are for: single sends, resets, a FIN inside a chunk, and the moment at which the
 client leaves. A `Connection` therefore reads all the time, also while its server is silent.
@@ -14,10 +14,9 @@ from http import HTTPStatus
 from typing import Literal
 
 from tailrace.testing.records import Record
+from tailrace.transport.http_server import MAX_BODY, Head, Request, RequestParser
 
-__all__ = ["BadRequest", "ClientLeft", "Connection", "frame", "head", "read_request"]
-
-_LIMIT = 256 * 1024 * 1024
+__all__ = ["ClientLeft", "Connection", "frame", "head", "read_request"]
 
 
 class ClientLeft(Exception):  # noqa: N818 - a fact, not an error
@@ -28,10 +27,6 @@ class ClientLeft(Exception):  # noqa: N818 - a fact, not an error
         self.how: Literal["fin", "rst"] = how
 
 
-class BadRequest(Exception):  # noqa: N818 - named after the status it becomes
-    """What came is no HTTP request."""
-
-
 class Connection:
     """An accepted socket that is read all the time."""
 
@@ -39,7 +34,8 @@ class Connection:
         self._loop = asyncio.get_running_loop()
         self._sock = sock
         self._arrived = asyncio.Event()
-        self.buffer = bytearray()
+        self.buffer = bytearray()  # what has come since the parser was last given anything
+        self.parser = RequestParser(max_head=MAX_BODY)
         self.left: asyncio.Future[Literal["fin", "rst"]] = self._loop.create_future()
         sock.setblocking(False)
         if sock.family != getattr(socket, "AF_UNIX", None):
@@ -109,63 +105,26 @@ async def read_request(connection: Connection) -> Record | None:
     """Read the next request; None if the client left.
 
     Raises:
-        BadRequest: It is no HTTP request, or far too large.
+        BadRequestError: It is no HTTP request, or far too large.
     """
-    buffer = connection.buffer
-    while (end := buffer.find(b"\r\n\r\n")) < 0:
-        if len(buffer) > _LIMIT:
-            raise BadRequest("no end of the request's head")
-        if not await connection.more():
-            return None
-    lines = bytes(buffer[:end]).decode("latin-1").split("\r\n")
-    del buffer[: end + 4]
-    try:
-        method, target, version = lines[0].split(" ")
-        headers = [(name, value.strip()) for name, value in (line.split(":", 1) for line in lines[1:])]
-        lowered = {name.lower(): value for name, value in headers}
-        length = int(lowered.get("content-length", "0"))
-    except ValueError as exc:
-        raise BadRequest(f"cannot read the request: {lines[0]!r}") from exc
-    if lowered.get("expect", "").lower() == "100-continue":
-        await connection.send(b"HTTP/1.1 100 Continue\r\n\r\n")
-    if "chunked" in lowered.get("transfer-encoding", "").lower():
-        body = await _chunked(connection)
-    else:
-        body = await _exactly(connection, length)
-    if body is None:
-        return None
-    path, _, query = target.partition("?")
-    return Record(method, path, query, headers, body, version.removeprefix("HTTP/"))
-
-
-async def _exactly(connection: Connection, length: int) -> bytes | None:
-    if length > _LIMIT:
-        raise BadRequest("the request's body is too large")
-    while len(connection.buffer) < length:
-        if not await connection.more():
-            return None
-    data = bytes(connection.buffer[:length])
-    del connection.buffer[:length]
-    return data
-
-
-async def _chunked(connection: Connection) -> bytes | None:
-    body = bytearray()
+    parser, buffer = connection.parser, connection.buffer
     while True:
-        while (end := connection.buffer.find(b"\r\n")) < 0:
-            if not await connection.more():
-                return None
-        try:
-            size = int(bytes(connection.buffer[:end]).split(b";")[0], 16)
-        except ValueError as exc:
-            raise BadRequest("bad chunk size") from exc
-        del connection.buffer[: end + 2]
-        data = await _exactly(connection, size + 2)
-        if data is None:
+        parser.receive_data(buffer)
+        buffer.clear()
+        event = parser.next_event()
+        if isinstance(event, Request):
+            return _record(event)
+        if isinstance(event, Head):
+            if event.expects_continue:
+                await connection.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        elif not await connection.more():
             return None
-        if size == 0:
-            return bytes(body)
-        body += data[:-2]
+
+
+def _record(request: Request) -> Record:
+    sent = request.head
+    path, _, query = sent.target.partition("?")
+    return Record(sent.method, path, query, sent.headers, request.body, sent.version)
 
 
 def head(status: int, headers: list[tuple[str, str]], http: str = "1.1") -> bytes:

@@ -15,12 +15,13 @@ from typing import Any, Self
 
 from tailrace.testing import steps
 from tailrace.testing.encoding import Encoder, JSONLines
-from tailrace.testing.http1 import BadRequest, ClientLeft, Connection, frame, head, read_request
+from tailrace.testing.http1 import ClientLeft, Connection, frame, head, read_request
 from tailrace.testing.player import Gates, play
 from tailrace.testing.recording import Recording
 from tailrace.testing.records import PATIENCE, Board, Record
 from tailrace.testing.response import Response
 from tailrace.testing.steps import Step
+from tailrace.transport.http_server import BadRequestError
 
 __all__ = ["FakeServer", "Plan", "refuse"]
 
@@ -296,7 +297,7 @@ class FakeServer:
             await self._requests(connection)
         except ClientLeft:
             pass
-        except BadRequest as exc:
+        except BadRequestError as exc:
             body = str(exc).encode()
             with contextlib.suppress(ClientLeft):
                 await connection.send(head(400, [("Content-Length", str(len(body))), ("Connection", "close")]) + body)

@@ -12,7 +12,7 @@
     answers     in the child: the engine's chunks to Ollama's lines, pure
     pool        in the child: the loaded models, and who waits for them
     engine      in the child: one loaded model, and the threads of its requests
-    http1       in the child: as much of HTTP/1.1 as one trusted client needs
+    http1       in the child: one request and its answer
 
 Importing this package does nothing; `xllamacpp` is imported by the child only.
 """

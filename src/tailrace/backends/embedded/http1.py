@@ -1,4 +1,4 @@
-"""HTTP/1.1 for one trusted client on a private socket: read one request, answer it, close.
+"""The worker's side of one request: read it, answer it, close.
 
 Not a general server. It exists because the worker must see its client leave at every moment, by a half-close too, and
 must be able to keep its own side open until the engine has let go; no server library offers both.
@@ -16,11 +16,10 @@ from urllib.parse import urlsplit
 import msgspec
 
 from tailrace.protocols.ollama.requests import OllamaAPIError
+from tailrace.transport.http_server import NEED_DATA, BadRequestError, Head, Request, RequestParser
 
 __all__ = ["ClientGoneError", "Exchange", "read_request"]
 
-MAX_HEAD = 65_536
-MAX_BODY = 256 << 20  # images travel as base64
 _HIGH_WATER = 65_536
 
 T = TypeVar("T")
@@ -41,7 +40,6 @@ class Exchange:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.method = ""
         self.path = ""
-        self.headers: dict[str, str] = {}
         self.body = b""
         self.gone = asyncio.Event()
         self.started = False
@@ -167,65 +165,34 @@ async def read_request(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
 
     Raises:
         OllamaAPIError: it is not a request we answer; send that.
-        EOFError: the client closed before it had sent one (asyncio.IncompleteReadError is one).
+        EOFError: the client closed before it had sent one.
     """
-    exchange = Exchange(reader, writer)
+    exchange, parser = Exchange(reader, writer), RequestParser()
     try:
-        head = await reader.readuntil(b"\r\n\r\n")
-    except asyncio.LimitOverrunError:
-        raise OllamaAPIError(431, f"request headers are larger than {MAX_HEAD} bytes") from None
+        head = await _next_event(reader, parser)
+        assert isinstance(head, Head)
+        if key is not None:
+            shown = head.header("authorization") or ""
+            if not hmac.compare_digest(shown.encode(), f"Bearer {key}".encode()):
+                raise OllamaAPIError(401, "unauthorized")
+        if head.expects_continue:
+            writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request = await _next_event(reader, parser)
+        assert isinstance(request, Request)
+    except BadRequestError as error:
+        raise OllamaAPIError(error.status, str(error)) from None
     try:
-        lines = head.decode("latin-1").split("\r\n")
-        exchange.method, target, version = lines[0].split(" ")
-        pairs = [line.split(":", 1) for line in lines[1:] if line]
-        names = [name.lower() for name, _ in pairs]
-        exchange.path = urlsplit(target).path
+        exchange.path = urlsplit(head.target).path
     except ValueError:
         raise OllamaAPIError(400, "malformed request") from None
-    if len(head) > MAX_HEAD:
-        raise OllamaAPIError(431, f"request headers are larger than {MAX_HEAD} bytes")
-    if version not in ("HTTP/1.1", "HTTP/1.0") or any(name != name.strip() for name in names):
-        raise OllamaAPIError(400, "malformed request")
-    exchange.headers = {name: value.strip() for name, (_, value) in zip(names, pairs, strict=True)}
-    if key is not None:
-        shown = exchange.headers.get("authorization", "")
-        if not hmac.compare_digest(shown.encode(), f"Bearer {key}".encode()):
-            raise OllamaAPIError(401, "unauthorized")
-    if names.count("content-length") + names.count("transfer-encoding") > 1:
-        raise OllamaAPIError(400, "conflicting body lengths")
-    if exchange.headers.get("expect", "").lower() == "100-continue":
-        writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-    exchange.body = await _read_body(reader, exchange.headers)
+    exchange.method, exchange.body = head.method, request.body
     return exchange
 
 
-async def _read_body(reader: asyncio.StreamReader, headers: dict[str, str]) -> bytes:
-    coding = headers.get("transfer-encoding")
-    if coding is not None:
-        if coding.lower() != "chunked":
-            raise OllamaAPIError(501, f"transfer encoding {coding[:40]!r} is not supported")
-        return await _read_chunks(reader)
-    length = headers.get("content-length", "0")
-    if not (length.isascii() and length.isdecimal()):
-        raise OllamaAPIError(400, "malformed Content-Length")
-    if len(length) > 12 or int(length) > MAX_BODY:
-        raise OllamaAPIError(413, f"request bodies may have {MAX_BODY} bytes")
-    return await reader.readexactly(int(length))
-
-
-async def _read_chunks(reader: asyncio.StreamReader) -> bytes:
-    body = bytearray()
-    while True:
-        try:
-            size = int((await reader.readuntil(b"\r\n")).split(b";")[0], 16)
-        except (ValueError, asyncio.LimitOverrunError):
-            raise OllamaAPIError(400, "malformed chunk") from None
-        if size < 0 or len(body) + size > MAX_BODY:
-            raise OllamaAPIError(413, f"request bodies may have {MAX_BODY} bytes")
-        if size == 0:
-            while await reader.readuntil(b"\r\n") != b"\r\n":
-                pass  # trailers
-            return bytes(body)
-        body += await reader.readexactly(size)
-        if await reader.readexactly(2) != b"\r\n":
-            raise OllamaAPIError(400, "malformed chunk")
+async def _next_event(reader: asyncio.StreamReader, parser: RequestParser) -> Head | Request:
+    while (event := parser.next_event()) is NEED_DATA:
+        data = await reader.read(_HIGH_WATER)
+        if not data:
+            raise EOFError("the client closed before its request was whole")
+        parser.receive_data(data)
+    return event

@@ -22,7 +22,7 @@ from pathlib import Path
 import msgspec
 
 from tailrace.backends.embedded.engine import Engine
-from tailrace.backends.embedded.http1 import MAX_HEAD, read_request
+from tailrace.backends.embedded.http1 import read_request
 from tailrace.backends.embedded.models import ModelFile
 from tailrace.backends.embedded.pool import Pool
 from tailrace.backends.embedded.routes import Routes
@@ -97,11 +97,11 @@ class Worker:
 
     async def _listen(self) -> asyncio.Server:
         if self._config.key is not None:
-            server = await asyncio.start_server(self._connected, "127.0.0.1", 0, limit=MAX_HEAD)
+            server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
             self._say(Ready(port=server.sockets[0].getsockname()[1]))
             return server
         path = self._folder / "w.sock"
-        server = await asyncio.start_unix_server(self._connected, str(path), limit=MAX_HEAD)
+        server = await asyncio.start_unix_server(self._connected, str(path))
         self._say(Ready(socket=str(path)))
         return server
 
