@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from typing import Any, TypeVar
 
 import msgspec
@@ -10,6 +9,7 @@ import msgspec
 from tailrace import errors
 from tailrace.backends.base import WireExchange, open_patiently, raise_for_status
 from tailrace.protocols.openai.decode import ChunkDecoder
+from tailrace.protocols.openai.from_ollama import messages_from_ollama
 from tailrace.run.exchange import Exchange, Opener, Report
 from tailrace.run.state import Signal
 from tailrace.transport.http_client import Http, HttpExchange
@@ -80,7 +80,7 @@ class OpenAIBackend:
 
     def chat(self, request: ChatRequest) -> Opener:
         """Returns what opens a chat."""
-        body: dict[str, Any] = {"model": request.model, "messages": _messages(request.messages or [])}
+        body: dict[str, Any] = {"model": request.model, "messages": messages_from_ollama(request.messages or [])}
         if request.tools:
             body["tools"] = request.tools
         if request.logprobs:
@@ -95,7 +95,7 @@ class OpenAIBackend:
         if request.images or request.system:
             messages: list[dict[str, Any]] = [{"role": "system", "content": request.system}] if request.system else []
             messages.append({"role": "user", "content": request.prompt or "", "images": request.images})
-            body: dict[str, Any] = {"model": request.model, "messages": _messages(messages)}
+            body: dict[str, Any] = {"model": request.model, "messages": messages_from_ollama(messages)}
             body |= _think(request.think) | _format(request.format) | _options(request.options)
             return self._opener("/chat/completions", body)
         body = {"model": request.model, "prompt": request.prompt or ""}
@@ -172,59 +172,6 @@ class OpenAIBackend:
     def _cannot(self, operation: str) -> errors.UnsupportedError:
         message = f"{self.url} speaks OpenAI's protocol, which has no {operation!r}"
         return errors.UnsupportedError(message, 501, hint="use the server's own tools, or an Ollama upstream")
-
-
-def _messages(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Ollama pairs a tool's answer with its call by name and order; this protocol wants an id on both."""
-    out: list[dict[str, Any]] = []
-    waiting: dict[str, str] = {}  # calls without an answer: id to name
-    for number, message in enumerate(messages):
-        made = _message(message, number)
-        waiting |= {call["id"]: call["function"]["name"] for call in made.get("tool_calls", ())}
-        if made["role"] == "tool":
-            name = message.get("tool_name")
-            id = made.get("tool_call_id") or next((id for id in waiting if name in (None, waiting[id])), None)
-            if id is not None:
-                made["tool_call_id"] = id
-                waiting.pop(id, None)
-        out.append(made)
-    return out
-
-
-def _message(message: dict[str, Any], number: int) -> dict[str, Any]:
-    """Ollama's message as this protocol writes it: images as parts, tool arguments as a JSON string."""
-    out: dict[str, Any] = {"role": message.get("role", "user"), "content": message.get("content", "")}
-    images = message.get("images")
-    if images:
-        parts: list[dict[str, Any]] = [{"type": "text", "text": out["content"]}] if out["content"] else []
-        parts += [{"type": "image_url", "image_url": {"url": _data_url(image)}} for image in images]
-        out["content"] = parts
-    calls = message.get("tool_calls")
-    if calls:
-        out["tool_calls"] = [_call(f"call_{number}_{index}", call) for index, call in enumerate(calls)]
-    if message.get("tool_call_id"):
-        out["tool_call_id"] = message["tool_call_id"]
-    if message.get("thinking"):
-        out["reasoning_content"] = message["thinking"]
-    return out
-
-
-def _call(id: str, call: dict[str, Any]) -> dict[str, Any]:
-    function = call.get("function") or {}
-    arguments = function.get("arguments", {})
-    text = arguments if isinstance(arguments, str) else msgspec.json.encode(arguments).decode()
-    return {
-        "id": call.get("id") or id,
-        "type": "function",
-        "function": {"name": function.get("name", ""), "arguments": text},
-    }
-
-
-def _data_url(image: str) -> str:
-    head = base64.b64decode(image[:16] + "==")
-    kinds = {b"\x89PNG": "png", b"\xff\xd8": "jpeg", b"GIF8": "gif", b"RIFF": "webp"}
-    kind = next((name for start, name in kinds.items() if head.startswith(start)), "png")
-    return f"data:image/{kind};base64,{image}"
 
 
 def _think(think: bool | str | None) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Ollama's requests turned into llama.cpp's OpenAI-like ones; pure, no input or output.
 
-`wire.md` A1 to A4 of the design notes tell Ollama's side, C3 the engine's.
+Ollama's side is documented in `docs/api.md` of ollama/ollama, the engine's in `tools/server/README.md` of
+ggml-org/llama.cpp.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import msgspec
 
 from tailrace.backends.embedded.engine import Facts
 from tailrace.protocols.ollama import requests as ollama_requests
-from tailrace.protocols.ollama.requests import ChatBody, Function, GenerateBody, Message, OllamaAPIError, RunBody
+from tailrace.protocols.ollama.requests import ChatBody, GenerateBody, Message, OllamaAPIError, RunBody
+from tailrace.protocols.openai.from_ollama import messages_from_ollama
 
 __all__ = ["chat_payload", "generate_payload", "options", "raw_payload"]
 
@@ -137,46 +139,6 @@ def _format(value: object) -> dict[str, Any]:
 
 
 def _messages(messages: list[Message], facts: Facts, model: str) -> list[dict[str, Any]]:
-    out = []
-    open_calls: list[tuple[str, str]] = []  # id and function of calls that no tool message has answered yet
-    for index, message in enumerate(messages):
-        role = message.role.lower()
-        entry: dict[str, Any] = {"role": role, "content": message.content or ""}
-        if message.images:
-            if not facts.vision:
-                raise OllamaAPIError(400, f"{model} does not support images")
-            entry["content"] = _parts(message)
-        if message.thinking and role == "assistant":
-            entry["reasoning_content"] = message.thinking
-        if message.tool_calls:
-            calls = [(call.id or f"call_{index}_{n}", call.function) for n, call in enumerate(message.tool_calls)]
-            open_calls = [(identity, function.name) for identity, function in calls]
-            entry["tool_calls"] = [_openai_call(identity, function) for identity, function in calls]
-        if role == "tool":
-            entry.update(_answered(message, open_calls))
-        out.append(entry)
-    return out
-
-
-def _openai_call(identity: str, function: Function) -> dict[str, Any]:
-    arguments = msgspec.json.encode(function.arguments).decode()
-    return {"id": identity, "type": "function", "function": {"name": function.name, "arguments": arguments}}
-
-
-def _answered(message: Message, open_calls: list[tuple[str, str]]) -> dict[str, Any]:
-    """Pairs a tool's answer with its call: by id, else by name, else the oldest one. ollama-python drops the ids."""
-    found = next((call for call in open_calls if call[0] == message.tool_call_id), None)
-    found = found or next((call for call in open_calls if call[1] == message.tool_name), None)
-    if found is None and open_calls and not (message.tool_call_id or message.tool_name):
-        found = open_calls[0]
-    if found:
-        open_calls.remove(found)
-    identity, name = found or (message.tool_call_id or "", message.tool_name or "")
-    pair = {"tool_call_id": message.tool_call_id or identity, "name": message.tool_name or name}
-    return {key: value for key, value in pair.items() if value}
-
-
-def _parts(message: Message) -> list[dict[str, Any]]:
-    parts: list[dict[str, Any]] = [{"type": "text", "text": message.content}] if message.content else []
-    urls = (f"data:image/png;base64,{image}" for image in message.images or ())
-    return [*parts, *({"type": "image_url", "image_url": {"url": url}} for url in urls)]
+    if not facts.vision and any(message.images for message in messages):
+        raise OllamaAPIError(400, f"{model} does not support images")
+    return messages_from_ollama(map(msgspec.to_builtins, messages), tool_names=True)
