@@ -10,7 +10,9 @@ import pytest
 from tailrace.backends.embedded import engine, requests
 from tailrace.backends.embedded.answers import Answer
 from tailrace.backends.embedded.engine import Facts
+from tailrace.events import Ended, Outcome, ToolCall, ToolCallDelta
 from tailrace.protocols.ollama import requests as ollama_requests
+from tailrace.protocols.ollama.decode import AnswerDecoder
 from tailrace.protocols.ollama.requests import ChatBody, GenerateBody, OllamaAPIError
 
 ABLE = Facts(n_ctx=4096, tools=True, thinking=True, vision=True)
@@ -202,24 +204,42 @@ def chunk(delta: dict[str, Any] | None = None, finish: str | None = None, **more
 TIMINGS = {"cache_n": 3, "prompt_n": 4, "prompt_ms": 1.5, "predicted_n": 2, "predicted_ms": 2.5}
 
 
-def fold(*chunks: bytes, chat: bool = True) -> tuple[Answer, list[dict[str, Any]]]:
-    answer = Answer("m", chat=chat, load_ns=5, started_ns=0)
-    return answer, [record for one in chunks for record in answer.feed(one)]
+class Folded:
+    """What chunks come to: the answer, its lines, and the one record of an answer that is not streamed."""
+
+    def __init__(self, *chunks: bytes, chat: bool = True) -> None:
+        self.answer = Answer("m", chat=chat, load_ns=5, started_ns=0)
+        self.events = [event for one in chunks for event in self.answer.feed(one)]
+        self.error = self.answer.error
+        self.written = self.answer.lines(self.events)
+        self.lines = [json.loads(line) for line in self.written.splitlines()]
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        return [line for line in self.lines if "status" not in line]
+
+    def whole(self) -> dict[str, Any]:
+        return dict(json.loads(self.answer.whole(self.events)))
+
+
+def part(index: int, arguments: str, **more: Any) -> bytes:
+    function = {"arguments": arguments, **({"name": more["name"]} if "name" in more else {})}
+    return chunk({"tool_calls": [{"index": index, "function": function, **({"id": more["id"]} if more else {})}]})
 
 
 def test_answer_with_text() -> None:
     """As recorded from the engine: progress, the role, text, the end with its figures."""
     progress: dict[str, Any] = {"prompt_progress": {"total": 7, "cache": 3, "processed": 7, "time_ms": 1}}
-    answer, records = fold(
+    answer = Folded(
         chunk({"role": "assistant", "content": None}, **progress),
         chunk({"role": "assistant", "content": None}),
         chunk({"content": "Hi"}),
         chunk({"content": "\u2028é"}),
         chunk(finish="stop", timings=TIMINGS),
     )
-    assert records[0] == {"status": "prefill", "processed": 7, "total": 7}
-    assert [record["message"]["content"] for record in records[1:]] == ["Hi", "\u2028é", ""]
-    final = records[-1]
+    assert answer.lines[0] == {"status": "prefill", "processed": 7, "total": 7}
+    assert [record["message"]["content"] for record in answer.lines[1:]] == ["Hi", "\u2028é", ""]
+    final = answer.lines[-1]
     assert (final["done"], final["done_reason"]) == (True, "stop")
     assert (final["prompt_eval_count"], final["eval_count"], final["load_duration"]) == (7, 2, 5)
     assert (final["prompt_eval_duration"], final["eval_duration"]) == (1_500_000, 2_500_000)
@@ -227,11 +247,11 @@ def test_answer_with_text() -> None:
 
 
 def test_answer_with_thinking() -> None:
-    answer, records = fold(
+    answer = Folded(
         chunk({"reasoning_content": "2+"}), chunk({"reasoning_content": "2"}), chunk({"content": "4"}),
         chunk(finish="length", timings=TIMINGS),
     )  # fmt: skip
-    assert records[0]["message"] == {"role": "assistant", "content": "", "thinking": "2+"}
+    assert answer.records[0]["message"] == {"role": "assistant", "content": "", "thinking": "2+"}
     whole = answer.whole()
     assert whole["message"] == {"role": "assistant", "content": "4", "thinking": "2+2"}
     assert whole["done_reason"] == "length"
@@ -239,12 +259,7 @@ def test_answer_with_thinking() -> None:
 
 def test_answer_with_tool_calls() -> None:
     """Fragments become whole calls with ids; the reason is stop, as Ollama has it."""
-
-    def part(index: int, arguments: str, **more: Any) -> bytes:
-        function = {"arguments": arguments, **({"name": more["name"]} if "name" in more else {})}
-        return chunk({"tool_calls": [{"index": index, "function": function, **({"id": more["id"]} if more else {})}]})
-
-    answer, records = fold(
+    answer = Folded(
         part(0, "{", name="weather", id="abcdefghijkl"), part(0, '"city":'), part(0, '"Köln"}'),
         part(1, "{}", name="time", id="mnopqrstuvwx"),
         chunk(finish="tool_calls", timings=TIMINGS),
@@ -254,14 +269,41 @@ def test_answer_with_tool_calls() -> None:
         {"id": "call_abcdefgh", "function": {"index": 0, "name": "weather", "arguments": {"city": "Köln"}}},
         {"id": "call_mnopqrst", "function": {"index": 1, "name": "time", "arguments": {}}},
     ]
-    assert records[-1]["done_reason"] == "stop"
-    assert "tool_calls" not in records[-1]["message"]
+    assert answer.records[-1]["done_reason"] == "stop"
+    assert "tool_calls" not in answer.records[-1]["message"]
+
+
+def test_interleaved_fragments() -> None:
+    """Fragments of two calls may interleave; the parent gets them as they come, and then the whole calls."""
+    answer = Folded(
+        part(0, "", name="weather", id="abcdefghijkl"), part(1, '{"x"', name="time", id="mnopqrstuvwx"),
+        part(0, '{"city":"Köln"}'), part(1, ":1}"),
+        chunk(finish="tool_calls", timings=TIMINGS),
+    )  # fmt: skip
+    *events, last = AnswerDecoder().feed(answer.written)
+    assert events == [
+        ToolCallDelta("", 0, "weather", "call_abcdefgh"),
+        ToolCallDelta('{"x"', 1, "time", "call_mnopqrst"),
+        ToolCallDelta('{"city":"Köln"}', 0),
+        ToolCallDelta(":1}", 1),
+        ToolCall("weather", {"city": "Köln"}, "call_abcdefgh", 0),
+        ToolCall("time", {"x": 1}, "call_mnopqrst", 1),
+    ]
+    assert isinstance(last, Ended)
+    assert (last.outcome, last.reason) == (Outcome.COMPLETE, "stop")
+
+
+def test_tool_call_without_an_id() -> None:
+    """A call that the engine gives no id gets its number for one."""
+    call = {"index": 0, "function": {"name": "weather", "arguments": "{}"}}
+    answer = Folded(chunk({"tool_calls": [call]}), chunk(finish="tool_calls", timings=TIMINGS))
+    assert [call["id"] for call in answer.whole()["message"]["tool_calls"]] == ["call_0"]
 
 
 def test_tool_call_cut_off() -> None:
     """Half a call is no call; it stays visible as text."""
     call = {"index": 0, "id": "x", "function": {"name": "weather", "arguments": '{"ci'}}
-    answer, _ = fold(chunk({"tool_calls": [call]}), chunk(finish="length", timings=TIMINGS))
+    answer = Folded(chunk({"tool_calls": [call]}), chunk(finish="length", timings=TIMINGS))
     whole = answer.whole()
     assert "tool_calls" not in whole["message"]
     assert whole["message"]["content"] == 'weather({"ci'
@@ -270,9 +312,9 @@ def test_tool_call_cut_off() -> None:
 def test_answer_of_a_raw_prompt() -> None:
     text = {"choices": [{"text": " time", "index": 0, "finish_reason": None}]}
     last = {"choices": [{"text": "", "index": 0, "finish_reason": "length"}], "timings": TIMINGS}
-    answer, records = fold(json.dumps(text).encode(), json.dumps(last).encode(), chat=False)
+    answer = Folded(json.dumps(text).encode(), json.dumps(last).encode(), chat=False)
     assert answer.whole()["response"] == " time"
-    assert "message" not in records[0]
+    assert "message" not in answer.records[0]
 
 
 def test_errors_of_the_engine() -> None:
@@ -280,8 +322,8 @@ def test_errors_of_the_engine() -> None:
         "code": 400, "message": "request (9 tokens) exceeds", "type": "exceed_context_size_error",
         "n_prompt_tokens": 9, "n_ctx": 8,
     }  # fmt: skip
-    answer, records = fold(json.dumps({"error": exceeded}).encode())
-    assert records == []
+    answer = Folded(json.dumps({"error": exceeded}).encode())
+    assert answer.lines == []
     assert answer.error is not None
     assert (answer.error.status, "9 tokens" in answer.error.text, "holds 8" in answer.error.text) == (400, True, True)
     for error, status, said in (
@@ -290,7 +332,7 @@ def test_errors_of_the_engine() -> None:
         ("words", 500, "words"),
         ({"code": 99, "message": "m"}, 500, "m"),
     ):
-        fault = fold(json.dumps({"error": error}).encode())[0].error
+        fault = Folded(json.dumps({"error": error}).encode()).error
         assert fault is not None
         assert (fault.status, fault.text) == (status, said)
 

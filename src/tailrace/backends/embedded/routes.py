@@ -1,8 +1,8 @@
 """Ollama's endpoints, in the worker process.
 
-Two things are ours. Before the first token of chat and generate there are lines ``{"status": "queued" | "loading" |
-"prefill", …}``; and the connection of a request is closed only when the engine has let go of it, so that whoever
-cancels by closing its own side can see when the model really stopped.
+Two things are ours. Chat and generate also send lines ``{"status": …}`` (see `answers`). And a request's connection
+is closed only when the engine has let go of it, so that whoever cancels by closing its own side can see when the model
+really stopped.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from tailrace.backends.embedded.http1 import ClientGoneError, Exchange
 from tailrace.backends.embedded.models import ModelFile, Progress
 from tailrace.backends.embedded.pool import FOREVER, KEEP_ALIVE, Loaded, Pool
 from tailrace.errors import EngineError, ModelError
+from tailrace.events import Event
 from tailrace.protocols.ollama import requests as ollama_requests
 from tailrace.protocols.ollama.encode import Lines
 from tailrace.protocols.ollama.requests import ChatBody, EmbedBody, GenerateBody, NamedBody, OllamaAPIError
@@ -214,6 +215,7 @@ class Routes:
         """Passes on what the engine says until it has let go of the job, however that comes about."""
         exchange.on_gone(job.cancel)
         position = 0
+        events: list[Event] = []
         try:
             while not (job.ended and not job.chunks):
                 await job.changed.wait()
@@ -224,11 +226,12 @@ class Routes:
                     if position and streaming:
                         lines += answers.status_line("queued", position=position)
                 while job.chunks and not answer.error:
-                    for record in answer.feed(job.chunks.popleft()):
-                        if streaming:
-                            lines += msgspec.json.encode(record) + b"\n"
+                    events += answer.feed(job.chunks.popleft())
                 if answer.error:
                     job.chunks.clear()
+                if streaming:
+                    lines += answer.lines(events)
+                    events.clear()
                 if lines and not exchange.gone.is_set():
                     if not exchange.started:
                         exchange.start(200, NDJSON)
@@ -241,7 +244,7 @@ class Routes:
         if fault:
             await self._refuse(exchange, fault, spoken=answer.spoken)
         elif not streaming:
-            exchange.json(answer.whole())
+            exchange.whole(200, answer.whole(events))
 
     async def _acquire(self, model: ModelFile, context: int | None, *, embedding: bool = False) -> Loaded:
         try:

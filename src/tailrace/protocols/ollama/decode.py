@@ -22,6 +22,7 @@ from tailrace.events import (
     TextDelta,
     ThinkingDelta,
     ToolCall,
+    ToolCallDelta,
     Usage,
 )
 from tailrace.protocols import faults
@@ -67,11 +68,12 @@ class _Line(msgspec.Struct, gc=False):
     eval_count: int | None = None
     eval_duration: int | None = None
     status_code: Any = msgspec.field(default=None, name="StatusCode")
-    # The embedded engine's worker says what a run waits for on lines of their own.
+    # The embedded engine's worker says on lines of their own what a run waits for, and pieces of tool calls.
     status: str | None = None
     position: int | None = None
     processed: int | None = None
     total: int | None = None
+    tool_call: ToolCallDelta | None = None
 
 
 class _TokenMessage(msgspec.Struct, gc=False):
@@ -212,6 +214,8 @@ class AnswerDecoder(AnswerDecoderBase):
             events.append(Loading())
         elif record.status == "prefill":
             events.append(Prefill(record.processed, record.total))
+        elif record.tool_call is not None:
+            events.append(record.tool_call)
 
     def _line_by_line(self, block: bytes, events: list[Event]) -> None:
         lines = block.split(b"\n")

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from tailrace.events import Ended, Event, Outcome, Progress, TextDelta, ThinkingDelta, ToolCall, Usage
 from tailrace.protocols.event_json import call_id, ending_text, json_bytes, text_json
 
-__all__ = ["Lines", "OllamaWire", "ProgressWire", "Said", "call", "error_json", "logprobs_of", "stamp", "whole"]
+__all__ = ["Lines", "OllamaWire", "ProgressWire", "Said", "error_json", "stamp", "whole"]
 
 Clock = Callable[[], int]
 """Nanoseconds since the epoch."""
@@ -35,12 +35,12 @@ def error_json(message: str) -> bytes:
     return json_bytes({"error": message})
 
 
-def call(name: str, arguments: dict[str, Any], index: int, id: str) -> dict[str, Any]:
+def _call_of(name: str, arguments: dict[str, Any], index: int, id: str) -> dict[str, Any]:
     """Returns a tool call as the protocol has it: the arguments are an object."""
     return {"id": id, "function": {"index": index, "name": name, "arguments": arguments}}
 
 
-def logprobs_of(tokens: Iterable[Any] | None) -> list[dict[str, Any]]:
+def _logprobs(tokens: Iterable[Any] | None) -> list[dict[str, Any]]:
     """Returns a server's list of tokens as this protocol has it, whichever server that was."""
     return [_token(token) for token in tokens or () if isinstance(token, dict)]
 
@@ -48,7 +48,7 @@ def logprobs_of(tokens: Iterable[Any] | None) -> list[dict[str, Any]]:
 def _token(token: dict[str, Any]) -> dict[str, Any]:
     out: dict[str, Any] = {name: token[name] for name in ("token", "logprob", "bytes") if token.get(name) is not None}
     if token.get("top_logprobs"):
-        out["top_logprobs"] = logprobs_of(token["top_logprobs"])
+        out["top_logprobs"] = _logprobs(token["top_logprobs"])
     return out
 
 
@@ -181,7 +181,7 @@ class OllamaWire:
         if isinstance(event, Ended):
             return self._ending(event)
         if isinstance(event, TextDelta):
-            return _line(lines.part(event.text, logprobs=logprobs_of(event.logprobs)))
+            return _line(lines.part(event.text, logprobs=_logprobs(event.logprobs)))
         if isinstance(event, ThinkingDelta) and event.text:
             return _line(lines.part(thinking=event.text))
         if isinstance(event, ToolCall):
@@ -191,7 +191,7 @@ class OllamaWire:
     def _call(self, event: ToolCall) -> bytes:
         if event.invalid is not None:
             return self._lines.text(_as_text(event))
-        made = call(event.name, event.arguments, self._count, event.id or call_id(self._run, self._count))
+        made = _call_of(event.name, event.arguments, self._count, event.id or call_id(self._run, self._count))
         self._count += 1
         if self._lines.chat:
             return _line(self._lines.part(calls=[made]))
@@ -229,7 +229,7 @@ def whole(lines: Lines, run: str, said: Said, usage: Usage | None) -> bytes:
     good = [each for each in said.tool_calls if each.invalid is None]
     bad = [_as_text(each) for each in said.tool_calls if each.invalid is not None]
     calls = [
-        call(each.name, each.arguments, number, each.id or call_id(run, number)) for number, each in enumerate(good)
+        _call_of(each.name, each.arguments, number, each.id or call_id(run, number)) for number, each in enumerate(good)
     ]
     record = lines.last(
         _reason(said.outcome, said.reason),
@@ -237,7 +237,7 @@ def whole(lines: Lines, run: str, said: Said, usage: Usage | None) -> bytes:
         text="".join((said.text, *bad)),
         thinking=said.thinking,
         calls=calls,
-        logprobs=logprobs_of(said.logprobs),
+        logprobs=_logprobs(said.logprobs),
         context=said.context,
     )
     return json_bytes(record)

@@ -1,9 +1,11 @@
 """OpenAI's wire: the server-sent chunks of `/v1/chat/completions` and `/v1/completions`, in all their dialects.
 
-Facts are from `wire.md` C1 to C6 of the design notes. One decoder for all: ``content`` may be null; reasoning is
-``reasoning_content`` or ``reasoning``; tool calls come as fragments by ``index``; usage comes on a chunk without
-choices; llama.cpp adds ``prompt_progress`` and ``timings``; an error is an object in the stream; and the end is
-``[DONE]``. Ollama's `/v1` hides an error of the model as an empty chunk and a plain end of file.
+One decoder for all, the embedded engine included: ``content`` may be null; reasoning is ``reasoning_content``
+(llama.cpp) or ``reasoning`` (vLLM); tool calls come as fragments by ``index``; usage comes on a chunk without choices;
+llama.cpp adds ``prompt_progress`` and ``timings`` (`tools/server/README.md` of ggml-org/llama.cpp); an error is an
+object in the stream; and the end is ``[DONE]``. The form of a chunk is that of
+`types/chat/chat_completion_chunk.py` in openai/openai-python. Ollama's `/v1` hides an error of the model as an empty
+chunk and a plain end of file.
 """
 
 from __future__ import annotations
@@ -117,28 +119,27 @@ class ChunkDecoder(AnswerDecoderBase):
             data, self._sniffing = bytes(self._raw), False
             self._raw.clear()
         for event in self._sse.feed(data):
-            self._seen += 1
-            if self.ended:
-                self.surplus += 1
-                continue
-            payload = event.data
-            if payload.startswith(b"[DONE]"):
-                self._finish(events)
-                continue
-            try:
-                chunk = _decode(payload)
-            except (ValueError, RecursionError):
-                if payload.strip():
-                    self._salvage(payload, events)
-                continue
-            if self._text.waiting or self._thinking.waiting:
-                self._mend(chunk)
-            self._take(chunk, events)
+            self._chunk(event.data, events)
         if self._sse.overflow and not self.ended:
             self._end(faults.too_long(self._limit), events)
         if self.ended and self.surplus:
             self._note_surplus(events, "events")
         return events
+
+    def feed_chunk(self, chunk: bytes) -> list[Event]:
+        """Takes one chunk, or ``[DONE]``, that came by itself; returns its events.
+
+        For an engine in this process, which frames nothing; its chunks do not mix with what `feed` takes.
+        """
+        events: list[Event] = []
+        self._sniffing = False
+        self._chunk(chunk, events)
+        return events
+
+    @property
+    def complete(self) -> bool:
+        """True once the server has said why it stopped, and its counts: all that there is before ``[DONE]``."""
+        return self._reason is not None and self._usage is not None
 
     def eof(self) -> list[Event]:
         """The server closed: returns the rest, and an ending if none had come."""
@@ -157,6 +158,24 @@ class ChunkDecoder(AnswerDecoderBase):
             )
             self._end(faults.truncated("a finish_reason or [DONE]", detail), events)
         return events
+
+    def _chunk(self, payload: bytes, events: list[Event]) -> None:
+        self._seen += 1
+        if self.ended:
+            self.surplus += 1
+            return
+        if payload.startswith(b"[DONE]"):
+            self._finish(events)
+            return
+        try:
+            chunk = _decode(payload)
+        except (ValueError, RecursionError):
+            if payload.strip():
+                self._salvage(payload, events)
+            return
+        if self._text.waiting or self._thinking.waiting:
+            self._mend(chunk)
+        self._take(chunk, events)
 
     def _whole(self, answer: bytes, events: list[Event]) -> None:
         """A server that ignored ``stream`` answered with one JSON object."""
@@ -181,8 +200,8 @@ class ChunkDecoder(AnswerDecoderBase):
                 self._delta(delta, choice.logprobs, events)
                 if chunk.model == "" and not delta.content:
                     self._hidden_error = True
-            if choice.text:
-                events.append(TextDelta(choice.text, _tokens(choice.logprobs)))
+            if choice.text or (delta is None and choice.logprobs):
+                events.append(TextDelta(choice.text or "", _tokens(choice.logprobs)))
             if choice.finish_reason:
                 self._reason = choice.finish_reason
                 self._flush_calls(events)
