@@ -18,11 +18,7 @@ from starlette.responses import HTMLResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from tailrace.gateway.access.middleware import caller_of
-from tailrace.gateway.app import create_app
-from tailrace.gateway.context import context_of
-from tailrace.gateway.settings import Settings
-from tailrace.protocols.runs.requests import RunRequest
+from tailrace.gateway import RunRequest, Settings, caller_of, context_of, create_app
 
 HTMX = Path(os.environ.get("HTMX", "node_modules"))  # the folder that npm made; nothing is loaded from elsewhere
 TWO = (HTMX / "htmx-ext-sse").exists()

@@ -6,6 +6,7 @@ import ast
 import importlib
 import os
 import pkgutil
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 import tailrace
 
 SOURCE = Path(tailrace.__file__).parent
+ROOT = Path(__file__).resolve().parents[1]
 # Programs, whose import is their run, and what needs an extra that is not here.
 PROGRAMS = {"tailrace.__main__", "tailrace.backends.embedded._child"}
 MODULES = sorted(
@@ -125,6 +127,61 @@ def test_the_drawn_tree_of_errors_is_the_real_one() -> None:
         above.append((indent, name))
 
     assert drawn == {name: getattr(errors, name).__mro__[1].__name__ for name in errors.__all__}
+
+
+# -- what is public --------------------------------------------------------------------------------------------------
+
+
+def public_modules() -> set[str]:
+    """The modules that docs/public.md lists."""
+    page = (ROOT / "docs" / "public.md").read_text(encoding="utf-8")
+    return set(re.findall(r"^- `(tailrace[\w.]*)`: ", page, re.MULTILINE))
+
+
+def test_the_public_surface_is_the_recorded_one() -> None:
+    """The public names, their signatures and their members are those that the repository records and lists."""
+    written = subprocess.run([sys.executable, str(ROOT / "docs" / "public_api.py"), "--check"], check=False)
+
+    assert written.returncode == 0, "if the change is meant, run: python docs/public_api.py"
+
+
+def internal(name: str) -> bool:
+    """Whether a module has an underscore, or it or a package around it says that it is internal."""
+    parts = name.split(".")
+    around = [".".join(parts[:count]) for count in range(2, len(parts) + 1)]
+    return any(part.startswith("_") for part in parts) or any(
+        re.search(r"^Internal\b", ast.get_docstring(tree(each)) or "", re.MULTILINE) for each in around
+    )
+
+
+@pytest.mark.parametrize("name", [info.name for info in pkgutil.walk_packages(tailrace.__path__, "tailrace.")])
+def test_each_module_is_public_or_says_that_it_is_internal(name: str) -> None:
+    """No module is neither listed as public nor marked as internal; and of those listed, each exists."""
+    assert public_modules() - {"tailrace", *MODULES} == set()
+    assert name in public_modules() or internal(name)
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/fastapi.md", "docs/flask.md", "docs/gateway.md", "docs/testing.md"]
+)
+def test_the_documents_use_what_is_public(page: str) -> None:
+    """What users are shown is imported from public modules only."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    imported = set(re.findall(r"^ *(?:from|import) (tailrace[\w.]*)", text, re.MULTILINE))
+
+    assert imported - public_modules() == set()
+
+
+def test_the_examples_use_what_is_public() -> None:
+    """So do the examples."""
+    imported = {
+        node.module or ""
+        for path in (ROOT / "examples").glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom)
+    }
+
+    assert {name for name in imported if name.split(".")[0] == "tailrace"} - public_modules() == set()
 
 
 # -- importing does nothing ------------------------------------------------------------------------------------------

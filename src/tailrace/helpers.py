@@ -1,4 +1,7 @@
-"""The tutorial's helpers, with its names and behaviour: `stream_chat`, `stream_with_progress`, `CancellableStream`."""
+"""The tutorial's helpers, with its names and behaviour: `stream_chat`, `stream_with_progress`, `CancellableStream`.
+
+Internal as a module: its names are the package's.
+"""
 
 from __future__ import annotations
 

@@ -4,6 +4,8 @@ Importing this package imports none of what answers need, so that ``tailrace --h
 
 Exit codes: 0 done, 1 an error, 2 wrong usage, 130 Ctrl-C, 143 SIGTERM, 141 the reader of our output has gone (what
 the shell reports of ``yes`` in ``yes | head -1``).
+
+Internal: may change in any release. What is public is listed in docs/public.md.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 Errors of the library itself stay English: they are searched for and compared. What tailrace prints goes through `say`.
 The chat page has its own words, beside its other files.
+
+Internal: may change in any release. What is public is listed in docs/public.md.
 """
 
 from __future__ import annotations

@@ -10,6 +10,8 @@
         assert record.wait_until_ended()
 
 It needs the standard library and httptools. See docs/testing.md.
+
+Internal: the modules of this package but `tailrace.testing.plugin`, pytest's fixtures.
 """
 
 from importlib import import_module
