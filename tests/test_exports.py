@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import inspect
 import os
 import pkgutil
 import re
@@ -143,6 +144,18 @@ def test_the_public_surface_is_the_recorded_one() -> None:
     written = subprocess.run([sys.executable, str(ROOT / "docs" / "public_api.py"), "--check"], check=False)
 
     assert written.returncode == 0, "if the change is meant, run: python docs/public_api.py"
+
+
+@pytest.mark.parametrize("client", [tailrace.Client, tailrace.AsyncClient])
+def test_the_clients_document_their_arguments(client: type) -> None:
+    """`help` of a client explains each argument, in the same words for both."""
+    section = re.compile(r"^Args:\n((?: +.*\n)+)", re.MULTILINE)
+    here, there = (section.search(inspect.getdoc(each) or "") for each in (client, tailrace.Client))
+    assert here is not None
+    assert there is not None
+
+    assert list(inspect.signature(client).parameters) == re.findall(r"^ {4}(\w+):", here[1], re.MULTILINE)
+    assert there[1] == here[1]
 
 
 def internal(name: str) -> bool:

@@ -18,7 +18,7 @@ from tailrace import AsyncClient, Client
 from tailrace.client.portal import portal
 from tailrace.errors import OwnerLostError, ResponseError, TailraceError, TimedOutError, TruncatedError
 from tailrace.events import Ended, Event, Outcome, Progress, TextDelta, ToolCall, Usage
-from tailrace.run.exchange import Exchange, Report, Take
+from tailrace.run.exchange import Exchange, OnEvents, Report
 from tailrace.run.reader import Reader
 from tailrace.run.run import Run, error_of
 from tailrace.run.state import State
@@ -386,12 +386,12 @@ class Scripted:
         self.batches = list(batches)
         self.closed: list[str] = []
 
-    async def relay(self, take: Take) -> None:
+    async def relay(self, on_events: OnEvents) -> None:
         while True:
             batch = self.batches.pop(0)
             if isinstance(batch, BaseException):
                 raise batch
-            if take(batch):
+            if on_events(batch):
                 return
 
     def half_close(self) -> bool:

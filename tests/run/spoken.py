@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from tailrace.events import Ended, Event, Outcome, TextDelta
-from tailrace.run.exchange import Report, Take
+from tailrace.run.exchange import OnEvents, Report
 from tailrace.run.log import MemoryLog
 from tailrace.run.run import Run
 
@@ -26,8 +26,8 @@ class Spoken:
         """Says events together; a string is a piece of text."""
         self._said.put_nowait([TextDelta(event) if isinstance(event, str) else event for event in events])
 
-    async def relay(self, take: Take) -> None:
-        while not take(await self._said.get()):
+    async def relay(self, on_events: OnEvents) -> None:
+        while not on_events(await self._said.get()):
             pass
 
     def half_close(self) -> bool:

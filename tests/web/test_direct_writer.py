@@ -12,7 +12,7 @@ import pytest
 
 from tailrace.events import Ended, Event, Outcome, TextDelta
 from tailrace.run.bounded_log import BoundedLog
-from tailrace.run.exchange import Exchange, Report, Take
+from tailrace.run.exchange import Exchange, OnEvents, Report
 from tailrace.run.run import Run
 from tailrace.web.asgi import EventStream
 from tailrace.web.direct_writer import DIRECT_WRITE
@@ -34,8 +34,8 @@ class Model:
     async def open(self, _report: Report) -> Exchange:
         return self
 
-    async def relay(self, take: Take) -> None:
-        while not take(await self._queue.get()):
+    async def relay(self, on_events: OnEvents) -> None:
+        while not on_events(await self._queue.get()):
             pass
 
     def half_close(self) -> bool:

@@ -13,7 +13,7 @@ import msgspec
 from tailrace import errors
 from tailrace.events import Ended, Event, Queued
 from tailrace.protocols.faults import advice, error_text
-from tailrace.run.exchange import Opener, Report, Take
+from tailrace.run.exchange import OnEvents, Opener, Report
 from tailrace.run.run import ended_by
 from tailrace.types import (
     ChatRequest,
@@ -89,7 +89,7 @@ class WireExchange:
         media: the media type of the wire's streams. Another one is taken, with a note; JSON is a whole answer's.
     """
 
-    __slots__ = ("_decoder", "_http", "_note", "_take", "abort", "confirms", "finish", "half_close")
+    __slots__ = ("_decoder", "_http", "_note", "_on_events", "abort", "confirms", "finish", "half_close")
 
     def __init__(self, http: HttpExchange, decoder: Decoder, media: str, *, confirms: float = 0.1) -> None:
         self.confirms = confirms
@@ -98,25 +98,25 @@ class WireExchange:
         self.finish = http.finish
         self._http = http
         self._decoder = decoder
-        self._take: Take = bool  # until `relay` has another
+        self._on_events: OnEvents = bool  # until `relay` sets its own
         known = http.content_type in ("", media, "application/json")
         self._note = "" if known else f"the server sent the answer as {http.content_type}"
 
-    async def relay(self, take: Take) -> None:
-        """Gives the events on as they come. A broken connection is an ending too, not an exception."""
-        self._take = take
+    async def relay(self, on_events: OnEvents) -> None:
+        """Passes the events on as they arrive. A broken connection is an ending too, not an exception."""
+        self._on_events = on_events
         try:
-            await self._http.deliver(self._heard)
+            await self._http.deliver(self._on_data)
         except errors.StreamError as error:
-            take([ended_by(error)])
+            on_events([ended_by(error)])
 
-    def _heard(self, data: bytes) -> bool:
+    def _on_data(self, data: bytes) -> bool:
         events = self._decoder.feed(data) if data else self._decoder.eof()
         if not events:
             return False
         if self._note and isinstance(ended := events[-1], Ended):
             events = [*events[:-1], msgspec.structs.replace(ended, warnings=(self._note, *ended.warnings))]
-        return self._take(events)
+        return self._on_events(events)
 
 
 async def open_patiently(send: Callable[[], Awaitable[HttpExchange]], report: Report) -> HttpExchange:

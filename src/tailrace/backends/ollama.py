@@ -74,7 +74,9 @@ class OllamaBackend:
 
             async def send() -> HttpExchange:
                 report(Signal.CONNECT)
-                return await http.open("POST", path, payload, connected=lambda: report(Signal.SENT))
+                return await http.open(
+                    "POST", path, payload, headers=report.headers, connected=lambda: report(Signal.SENT)
+                )
 
             exchange = None
             try:

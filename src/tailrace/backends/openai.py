@@ -118,7 +118,9 @@ class OpenAIBackend:
         async def open(report: Report) -> Exchange:
             async def send() -> HttpExchange:
                 report(Signal.CONNECT)
-                return await self._http.open("POST", path, payload, connected=lambda: report(Signal.SENT))
+                return await self._http.open(
+                    "POST", path, payload, headers=report.headers, connected=lambda: report(Signal.SENT)
+                )
 
             return WireExchange(await open_patiently(send, report), ChunkDecoder(), "text/event-stream")
 

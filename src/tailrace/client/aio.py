@@ -36,7 +36,25 @@ Format = Mapping[str, Any] | Literal["", "json"] | None
 class AsyncClient(BaseClient):
     """An asynchronous client. Works on any event loop, also on several, one after the other or at once.
 
-    The surface is ollama-python's: same methods, same parameters, same shapes. See `BaseClient` for the arguments.
+    Making one does nothing: no connection, no thread, no look around. The methods, their parameters and the shapes of
+    their results are ollama-python's.
+
+    Args:
+        host: the upstream: ``http://host:port`` or any form of OLLAMA_HOST (Ollama), ``openai:http://…/v1``,
+            ``embedded:`` or ``embedded:/path/model.gguf``. None takes TAILRACE_UPSTREAM, then OLLAMA_HOST; with
+            neither, Ollama if it answers within 300 ms, else the embedded engine.
+        follow_redirects: follow redirects that stay on the same host.
+        timeout: `Timeouts`, seconds for each phase, or None for no limits at all; by default `Timeouts()`.
+        headers: sent with each request to the upstream.
+        api_key: sent as a bearer token; by default TAILRACE_API_KEY, then OLLAMA_API_KEY.
+        verify: False to accept any TLS certificate, or an `ssl.SSLContext`.
+
+    Attributes:
+        timeouts: the limits of its runs.
+        observe: called for each run with its request, returns what watches the run; see `tailrace.telemetry`.
+
+    Raises:
+        RequestError: `host` has none of the forms.
     """
 
     async def close(self) -> None:

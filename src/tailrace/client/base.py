@@ -51,20 +51,9 @@ Observe = Callable[[ChatRequest | GenerateRequest, Callable[[], Backend | None]]
 
 
 class BaseClient:
-    """Keeps the upstream and the limits. Making one does nothing: no connection, no thread, no look around.
+    """What both clients are made of: the upstream, the limits, and how a call becomes a run.
 
-    Args:
-        host: the upstream: ``http://host:port`` or any form of OLLAMA_HOST (Ollama), ``openai:http://…/v1``,
-            ``embedded:`` or ``embedded:/path/model.gguf``. None takes TAILRACE_UPSTREAM, then OLLAMA_HOST; with
-            neither, Ollama if it answers within 300 ms, else the embedded engine.
-        follow_redirects: follow redirects that stay on the same host.
-        timeout: `Timeouts`, seconds for each phase, or None for no limits at all.
-        headers: sent with each request to the upstream.
-        api_key: sent as a bearer token; default TAILRACE_API_KEY, then OLLAMA_API_KEY.
-        verify: False to accept any TLS certificate, or an `ssl.SSLContext`.
-
-    Raises:
-        RequestError: `host` has none of the forms.
+    `Client` and `AsyncClient` document the arguments.
     """
 
     def __init__(

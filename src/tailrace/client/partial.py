@@ -89,7 +89,7 @@ class Values:
         self._growing = PartialJSON()
         self._shown: Any = None
 
-    def take(self, events: Sequence[Event]) -> Iterator[Any]:
+    def feed(self, events: Sequence[Event]) -> Iterator[Any]:
         """Yields the value until now, if these events changed it, and with the end of an answer the whole.
 
         Raises:
@@ -131,7 +131,7 @@ class Calls:
         self._growing: dict[int, PartialJSON] = {}
         self._begun: dict[int, PartialCall] = {}
 
-    def take(self, events: Sequence[Event]) -> Iterator[PartialCall]:
+    def feed(self, events: Sequence[Event]) -> Iterator[PartialCall]:
         """Yields each call that these events begin or go on with, and each whole one."""
         for event in events:
             if isinstance(event, ToolCallDelta):

@@ -274,16 +274,16 @@ class _SyncText(SyncStream[C]):
             ProtocolError: the whole answer is not JSON.
             TailraceError: the answer broke off, or jiter is not installed.
         """
-        return self._taken(Values().take)
+        return self._converted(Values().feed)
 
     def tool_calls(self) -> Iterator[PartialCall]:
         """Yields the tool calls as their arguments come, each at last as a complete one."""
-        return self._taken(Calls().take)
+        return self._converted(Calls().feed)
 
-    def _taken(self, take: Callable[[Sequence[Event]], Iterator[T]]) -> Iterator[T]:
+    def _converted(self, convert: Callable[[Sequence[Event]], Iterator[T]]) -> Iterator[T]:
         run = self._run
         for events in _batches(run, Reader(run), self):
-            yield from take(events)
+            yield from convert(events)
             last = events[-1]
             if type(last) is Ended:
                 _raise_for(run, last)
@@ -492,17 +492,17 @@ class _AsyncText(AsyncStream[C]):
             ProtocolError: the whole answer is not JSON.
             TailraceError: the answer broke off, or jiter is not installed.
         """
-        return self._taken(Values().take)
+        return self._converted(Values().feed)
 
     def tool_calls(self) -> AsyncIterator[PartialCall]:
         """Yields the tool calls as their arguments come, each at last as a complete one."""
-        return self._taken(Calls().take)
+        return self._converted(Calls().feed)
 
-    def _taken(self, take: Callable[[Sequence[Event]], Iterator[T]]) -> AsyncIterator[T]:
-        def convert(items: _Items[T], events: Sequence[Event]) -> Iterator[T]:
-            return items.with_ending(take(events), events)
+    def _converted(self, convert: Callable[[Sequence[Event]], Iterator[T]]) -> AsyncIterator[T]:
+        def read(items: _Items[T], events: Sequence[Event]) -> Iterator[T]:
+            return items.with_ending(convert(events), events)
 
-        return _Items(self._run, convert, self)
+        return _Items(self._run, read, self)
 
 
 class AsyncChatStream(_AsyncText[ChatResponse]):

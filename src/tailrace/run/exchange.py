@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 from tailrace.events import Event
 from tailrace.run.state import Signal
 
-__all__ = ["Exchange", "Opener", "Report", "Take"]
+__all__ = ["Exchange", "OnEvents", "Opener", "Report"]
 
-Take = Callable[[Sequence[Event]], bool]
-"""Takes events, at least one; returns True if no more are wanted."""
+OnEvents = Callable[[Sequence[Event]], bool]
+"""Called with one or more events; returns True if no more are wanted."""
 
 
 class Exchange(Protocol):
@@ -20,14 +20,15 @@ class Exchange(Protocol):
     confirms: float
     """Seconds to wait, after a cancel that wants confirmation, for the server to close its side."""
 
-    async def relay(self, take: Take) -> None:
-        """Calls `take` with events as they come, until it returns True or there are no more; `Ended` is the last.
+    async def relay(self, on_events: OnEvents) -> None:
+        """Calls `on_events` with events as they arrive, until it returns True or there are no more.
 
-        It may be called from within the event loop's own callbacks: between the socket and the log no task has to wake.
+        `Ended` is the last event. `on_events` may be called from within callbacks of the event loop: between the socket
+        and the log no task has to be woken.
 
         Raises:
             TailraceError: the model server failed.
-            Exception: what `take` raised.
+            Exception: what `on_events` raised.
         """
 
     def half_close(self) -> bool:
@@ -41,10 +42,14 @@ class Exchange(Protocol):
 
 
 class Report(Protocol):
-    """How a backend tells a run what it waits for before the exchange is open."""
+    """How a backend tells a run what it waits for before the exchange is open; and what its requests carry."""
+
+    headers: Mapping[str, str]
+    """Sent with the requests of this run to the model server, such as ``traceparent``."""
 
     def __call__(self, signal: Event | Signal) -> None:
         """Takes a `Queued`, `Loading` or `Prefill` event, or a state signal."""
 
 
 Opener = Callable[[Report], Awaitable[Exchange]]
+"""Opens the exchange of a run: called once, by its owner."""

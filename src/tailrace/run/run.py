@@ -29,7 +29,6 @@ from tailrace.run.reply import Reply, fold
 from tailrace.run.state import SIGNALS, Signal, State, advance
 from tailrace.run.timeouts import Timeouts
 from tailrace.run.wakeups import Wakeups
-from tailrace.transport.upstream_headers import upstream_headers
 
 __all__ = ["CancelReceipt", "Observer", "Run", "ended_by", "error_of", "lose_all"]
 
@@ -156,12 +155,10 @@ class Run:
 
     async def _own(self, headers: Mapping[str, str]) -> None:
         exchange: Exchange | None = None
-        if headers:
-            upstream_headers.set(headers)  # in this task alone
         try:
-            exchange = self._exchange = await self._open(self._report)
-            self._report(Signal.SENT)
-            await exchange.relay(self._heard)
+            exchange = self._exchange = await self._open(_Report(self, headers))
+            self.report(Signal.SENT)
+            await exchange.relay(self._on_events)
             if not self._verdict:
                 raise RuntimeError("the exchange came to its end without an ending")
         except asyncio.CancelledError:
@@ -203,14 +200,14 @@ class Run:
                 pass
         exchange.abort()
 
-    def _heard(self, events: Sequence[Event]) -> bool:
+    def _on_events(self, events: Sequence[Event]) -> bool:
         if not self._verdict:
-            return self._take(events)
+            return self._append(events)
         # Waiting for the server to close its side; what it still says is dropped.
         self._confirmed = type(events[-1]) is Ended
         return self._confirmed
 
-    def _take(self, events: Sequence[Event]) -> bool:
+    def _append(self, events: Sequence[Event]) -> bool:
         """Appends what the server said; returns True if that was the ending."""
         if self.state is not State.STREAMING:
             self._move(events)
@@ -245,13 +242,14 @@ class Run:
             self.state = state
             self._arm()
 
-    def _report(self, signal: Event | Signal) -> None:
+    def report(self, signal: Event | Signal) -> None:
+        """Takes what a backend says before the exchange is open. On the owner's loop."""
         if self._verdict:
             return
         if isinstance(signal, Signal):
             self._enter(signal, time.monotonic())
         else:
-            self._take([signal])
+            self._append([signal])
 
     # -- the verdict ---------------------------------------------------------------------------------------------
 
@@ -480,6 +478,19 @@ class Run:
         }[due[1]]
         hint = f"raise it with timeout=Timeouts({due[1]}=SECONDS)"
         self.end(Ended(Outcome.TIMED_OUT, reason=due[1], fault=Fault("TimedOutError", message, hint=hint)))
+
+
+class _Report:
+    """What a run gives its opener. See `tailrace.run.exchange.Report`."""
+
+    __slots__ = ("_run", "headers")
+
+    def __init__(self, run: Run, headers: Mapping[str, str]) -> None:
+        self._run = run
+        self.headers = headers
+
+    def __call__(self, signal: Event | Signal) -> None:
+        self._run.report(signal)
 
 
 @contextlib.contextmanager

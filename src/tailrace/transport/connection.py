@@ -60,8 +60,20 @@ class Connection(asyncio.Protocol):
     # A token touches all that a run has of these, when the processor's caches have forgotten them: so no dictionaries
     # are in between, here and in what else each run has of its own.
     __slots__ = (
-        *("_drained", "_error", "_framed", "_loop", "_name", "_parser", "_parts", "_paused", "_size", "_take"),
-        *("_transport", "_batch", "_waiter", "_whole", "headers", "on_body", "over", "status"),
+        *(
+            "_batch",
+            "_drained",
+            "_error",
+            "_framed",
+            "_loop",
+            "_name",
+            "_on_data",
+            "_parser",
+            "_parts",
+            "_paused",
+            "_size",
+        ),
+        *("_transport", "_waiter", "_whole", "headers", "on_body", "over", "status"),
     )
 
     def __init__(self, name: str) -> None:
@@ -78,7 +90,7 @@ class Connection(asyncio.Protocol):
         self._parts: list[bytes] = []  # of the body, not handed on yet
         self._whole = -1  # how many parts there were at the body's end
         self._paused = False
-        self._take: Callable[[bytes], bool] | None = None
+        self._on_data: Callable[[bytes], bool] | None = None
         self._waiter: asyncio.Future[None] | None = None  # of who waits for the head or the body
         self._drained: asyncio.Future[None] | None = None  # of who sends, while the server takes nothing
         self.on_body = self._parts.append  # called by the parser for each frame: thousands of a burst
@@ -93,7 +105,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Something has come."""
         if self._batch is not None:
-            if self._take is not None and len(data) <= _LITTLE:
+            if self._on_data is not None and len(data) <= _LITTLE:
                 self._batch.later(self._received, data)
                 return
             self._batch.deal()  # there may be something of ours
@@ -109,9 +121,9 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserError as error:
             if not self.over:  # what follows an answer is none of ours
                 self._error = self._wrong(str(error) or type(error).__name__)
-        take, parts = self._take, self._parts
-        if take is not None and parts and not self.over and self._error is None:  # as nearly always
-            self._hand_on(take, parts.pop() if len(parts) == 1 else self._pieces())
+        on_data, parts = self._on_data, self._parts
+        if on_data is not None and parts and not self.over and self._error is None:  # as nearly always
+            self._hand_on(on_data, parts.pop() if len(parts) == 1 else self._pieces())
             return
         if not self.status:
             self._size += len(data)
@@ -121,14 +133,14 @@ class Connection(asyncio.Protocol):
             self.over = True
         if self._whole >= 0 or not self.status:
             del parts[max(0, self._whole) :]  # none of the answer
-        if parts and take is not None:
-            self._hand_on(take, self._pieces())
+        if parts and on_data is not None:
+            self._hand_on(on_data, self._pieces())
         elif not self._paused and self._transport is not None and sum(map(len, self._parts)) > _HELD:
             self._paused = True
             self._transport.pause_reading()
         if self.over:
             self._end()
-        elif self._take is None:
+        elif self._on_data is None:
             self._wake()
 
     def eof_received(self) -> None:
@@ -256,29 +268,29 @@ class Connection(asyncio.Protocol):
             await self._wait()
         return self._pieces()
 
-    async def deliver(self, take: Callable[[bytes], bool]) -> None:
-        """Calls `take` with the bytes as they come, from within the protocol, until it returns True.
+    async def deliver(self, on_data: Callable[[bytes], bool]) -> None:
+        """Calls `on_data` with the bytes as they come, from within the protocol, until it returns True.
 
         At the end of the body it is called with no bytes.
 
         Raises:
             TruncatedError: the connection broke before the body's end.
             ProtocolError: the body is not framed as its head says.
-            Exception: what `take` raised.
+            Exception: what `on_data` raised.
         """
-        if self._parts and take(self._pieces()):
+        if self._parts and on_data(self._pieces()):
             return
         if not self.over:
-            self._take = take
+            self._on_data = on_data
             waiter = self._waiter = self._loop.create_future()
             try:
                 await waiter
             finally:
-                self._take = None
+                self._on_data = None
             return
         if self._error is not None:
             raise self._error
-        take(b"")
+        on_data(b"")
 
     @property
     def read_out(self) -> bool:
@@ -314,16 +326,16 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
         return data
 
-    def _hand_on(self, take: Callable[[bytes], bool], data: bytes) -> None:
+    def _hand_on(self, on_data: Callable[[bytes], bool], data: bytes) -> None:
         try:
-            done = take(data)
+            done = on_data(data)
         except Exception as error:
-            self._take = None
+            self._on_data = None
             if self._waiter is not None and not self._waiter.done():
                 self._waiter.set_exception(error)
         else:
             if done:
-                self._take = None
+                self._on_data = None
                 self._wake()
 
     def _closed(self) -> None:
@@ -338,15 +350,15 @@ class Connection(asyncio.Protocol):
 
     def _end(self) -> None:
         """Tells who waits that no more will come."""
-        take, waiter = self._take, self._waiter
-        if take is None or waiter is None or waiter.done():
+        on_data, waiter = self._on_data, self._waiter
+        if on_data is None or waiter is None or waiter.done():
             self._wake()
             return
-        self._take = None
+        self._on_data = None
         try:
             if self._error is not None:
                 raise self._error
-            take(b"")
+            on_data(b"")
         except Exception as error:
             waiter.set_exception(error)
         else:

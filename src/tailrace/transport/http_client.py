@@ -15,7 +15,6 @@ from tailrace import errors
 from tailrace.transport.connect import Target, connect, is_local
 from tailrace.transport.connection import Connection
 from tailrace.transport.decompress import inflater
-from tailrace.transport.upstream_headers import upstream_headers
 
 __all__ = ["Http", "HttpExchange", "is_local"]
 
@@ -24,6 +23,8 @@ _ERROR_TIME = 5.0  # seconds that an error's body may take
 _REDIRECTS = 5
 _HARMLESS = ("accept", "content-type", "user-agent")  # headers that hold no secret
 _FINISH = 1.0  # seconds a server gets to end its side after its final record
+
+_NONE: Mapping[str, str] = {}
 
 Body = bytes | AsyncIterable[bytes] | None
 
@@ -65,12 +66,14 @@ class Http:
         path: str,
         body: Body = None,
         *,
+        headers: Mapping[str, str] = _NONE,
         connected: Callable[[], None] | None = None,
     ) -> HttpExchange:
         """Sends a request and waits for the response's headers.
 
         Args:
             body: bytes, an async iterable of bytes, or None.
+            headers: sent beside the client's own, after a redirect too: they hold no secret.
             connected: called when the connection stands.
 
         Raises:
@@ -81,15 +84,15 @@ class Http:
             RequestError: a header cannot be sent.
         """
         url = path if "://" in path else self.base + path
-        headers = self.headers
+        own = self.headers
         for _ in range(_REDIRECTS + 1):
-            exchange = await self._request(method, url, body, headers, connected)
+            exchange = await self._request(method, url, body, {**own, **headers}, connected)
             location = exchange.redirect
             if location is None or not self._follow:
                 return exchange
             exchange.abort()
             target = self._target(url, location)
-            headers = self._headers_after_redirect(url, target, headers)
+            own = self._headers_after_redirect(url, target, own)
             url = target
         raise errors.NotModelServerError(f"{self.name} redirects in circles", 310)
 
@@ -120,7 +123,7 @@ class Http:
         self, method: str, url: str, body: Body, headers: Mapping[str, str], connected: Callable[[], None] | None
     ) -> HttpExchange:
         target = Target.of(url, self.name)
-        every = {"accept-encoding": "identity", **headers, **upstream_headers.get()}
+        every = {"accept-encoding": "identity", **headers}
         for key, value in every.items():
             if any(sign in f"{key}{value}" for sign in "\r\n\0"):
                 raise errors.RequestError(f"the header {key!r} cannot be sent: there is a line end in it")
@@ -195,20 +198,20 @@ class HttpExchange:
         data = await self._connection.read()
         return inflate.feed(data) if data else inflate.eof()
 
-    async def deliver(self, take: Callable[[bytes], bool]) -> None:
-        """Calls `take` with the bytes as they come, until it returns True; with none at the end of the body.
+    async def deliver(self, on_data: Callable[[bytes], bool]) -> None:
+        """Calls `on_data` with the bytes as they come, until it returns True; with none at the end of the body.
 
         Raises:
             TruncatedError: the connection broke before the body's end.
             ProtocolError: the body is not framed or packed as its headers say.
-            Exception: what `take` raised.
+            Exception: what `on_data` raised.
         """
         if self._inflate is None:
-            await self._connection.deliver(take)
+            await self._connection.deliver(on_data)
             return
         while True:
             data = await self.read()
-            if (data or self.at_eof()) and (take(data) or not data):
+            if (data or self.at_eof()) and (on_data(data) or not data):
                 return
 
     async def read_all(self, limit: int = 64 * 1024 * 1024) -> bytes:

@@ -31,11 +31,11 @@ class Pretended(Engine):
         self.closed = False
         self.go = threading.Event()
 
-    def call(self, kind: Kind, payload: bytes, take: Callable[[bytes], bool]) -> None:
+    def call(self, kind: Kind, payload: bytes, on_chunk: Callable[[bytes], bool]) -> None:
         self.inside += 1
         self.most = max(self.most, self.inside)
         try:
-            while not take(payload) and not self.go.wait(0.005):
+            while not on_chunk(payload) and not self.go.wait(0.005):
                 pass
         finally:
             self.inside -= 1

@@ -193,10 +193,10 @@ async def test_a_place_is_taken_at_once() -> None:
     queue = FairQueue(1, 1)
     tickets = [Ticket("a", "interactive") for _ in range(2)]
     for ticket in tickets:
-        queue.take(ticket)
+        queue.admit(ticket)
     assert (queue.running, queue.waiting) == (1, 1)
     with pytest.raises(BusyError):
-        queue.take(Ticket("b", "interactive"))
+        queue.admit(Ticket("b", "interactive"))
 
     queue.leave(tickets[0])
     await queue.enter(tickets[1])

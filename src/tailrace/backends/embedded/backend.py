@@ -13,7 +13,7 @@ import msgspec
 from tailrace import errors
 from tailrace.backends.ollama import OllamaBackend
 from tailrace.events import Ended, Event, Loading, Outcome
-from tailrace.run.exchange import Exchange, Opener, Report, Take
+from tailrace.run.exchange import Exchange, OnEvents, Opener, Report
 from tailrace.run.run import ended_by
 from tailrace.transport.http_client import Http
 from tailrace.types import ChatRequest, EmbedResponse, GenerateRequest, ShowResponse
@@ -93,8 +93,8 @@ class _Watched:
         self._leaving = True
         return self._exchange.half_close()
 
-    async def relay(self, take: Take) -> None:
-        """Gives the events on as they come."""
+    async def relay(self, on_events: OnEvents) -> None:
+        """Passes the events on as they arrive."""
         broken: list[Sequence[Event]] = []
 
         def heard(events: Sequence[Event]) -> bool:
@@ -102,13 +102,13 @@ class _Watched:
             if type(last) is Ended and last.outcome is Outcome.TRUNCATED and not self._leaving:
                 broken.append(events)
                 return True
-            return take(events)
+            return on_events(events)
 
         await self._exchange.relay(heard)
         for *events, last in broken:
             assert isinstance(last, Ended)
             error = await _crash(errors.TruncatedError(last.fault.message if last.fault else ""))
-            take([*events, ended_by(error)])
+            on_events([*events, ended_by(error)])
 
 
 async def _crash(error: errors.TailraceError) -> errors.TailraceError:

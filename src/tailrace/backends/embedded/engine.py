@@ -120,14 +120,14 @@ class Job:
     def _work(self, engine: Engine) -> None:
         try:
             if not self.cancelled:
-                engine.call(self.kind, self.payload, self._take)
+                engine.call(self.kind, self.payload, self._on_chunk)
         except BaseException as error:  # the thread has nobody else to tell
             self.failure = error
         finally:
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to tell
                 self._loop.call_soon_threadsafe(self.finish)
 
-    def _take(self, chunk: bytes) -> bool:
+    def _on_chunk(self, chunk: bytes) -> bool:
         """The engine's callback. True stops the engine; nothing may be raised out of it."""
         try:
             self.chunks.append(chunk)
@@ -184,14 +184,14 @@ class Engine:
             self._load("last")  # what Ollama takes from a model that was not made for embeddings
         self.facts = self._read_facts()
 
-    def call(self, kind: Kind, payload: bytes, take: Callable[[bytes], bool]) -> None:
-        """Runs one request to its end; `take` gets each chunk and stops it by returning True."""
+    def call(self, kind: Kind, payload: bytes, on_chunk: Callable[[bytes], bool]) -> None:
+        """Runs one request to its end; `on_chunk` gets each chunk and stops it by returning True."""
         if kind == "embed":  # takes no callback, so it cannot be stopped
-            take(self._server.handle_embeddings(payload))
+            on_chunk(self._server.handle_embeddings(payload))
         elif kind == "raw":
-            self._server.handle_completions(payload, take)
+            self._server.handle_completions(payload, on_chunk)
         else:
-            self._server.handle_chat_completions(payload, take)
+            self._server.handle_chat_completions(payload, on_chunk)
 
     def close(self) -> None:
         """Frees the model. No call may be running."""

@@ -75,7 +75,7 @@ class FairQueue:
         """How many are in or wait."""
         return self.running + self.waiting
 
-    def take(self, ticket: Ticket) -> None:
+    def admit(self, ticket: Ticket) -> None:
         """Gives a ticket its place, inside or in the queue.
 
         Raises:
@@ -102,7 +102,7 @@ class FairQueue:
             BusyError: it has no place yet, and there is none.
         """
         if not ticket.number:
-            self.take(ticket)
+            self.admit(ticket)
         if ticket.inside:
             return
         ticket.entered = asyncio.get_running_loop().create_future()

@@ -17,7 +17,7 @@ from tailrace import errors
 from tailrace.client.aio import AsyncClient
 from tailrace.events import Ended, Event, Outcome, Progress, Queued, TextDelta, ThinkingDelta, ToolCall, ToolCallDelta
 from tailrace.gateway.scheduling.fair_queue import FairQueue, Priority, Ticket
-from tailrace.run.exchange import Exchange, Report, Take
+from tailrace.run.exchange import Exchange, OnEvents, Report
 from tailrace.run.run import error_of
 from tailrace.types import ChatRequest, GenerateRequest
 
@@ -138,7 +138,7 @@ class Upstreams:
         able = [each for each in order if request.model in each.models] or order
         for each in able:
             try:
-                place.take(each)
+                place.join(each)
             except errors.BusyError:
                 if each is able[-1]:
                     place.leave()
@@ -157,7 +157,7 @@ class Upstreams:
         """
         place = self._place(key, priority)
         try:
-            place.take(at)
+            place.join(at)
             await at.queue.enter(place.ticket)
             yield
         finally:
@@ -183,13 +183,13 @@ class _Place:
         self.at: Upstream | None = None
         shares[key] += 1
 
-    def take(self, at: Upstream) -> None:
+    def join(self, at: Upstream) -> None:
         """Takes a place in an upstream's queue.
 
         Raises:
             BusyError: there is none.
         """
-        at.queue.take(self.ticket)
+        at.queue.admit(self.ticket)
         self.at = at
 
     async def enter(self, report: Report) -> Upstream:
@@ -264,7 +264,7 @@ class _Trying:
         while True:
             try:
                 if self._place.at is None:
-                    self._place.take(self._others.pop(0))
+                    self._place.join(self._others.pop(0))
                 at = await self._place.enter(report)
                 self._exchange = await at.client.opener(self._request)(report)
             except errors.TailraceError as error:
@@ -292,21 +292,21 @@ class _Trying:
             self._place.at.failed()
         return bool(self._others)
 
-    async def relay(self, take: Take) -> None:
-        """Gives the events on as they come; before the first word a failure means another upstream."""
+    async def relay(self, on_events: OnEvents) -> None:
+        """Passes the events on as they arrive; before the first word a failure means another upstream."""
         elsewhere = over = False
 
         def heard(events: Sequence[Event]) -> bool:
             nonlocal elsewhere, over
             elsewhere = not self._works(events)
             events = events[:-1] if elsewhere else events
-            over = bool(events) and take(events)
+            over = bool(events) and on_events(events)
             return over or elsewhere or self._began
 
         while not over:
             assert self._exchange is not None
             if self._began:
-                await self._exchange.relay(take)  # straight: no step more than needed a token
+                await self._exchange.relay(on_events)  # straight: no step more than needed a token
                 return
             await self._exchange.relay(heard)
             if elsewhere:

@@ -143,7 +143,7 @@ class AnswerDecoder(AnswerDecoderBase):
             # A whole last line may lack its LF; half a line does not parse and is never shown.
             try:
                 for record in self._records(rest):
-                    self._take(record, events)
+                    self._on_record(record, events)
             except msgspec.ValidationError as error:
                 self._end(self._bad(error, rest, self._lines.taken), events)
             except ValueError:
@@ -169,7 +169,7 @@ class AnswerDecoder(AnswerDecoderBase):
         if block:
             self._line_by_line(block, events)
 
-    def _take(self, record: _Line, events: list[Event]) -> None:
+    def _on_record(self, record: _Line, events: list[Event]) -> None:
         if self.ended:
             self.surplus += 1
             return
@@ -231,13 +231,13 @@ class AnswerDecoder(AnswerDecoderBase):
             else:
                 if self._mending:
                     self._mend(record)
-                self._take(record, events)
+                self._on_record(record, events)
 
     def _salvage(self, line: bytes, lines: list[bytes], index: int, events: list[Event]) -> None:
         """A line the fast decoder refused: blank, mendable, or wrong."""
         try:
             for record in self._records(line):
-                self._take(record, events)
+                self._on_record(record, events)
         except ValueError as error:
             offset = self._lines.taken - sum(len(later) + 1 for later in lines[index:])
             self._end(self._bad(error, line, offset), events)
@@ -328,7 +328,7 @@ class ProgressDecoder:
             if self.ended:
                 break
             try:
-                self._take(line, events)
+                self._on_line(line, events)
             except ValueError as error:
                 self._end(self._bad(error, line, offset), events)
             offset += len(line) + 1
@@ -342,7 +342,7 @@ class ProgressDecoder:
         rest = self._lines.eof()
         if rest.strip() and not self.ended:
             try:
-                self._take(rest, events)
+                self._on_line(rest, events)
             except msgspec.ValidationError as error:
                 self._end(self._bad(error, rest, self._lines.taken), events)
             except ValueError:
@@ -351,7 +351,7 @@ class ProgressDecoder:
             self._end(faults.truncated('"success"'), events)
         return events
 
-    def _take(self, line: bytes, events: list[Event]) -> None:
+    def _on_line(self, line: bytes, events: list[Event]) -> None:
         values, _ = faults.loads(line)
         for record in [msgspec.convert(value, _Progress) for value in values]:
             if record.error:
