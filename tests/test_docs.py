@@ -23,6 +23,35 @@ def test_the_state_diagram_is_drawn_from_the_table() -> None:
     assert done.returncode == 0, "run: python docs/state_diagram.py"
 
 
+def test_the_pictures_name_what_is_in_the_code() -> None:
+    """Each step of a token's way in docs/architecture.md is a function or a class of the file that it names."""
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    steps = set(re.findall(r'"([\w/]+\.py): ([\w.]+)"', page))
+
+    assert len(steps) >= 12
+    for file, name in steps:
+        code = (ROOT / "src" / "tailrace" / file).read_text(encoding="utf-8")
+        for part in name.split("."):
+            assert re.search(rf"^ *(async )?(def|class) {part}\b", code, re.MULTILINE), (file, name)
+
+
+def test_the_files_that_the_architecture_names_exist() -> None:
+    """Each file or folder of the package that the page names is there."""
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`([a-z_]+/[\w/]*(?:\.py)?)`", page)) - {"docs/state_diagram.py"}
+
+    assert {name for name in named if not (ROOT / "src" / "tailrace" / name).exists()} == set()
+
+
+def test_the_newcomers_questions_are_answered_by_files() -> None:
+    """CONTRIBUTING asks twelve questions, and the one file that answers each is there."""
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## A newcomer's test")[2]
+    answers = re.findall(r"^\d+\. [^`]+\? `(src/[\w/.]+)`$", page, re.MULTILINE)
+
+    assert len(set(answers)) == 12
+    assert [answer for answer in answers if not (ROOT / answer).is_file()] == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 def test_links_between_files_lead_somewhere(page: Path) -> None:
     """Each relative link of a page names a file that is there."""
