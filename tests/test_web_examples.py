@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
-from tests.browser import Browser, Seen, browser
+from tests.browser import Browser, Seen
 from tests.conftest import give_up
 from tests.page.gateway import Gateway
 from tests.page.line import Line
@@ -25,8 +25,6 @@ from tests.web.process import running
 from tests.web.reader import PATIENCE
 
 from tailrace.testing import FakeOllama, Record, error, hold, say, stall, think
-
-__all__ = ["browser"]
 
 FOLDER = Path(__file__).resolve().parents[1] / "examples"
 PIECES = ["One ", "línea\n", "data: x\n\n", "水🌊", "\u2028", "<b>", " end"]

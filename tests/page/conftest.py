@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.browser import Browser, browser
+from tests.browser import Browser
 from tests.page.chat import Chat
 from tests.page.gateway import Gateway
 
 from tailrace.testing import FakeOllama
-
-__all__ = ["browser"]
 
 MODELS = ["m", "other"]
 

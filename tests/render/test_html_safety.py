@@ -7,14 +7,12 @@ import json
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.browser import Browser, browser
+from tests.browser import Browser
 from tests.render.html_tree import ATTRIBUTES, Element, checked
 from tests.render.structure import pieces
 
 from tailrace.render.html import HtmlStream, render
 from tailrace.render.markup import escape, language, link, tag
-
-__all__ = ["browser"]
 
 # What is shown as it stands.
 MARKUP = [

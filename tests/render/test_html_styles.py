@@ -9,14 +9,12 @@ from typing import Any, Literal
 
 import pytest
 from playwright.sync_api import Page
-from tests.browser import Browser, browser
+from tests.browser import Browser
 from tests.render.documents import CHINESE, ENGLISH
 
 import tailrace
 from tailrace.render import highlight
 from tailrace.render.html import HtmlStream, render
-
-__all__ = ["browser"]
 
 CSS = (Path(tailrace.__file__).parent / "gateway/page/markdown.css").read_text("utf-8")
 STYLES = sorted({style for _, style in highlight._NAMES})

@@ -11,12 +11,10 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 from playwright.sync_api import Page
-from tests.browser import PATIENCE, REBOUND, Browser, browser
+from tests.browser import PATIENCE, REBOUND, Browser
 from tests.gateway.serving import Gateway, serving
 
 from tailrace.testing import done, say
-
-__all__ = ["browser"]
 
 # What a page can try. Each tells what came of it: the text that it could read, or the error.
 TRIES = {
