@@ -17,12 +17,13 @@ _INSTALL = {
 }
 
 
-def need(name: str) -> str:
-    """Returns the path of a program."""
-    path = shutil.which(name) or shutil.which(name, path="/usr/sbin")  # where not everybody looks
-    if path is not None:
-        return path
-    text = f"{name} is not here: {_INSTALL.get(name, 'install it')}"
+def need(*names: str) -> str:
+    """Returns the path of a program; of the first of several that is here."""
+    for name in names:
+        path = shutil.which(name) or shutil.which(name, path="/usr/sbin")  # where not everybody looks
+        if path is not None:
+            return path
+    text = f"{' or '.join(names)} is not here: {_INSTALL.get(names[-1], 'install it')}"
     if os.environ.get("CI") == "true":
         pytest.fail(text)
     pytest.skip(text)
