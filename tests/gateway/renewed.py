@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tests.gateway.serving import serving
-from tests.web.process import free_port
+from tests.web.process import held_port
 
 from tailrace.testing import FakeModel, FakeOllama
 
@@ -41,6 +41,5 @@ def renewed(*options: str) -> Iterator[Renewed]:
     Args:
         options: of ``tailrace serve``.
     """
-    port = free_port()
-    with serving("--no-page", *options, upstream=FakeOllama(port=port)) as gateway:
+    with held_port() as port, serving("--no-page", *options, upstream=FakeOllama(port=port)) as gateway:
         yield Renewed(gateway.url, port)

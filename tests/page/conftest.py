@@ -12,7 +12,7 @@ from tests.browser import Browser
 from tests.page.chat import Chat
 from tests.page.gateway import Gateway
 
-from tailrace.testing import FakeOllama
+from tailrace.testing import FakeOllama, closed_port
 
 MODELS = ["m", "other"]
 
@@ -20,8 +20,7 @@ MODELS = ["m", "other"]
 @pytest.fixture(scope="module")
 def upstream_port() -> int:
     """A port for the model server, the same for all tests on one gateway."""
-    with FakeOllama() as server:
-        return server.port
+    return closed_port()
 
 
 @pytest.fixture

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import signal
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
-from tests.web.process import ROOT
+from tests.web.process import ROOT, held_port
 
 PATIENCE = 60.0  # seconds that it may take to start, or to end
 
@@ -30,6 +29,7 @@ class Gateway:
         self._command = [sys.executable, "-m", "tailrace", "--lang", "en", "serve", "--upstream", upstream]
         self._command += ["--database", str(folder / "conversations.db"), *options]
         self._home = home or folder
+        self._open = contextlib.ExitStack()
         self._process: subprocess.Popen[str] | None = None
         self.port = 0
         self.output: list[str] = []
@@ -44,19 +44,23 @@ class Gateway:
         return self._process
 
     def __enter__(self) -> Gateway:
-        self.start()
+        with contextlib.ExitStack() as stack:
+            self.port = stack.enter_context(held_port())
+            self.start()
+            self._open = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.process.poll() is None:
-            self.thaw()
-            self.process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(PATIENCE)
-        self.kill()
+        with self._open:
+            if self.process.poll() is None:
+                self.thaw()
+                self.process.terminate()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self.process.wait(PATIENCE)
+            self.kill()
 
     def start(self) -> None:
-        """Starts it, on the port it had before; returns when it takes requests."""
+        """Starts it, on the same port each time; returns when it takes requests."""
         ready = threading.Event()
         env = {**os.environ, "TAILRACE_HOME": str(self._home), "PYTHONUTF8": "1"}
         command = [*self._command, "--port", str(self.port)]
@@ -87,8 +91,6 @@ class Gateway:
         assert self.process.stderr is not None
         for line in self.process.stderr:
             self.output.append(line)
-            found = re.search(r"http://127\.0\.0\.1:(\d+)", line)
-            if found and not ready.is_set():
-                self.port = int(found[1])
+            if self.url in line:
                 ready.set()
         ready.set()  # it has ended

@@ -6,6 +6,8 @@ import contextlib
 import socket
 import threading
 
+from tests.web.process import held_port
+
 PIECE = 65536
 
 
@@ -22,6 +24,7 @@ class Line:
         self._open: set[socket.socket] = set()
         self._listener: socket.socket | None = None
         self._acceptor: threading.Thread | None = None
+        self._held = contextlib.ExitStack()
         self.port = 0
         self.connections = 0
 
@@ -30,16 +33,17 @@ class Line:
         return f"http://127.0.0.1:{self.port}"
 
     def __enter__(self) -> Line:
+        self.port = self._held.enter_context(held_port())
         self.mend()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.cut()
+        with self._held:
+            self.cut()
 
     def mend(self) -> None:
-        """Takes connections, at the same port as before."""
+        """Takes connections, at the same port each time."""
         self._listener = socket.create_server(("127.0.0.1", self.port))
-        self.port = self._listener.getsockname()[1]
         self._acceptor = threading.Thread(target=self._accept, args=(self._listener,), daemon=True)
         self._acceptor.start()
 

@@ -1,4 +1,6 @@
-"""Servers in processes of their own: started on a free port, waited for, and stopped with all that they started."""
+"""Servers in processes of their own: started on a port that is kept for them, waited for, and stopped with all that
+they started.
+"""
 
 from __future__ import annotations
 
@@ -52,34 +54,30 @@ def running(command: Callable[[int], Sequence[str]], env: Mapping[str, str] | No
         command: the command line for a port.
         env: what the environment has besides.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        server = _start(command, {**os.environ, "PYTHONUTF8": "1", **(env or {})}, Path(folder) / "output")
-        try:
-            yield server
-        finally:
-            _stop(server.process)
-
-
-def _start(command: Callable[[int], Sequence[str]], env: Mapping[str, str], log: Path) -> Running:
-    for _ in range(5):  # somebody else may take the port before the server does
-        port = free_port()
+    with held_port() as port, tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "output"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                list(command(port)), cwd=ROOT, env=env, stdout=output, stderr=output, start_new_session=True
+                list(command(port)),
+                cwd=ROOT,
+                env={**os.environ, "PYTHONUTF8": "1", **(env or {})},
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
             )
         server = Running(process, port, log)
-        if _accepts(server):
-            return server
-        _stop(process)
-    raise AssertionError(f"the server does not start: {server.output}")
+        try:
+            assert _accepts(server), f"the server does not start: {server.output}"
+            yield server
+        finally:
+            _stop(process)
 
 
 def _accepts(server: Running) -> bool:
     end = time.monotonic() + PATIENCE
     while server.process.poll() is None and time.monotonic() < end:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", server.port), 1) as sock:
-            if sock.getsockname() != sock.getpeername():  # a free port may connect to itself
-                return True
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", server.port), 1):
+            return True
         time.sleep(0.02)
     return False
 
@@ -95,9 +93,15 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     process.wait(10)
 
 
-def free_port() -> int:
-    """A port that nobody listens on now."""
+@contextlib.contextmanager
+def held_port() -> Iterator[int]:
+    """Gives a port on which servers that are told its number can listen, one after the other, and nobody else.
+
+    The system gives it to no other program, as it is taken; and it lets a server listen, as nobody listens yet.
+    """
     with socket.socket() as sock:
+        if os.name != "nt":  # there it would let others take the port
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(("127.0.0.1", 0))
         port: int = sock.getsockname()[1]
-        return port
+        yield port

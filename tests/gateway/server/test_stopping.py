@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 from tests.gateway.serving import Gateway, numbers, serve, serving
-from tests.web.process import ROOT, free_port
+from tests.web.process import ROOT, held_port
 from tests.web.reader import PATIENCE, Reader
 
 from tailrace.testing import FakeOllama, hold, say, stall
@@ -139,8 +139,7 @@ def test_p4_second_signal_ends_at_once(number: signal.Signals) -> None:
 
 def test_hangup_that_is_ignored_stays_so() -> None:
     """Under nohup a closed terminal stops nothing."""
-    port = free_port()
-    with FakeOllama(models=["m"]) as upstream:
+    with held_port() as port, FakeOllama(models=["m"]) as upstream:
         process = subprocess.Popen(
             ["nohup", *serve(port, upstream.url), "--no-page"],
             cwd=ROOT,
