@@ -17,7 +17,7 @@ from tailrace.testing import FakeOllama, closed_port
 MODELS = ["m", "other"]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def upstream_port() -> int:
     """A port for the model server, the same for all tests on one gateway."""
     return closed_port()
@@ -30,16 +30,30 @@ def upstream(upstream_port: int) -> Iterator[FakeOllama]:
         yield server
 
 
-@pytest.fixture(scope="module")
-def gateway(upstream_port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """One gateway for the tests of a module; what they do stays apart in conversations of their own."""
+@pytest.fixture(scope="session")
+def running_gateway(upstream_port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """The gateway of all tests that need none of their own."""
     with Gateway(f"http://127.0.0.1:{upstream_port}", tmp_path_factory.mktemp("gateway")) as running:
         yield running
 
 
+@pytest.fixture(scope="module")
+def gateway(running_gateway: Gateway) -> Gateway:
+    """A gateway for the tests of a module, empty at first; what they do stays apart in conversations of their own."""
+    running_gateway.empty()
+    return running_gateway
+
+
+@pytest.fixture
+def empty_gateway(gateway: Gateway) -> Gateway:
+    """The gateway, with no conversations."""
+    gateway.empty()
+    return gateway
+
+
 @pytest.fixture
 def own_gateway(upstream: FakeOllama, tmp_path: Path) -> Iterator[Gateway]:
-    """A gateway for one test alone, with no conversations yet."""
+    """A gateway for one test alone, which may do with it what it likes."""
     with Gateway(upstream.url, tmp_path) as running:
         yield running
 

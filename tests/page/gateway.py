@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
 import sys
 import threading
+import urllib.request
 from pathlib import Path
 
 from tests.web.process import ROOT, held_port
@@ -79,6 +81,12 @@ class Gateway:
         assert self.process.stderr is not None
         self.process.stderr.close()
 
+    def empty(self) -> None:
+        """Deletes all conversations."""
+        while conversations := json.loads(self._call("GET", "/conversations"))["conversations"]:
+            for conversation in conversations:
+                self._call("DELETE", f"/conversations/{conversation['id']}")
+
     def freeze(self) -> None:
         """Stops it in its tracks, as a machine does that falls asleep."""
         self.process.send_signal(signal.SIGSTOP)
@@ -86,6 +94,12 @@ class Gateway:
     def thaw(self) -> None:
         """Lets it go on."""
         self.process.send_signal(signal.SIGCONT)
+
+    def _call(self, method: str, path: str) -> bytes:
+        request = urllib.request.Request(self.url + path, method=method)
+        with urllib.request.urlopen(request, timeout=PATIENCE) as response:
+            body: bytes = response.read()
+            return body
 
     def _read(self, ready: threading.Event) -> None:
         assert self.process.stderr is not None

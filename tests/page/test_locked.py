@@ -15,10 +15,11 @@ from tailrace.testing import FakeOllama, hold, say
 KEY = "open-sesame-0123456789"
 
 
-@pytest.fixture
-def locked(upstream: FakeOllama, tmp_path: Path) -> Iterator[Gateway]:
+@pytest.fixture(scope="module")
+def locked(upstream_port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """A gateway with a key."""
-    with Gateway(upstream.url, tmp_path, "--api-key", KEY) as running:
+    url = f"http://127.0.0.1:{upstream_port}"
+    with Gateway(url, tmp_path_factory.mktemp("locked"), "--api-key", KEY) as running:
         yield running
 
 

@@ -16,11 +16,11 @@ TITLES = "[...document.querySelectorAll('.conversation-title')].map(({ textConte
 
 
 @pytest.fixture
-def chat(open_chat: Open, own_gateway: Gateway, upstream: FakeOllama) -> Chat:
+def chat(open_chat: Open, empty_gateway: Gateway, upstream: FakeOllama) -> Chat:
     """A page with two conversations, the second of which is shown."""
     upstream.script(say("About **herons**."))
     upstream.script(say("About otters."))
-    chat = open_chat(own_gateway.url, accept_downloads=True)
+    chat = open_chat(empty_gateway.url, accept_downloads=True)
     chat.answered("First question", "About herons.")
     chat.page.click("#new")
     chat.answered("Second question", "About otters.")

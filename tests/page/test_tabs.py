@@ -137,11 +137,11 @@ def test_another_tab_can_stop_it(two: tuple[Chat, Chat], upstream: FakeOllama) -
 
 
 def test_an_answer_goes_on_while_another_conversation_is_shown(
-    open_chat: Open, upstream: FakeOllama, own_gateway: Gateway
+    open_chat: Open, upstream: FakeOllama, empty_gateway: Gateway
 ) -> None:
     """Who looks at something else meanwhile is still a reader: the list shows that it goes on, and nothing is lost."""
     upstream.script(say("Begin."), hold(), say(" End."))
-    chat = open_chat(own_gateway.url)
+    chat = open_chat(empty_gateway.url)
     chat.ask("Q")
     chat.wait_for_text("Begin.")
     chat.page.keyboard.press("Control+Shift+O")
@@ -154,10 +154,10 @@ def test_an_answer_goes_on_while_another_conversation_is_shown(
     chat.wait_for_text("Begin. End.")
 
 
-def test_the_worker_lets_go_of_closed_tabs(open_chat: Open, upstream: FakeOllama, own_gateway: Gateway) -> None:
+def test_the_worker_lets_go_of_closed_tabs(open_chat: Open, upstream: FakeOllama, empty_gateway: Gateway) -> None:
     """When the last tab that shows an answer is closed, nobody reads it any more."""
     upstream.script(say("Begin."), hold())
-    chat = open_chat(own_gateway.url)
+    chat = open_chat(empty_gateway.url)
     other = Tab(chat, chat.page.context.new_page()).open()
     chat.ask("Q")
     chat.wait_for_text("Begin.")
