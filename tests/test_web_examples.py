@@ -24,46 +24,59 @@ from tests.programs import need
 from tests.web.process import running
 from tests.web.reader import PATIENCE
 
-from tailrace.testing import FakeOllama, Record, error, hold, say, stall, think
+from tailrace.testing import FakeOllama, Record, closed_port, error, hold, say, stall, think
 
 FOLDER = Path(__file__).resolve().parents[1] / "examples"
 PIECES = ["One ", "línea\n", "data: x\n\n", "水🌊", "\u2028", "<b>", " end"]
 expect.set_options(timeout=PATIENCE * 1000)
 
 
+@pytest.fixture(scope="module")
+def address() -> str:
+    """Where the servers look for the model server."""
+    return f"http://127.0.0.1:{closed_port()}"
+
+
 @pytest.fixture
-def upstream() -> Iterator[FakeOllama]:
-    with FakeOllama(models=["demo"]) as upstream:
+def upstream(address: str) -> Iterator[FakeOllama]:
+    """The model server: each test has its own, at the same address."""
+    with FakeOllama(models=["demo"], port=int(address.rpartition(":")[2])) as upstream:
         yield upstream
 
 
 @contextlib.contextmanager
-def example(name: str, upstream: FakeOllama, **env: str) -> Iterator[int]:
+def example(name: str, address: str, **env: str) -> Iterator[int]:
     """Runs an example server; gives its port. `env` is what the environment has besides."""
 
     def command(port: int) -> list[str]:
         return ["env", f"PORT={port}", sys.executable, "-W", "error", f"examples/{name}"]
 
-    with running(command, {"TAILRACE_UPSTREAM": upstream.url, "TAILRACE_MODEL": "demo", **env}) as server:
+    with running(command, {"TAILRACE_UPSTREAM": address, "TAILRACE_MODEL": "demo", **env}) as server:
         yield server.port
         assert "Traceback" not in server.output
 
 
-@pytest.fixture
-def gateway(upstream: FakeOllama, tmp_path: Path) -> Iterator[Gateway]:
-    with Gateway(upstream.url, tmp_path, "--model", "demo") as gateway:
+@pytest.fixture(scope="module")
+def gateway(address: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    with Gateway(address, tmp_path_factory.mktemp("gateway"), "--model", "demo") as gateway:
         yield gateway
 
 
-@pytest.fixture(params=["web_flask.py", "web_fastapi.py", "gateway"])
-def line(request: pytest.FixtureRequest, upstream: FakeOllama) -> Iterator[Line]:
-    """A network, which can be cut, to each kind of server of ours."""
+@pytest.fixture(scope="module", params=["web_flask.py", "web_fastapi.py", "gateway"])
+def port(request: pytest.FixtureRequest, address: str) -> Iterator[int]:
+    """The port of each kind of server of ours."""
     if request.param == "gateway":
         gateway: Gateway = request.getfixturevalue("gateway")
-        with Line(gateway.port) as line:
-            yield line
+        yield gateway.port
         return
-    with example(request.param, upstream) as port, Line(port) as line:
+    with example(request.param, address) as port:
+        yield port
+
+
+@pytest.fixture
+def line(port: int) -> Iterator[Line]:
+    """A network to a server, which can be cut."""
+    with Line(port) as line:
         yield line
 
 
@@ -166,10 +179,11 @@ def test_the_fetch_reader_shows_errors(browser: Browser, line: Line, upstream: F
         expect(seen.page.locator("#state")).to_have_text("error: there is no message")
 
 
-def test_web_flask_serves_the_page(browser: Browser, upstream: FakeOllama) -> None:
+@pytest.mark.parametrize("port", ["web_flask.py"], indirect=True)
+def test_web_flask_serves_the_page(browser: Browser, upstream: FakeOllama, port: int) -> None:
     """The address that the example names has the page, and the page reads from the example."""
     upstream.script(say("ok"))
-    with example("web_flask.py", upstream) as port, browser.page() as seen:
+    with browser.page() as seen:
         seen.page.goto(f"http://127.0.0.1:{port}/reader_fetch.html")
         send(seen)
         shows(seen, "ok")
@@ -223,10 +237,13 @@ def test_the_eventsource_reader_stops_the_model(browser: Browser, gateway: Gatew
         expect(seen.page.locator("#state")).to_have_text("cancelled")
 
 
-def test_the_eventsource_reader_shows_errors(browser: Browser, gateway: Gateway, upstream: FakeOllama) -> None:
+def test_the_eventsource_reader_shows_errors(browser: Browser, upstream: FakeOllama, tmp_path: Path) -> None:
     """One in the middle, a refusal, and a run that the server does not know any more."""
     upstream.script(say("half"), error("the runner crashed"))
-    with page(browser, "reader_eventsource.html", gateway.url) as seen:
+    with (
+        Gateway(upstream.url, tmp_path, "--model", "demo") as gateway,
+        page(browser, "reader_eventsource.html", gateway.url) as seen,
+    ):
         send(seen)
         expect(seen.page.locator("#state")).to_have_text("error: the runner crashed")
         shows(seen, "half")
@@ -246,7 +263,7 @@ class _Files(http.server.SimpleHTTPRequestHandler):
         pass
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def files() -> Iterator[str]:
     """The folder of the examples on a server of its own, as the pages say."""
     handler: Callable[..., _Files] = functools.partial(_Files, directory=str(FOLDER))
@@ -258,17 +275,21 @@ def files() -> Iterator[str]:
         thread.join()
 
 
+@pytest.fixture(scope="module")
+def allowing(address: str, files: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A gateway that lets the pages of that server ask."""
+    options = ("--model", "demo", "--allow-origin", files)
+    with Gateway(address, tmp_path_factory.mktemp("gateway"), *options) as gateway:
+        yield gateway
+
+
 @pytest.mark.parametrize("name", ["reader_fetch.html", "reader_eventsource.html"])
 def test_a_page_of_an_address_that_is_allowed(
-    browser: Browser, upstream: FakeOllama, files: str, tmp_path: Path, name: str
+    browser: Browser, upstream: FakeOllama, files: str, allowing: Gateway, name: str
 ) -> None:
     """With `--allow-origin` and `?server=` the pages read, read on and stop from elsewhere."""
     upstream.script(say("One "), hold(), say("two"), stall())
-    with (
-        Gateway(upstream.url, tmp_path, "--model", "demo", "--allow-origin", files) as gateway,
-        Line(gateway.port) as line,
-        browser.page() as seen,
-    ):
+    with Line(allowing.port) as line, browser.page() as seen:
         seen.page.goto(f"{files}/{name}?server={line.url}")
         send(seen)
         shows(seen, "One ")
@@ -297,10 +318,17 @@ def htmx(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return folder / "node_modules"
 
 
-def test_htmx_shows_blocks_once_and_the_tail_as_it_grows(browser: Browser, upstream: FakeOllama, htmx: Path) -> None:
+@pytest.fixture(scope="module")
+def web_htmx(address: str, htmx: Path) -> Iterator[int]:
+    """The port of the example for htmx."""
+    with example("web_htmx.py", address, HTMX=str(htmx)) as port:
+        yield port
+
+
+def test_htmx_shows_blocks_once_and_the_tail_as_it_grows(browser: Browser, upstream: FakeOllama, web_htmx: int) -> None:
     """The answer grows as HTML, over lost connections too; what the model says is text; no other host is asked."""
     upstream.script(*[step for piece in MARKDOWN for step in (hold(), say(piece))])
-    with example("web_htmx.py", upstream, HTMX=str(htmx)) as port, Line(port) as line, browser.page() as seen:
+    with Line(web_htmx) as line, browser.page() as seen:
         seen.page.goto(line.url)
         seen.page.fill("[name=message]", "Rivers <b>?")
         seen.page.click("text=Send")
@@ -319,11 +347,11 @@ def test_htmx_shows_blocks_once_and_the_tail_as_it_grows(browser: Browser, upstr
         assert seen.elsewhere(line.url) == []
 
 
-def test_htmx_stops_the_model(browser: Browser, upstream: FakeOllama, htmx: Path) -> None:
+def test_htmx_stops_the_model(browser: Browser, upstream: FakeOllama, web_htmx: int) -> None:
     """Its button ends the run, and what was said stays."""
     upstream.script(say("half"), stall())
-    with example("web_htmx.py", upstream, HTMX=str(htmx)) as port, browser.page() as seen:
-        seen.page.goto(f"http://127.0.0.1:{port}")
+    with browser.page() as seen:
+        seen.page.goto(f"http://127.0.0.1:{web_htmx}")
         seen.page.click("text=Send")
         expect(seen.page.locator(".tail")).to_have_text("half")
         seen.page.click("text=Stop")

@@ -11,26 +11,33 @@ import pytest
 from tests.web.process import Running, running
 from tests.web.reader import PATIENCE, Reader
 
-from tailrace.testing import FakeOllama, say, stall
+from tailrace.testing import FakeOllama, closed_port, say, stall
 
 EXAMPLES = ("web_django.py", "web_fastapi.py", "web_flask.py")
 RUNS = ("web_fastapi.py", "web_flask.py")  # with our router or blueprint, and an endpoint of their own
 
 
+@pytest.fixture(scope="module")
+def upstream_port() -> int:
+    """A port for the model server, the same for all tests of an example."""
+    return closed_port()
+
+
 @pytest.fixture
-def upstream() -> Iterator[FakeOllama]:
-    with FakeOllama(models=["demo"]) as upstream:
+def upstream(upstream_port: int) -> Iterator[FakeOllama]:
+    with FakeOllama(models=["demo"], port=upstream_port) as upstream:
         yield upstream
 
 
-@pytest.fixture(params=EXAMPLES)
-def example(request: pytest.FixtureRequest, upstream: FakeOllama) -> Iterator[Running]:
+@pytest.fixture(scope="module", params=EXAMPLES)
+def example(request: pytest.FixtureRequest, upstream_port: int) -> Iterator[Running]:
     """An example, run as a user runs it."""
+    upstream = f"http://127.0.0.1:{upstream_port}"
 
     def command(port: int) -> list[str]:
         return ["env", f"PORT={port}", sys.executable, "-W", "error", f"examples/{request.param}"]
 
-    with running(command, {"TAILRACE_UPSTREAM": upstream.url, "TAILRACE_MODEL": "demo"}) as server:
+    with running(command, {"TAILRACE_UPSTREAM": upstream, "TAILRACE_MODEL": "demo"}) as server:
         yield server
         assert "Traceback" not in server.output
 
