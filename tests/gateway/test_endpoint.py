@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from starlette.routing import Match
 
 from tailrace.gateway.app import TABLES, WITHOUT_PAGE
 from tailrace.gateway.endpoint import Endpoint, Endpoints, EndpointTable
@@ -39,6 +40,24 @@ def test_parameters_of_the_path_are_in_the_scope() -> None:
         scope = scope_of(method, "/runs/run_1/events")
         assert ALL.find(scope).path == "/runs/{id}/events"
         assert scope["path_params"] == {"id": "run_1"}
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/pull", "/api/pull\n", "/healthz\n", "/static/x\n", "//runs", "*", "", "/", "/RUNS"]
+)
+@pytest.mark.parametrize("root", ["", "/mounted"])
+def test_what_is_found_is_what_the_router_answers_with(path: str, root: str) -> None:
+    """Else a request could pass the access check as one endpoint, and be answered by another."""
+    scope = {**scope_of("POST", root + path), "root_path": root}
+    matching = [route for route in ALL.routes if route.matches(scope)[0] is not Match.NONE]
+    found = ALL.find(scope)
+
+    assert (found.path in {route.path for route in matching}) is bool(matching)
+
+
+def test_each_begins_with_a_word() -> None:
+    """By which it is looked for."""
+    assert not [each.path for each in ALL.all if "{" in each.path[1:].partition("/")[0]]
 
 
 def test_no_two_rows_are_for_one_request() -> None:

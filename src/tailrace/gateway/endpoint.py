@@ -40,7 +40,7 @@ class Endpoint(msgspec.Struct, frozen=True):
 
     Attributes:
         method: in capitals; what answers GET answers HEAD.
-        path: as Starlette has it.
+        path: as Starlette has it; its first part is a word, no parameter.
         handler: answers it.
         summary: one sentence for the OpenAPI document; empty: it is not in there.
         takes: the type of its JSON body.
@@ -110,6 +110,9 @@ class Endpoints:
         tables = tuple(tables)
         self.all = tuple(endpoint for table in tables for endpoint in table.endpoints)
         self.routes = [Route(each.path, each.handler, methods=[each.method]) for each in self.all]
+        self._by_word: dict[str, list[tuple[Route, Endpoint]]] = {}
+        for route, endpoint in zip(self.routes, self.all, strict=True):
+            self._by_word.setdefault(_first_word(endpoint.path), []).append((route, endpoint))
         self._missing = [(table.root, _missing(table.error_form)) for table in tables if table.root]
 
     def find(self, scope: Scope) -> Endpoint:
@@ -119,7 +122,7 @@ class Endpoints:
         the protocol's form of errors.
         """
         other: Endpoint | None = None
-        for route, endpoint in zip(self.routes, self.all, strict=True):
+        for route, endpoint in self._near(scope):
             match, found = route.matches(scope)
             if match is Match.FULL or (match is Match.PARTIAL and other is None):
                 scope["path_params"] = found["path_params"]
@@ -128,13 +131,24 @@ class Endpoints:
                 return endpoint
         return other or self._below(scope["path"])
 
+    def _near(self, scope: Scope) -> Iterable[tuple[Route, Endpoint]]:
+        """Returns those whose path begins with the same word: a tenth of all, and a request is looked at twice."""
+        if scope.get("root_path"):  # mounted in another application
+            return zip(self.routes, self.all, strict=True)
+        return self._by_word.get(_first_word(scope["path"]), ())
+
     def _below(self, path: str) -> Endpoint:
         return next((each for root, each in self._missing if path == root or path.startswith(f"{root}/")), _NOTHING)
 
     def methods(self, scope: Scope) -> set[str]:
         """Returns the methods that a path has."""
-        here = [route for route in self.routes if route.matches(scope)[0] is not Match.NONE]
+        here = [route for route, _ in self._near(scope) if route.matches(scope)[0] is not Match.NONE]
         return {"OPTIONS", *(method for route in here for method in route.methods or ())}
+
+
+def _first_word(path: str) -> str:
+    """Returns what stands before the second slash; Starlette's paths match with a newline at their end as well."""
+    return path[1:].partition("/")[0].removesuffix("\n")
 
 
 async def _nothing(_request: Request) -> NoReturn:
