@@ -1,4 +1,4 @@
-"""OpenTelemetry: a span for each run, and the conventions' metrics. What was asked and answered is told only if wanted.
+"""OpenTelemetry: a span for each run, and the conventions' metrics. Message contents are recorded only on request.
 
     import tailrace
     from tailrace.telemetry import Telemetry
@@ -54,7 +54,7 @@ class Telemetry:
     """Makes spans and metrics.
 
     Args:
-        contents: tell what was asked and answered as well; it holds what users said.
+        contents: record messages and answers as well. They hold what users wrote.
         tracer_provider: the application's, if not the global one.
         meter_provider: the application's, if not the global one.
 
@@ -88,16 +88,16 @@ class Telemetry:
         self.server_each = histogram("server.time_per_output_token", "s", _EACH)
 
     def client(self, request: ChatRequest | GenerateRequest, where: Where) -> _Watch:
-        """Returns who watches a run of a client's; for `tailrace.Client.observe`."""
+        """Returns the observer of a client's run; for `tailrace.Client.observe`."""
         return _Watch(self, request, where, parent=None, serves=False)
 
     def server(self, request: ChatRequest | GenerateRequest, where: Where, headers: Mapping[str, str]) -> _Watch:
-        """Returns who watches a run of a gateway's.
+        """Returns the observer of a gateway's run.
 
         Args:
-            request: what is asked for.
-            where: tells where it goes, once that is known.
-            headers: of the request that it came with; its trace is gone on with.
+            request: the request.
+            where: returns the backend, once that is known.
+            headers: of the incoming request, whose trace is continued.
         """
         return _Watch(self, request, where, parent=self.propagate.extract(headers), serves=True)
 
@@ -127,7 +127,7 @@ class _Watch:
         trace = telemetry.trace
         kind = trace.SpanKind.CLIENT
         name = f"{self._operation} {request.model}".strip()
-        attributes = {**self._common(), **self._asked(run)}
+        attributes = {**self._common(), **self._request_attributes(run)}
         self._span = telemetry.tracer.start_span(name, context=self._parent, kind=kind, attributes=attributes)
         headers: dict[str, str] = {}
         telemetry.propagate.inject(headers, context=trace.set_span_in_context(self._span, self._parent))
@@ -140,16 +140,18 @@ class _Watch:
         ended = run.ended
         assert ended is not None
         reply, metrics = run.reply(), run.metrics()
-        told = {**self._common(), "gen_ai.response.model": run.model}
+        attributes = {**self._common(), "gen_ai.response.model": run.model}
         error = _error(ended)
         span = self._span
-        span.set_attributes({**told, "gen_ai.response.id": run.id, "gen_ai.response.finish_reasons": [_reason(ended)]})
+        span.set_attributes(
+            {**attributes, "gen_ai.response.id": run.id, "gen_ai.response.finish_reasons": [_reason(ended)]}
+        )
         if metrics.time_to_first_token is not None:
             span.set_attribute("gen_ai.response.time_to_first_chunk", metrics.time_to_first_token)
         for name, count in (("input", metrics.prompt_tokens), ("output", metrics.output_tokens)):
             if count and not (name == "output" and metrics.estimated):
                 span.set_attribute(f"gen_ai.usage.{name}_tokens", count)
-                self._telemetry.tokens.record(count, {**told, "gen_ai.token.type": name})
+                self._telemetry.tokens.record(count, {**attributes, "gen_ai.token.type": name})
         if self._telemetry.contents:
             span.set_attribute("gen_ai.output.messages", _messages([msgspec.to_builtins(reply.message)]))
         if error:
@@ -157,13 +159,13 @@ class _Watch:
             message = ended.fault.message if ended.fault is not None else ended.outcome.value
             span.set_status(self._telemetry.trace.Status(self._telemetry.trace.StatusCode.ERROR, message))
         span.end(_wall(run.watch.ended))
-        self._measure(run, told | ({"error.type": error} if error else {}))
+        self._measure(run, attributes | ({"error.type": error} if error else {}))
 
-    def _measure(self, run: Run, told: dict[str, Any]) -> None:
+    def _measure(self, run: Run, attributes: dict[str, Any]) -> None:
         telemetry, metrics = self._telemetry, run.metrics()
-        plain = {name: value for name, value in told.items() if name != "error.type"}
+        plain = {name: value for name, value in attributes.items() if name != "error.type"}
         if self._serves:
-            telemetry.server_duration.record(metrics.elapsed, told)
+            telemetry.server_duration.record(metrics.elapsed, attributes)
             if metrics.time_to_first_token is not None:
                 telemetry.server_first.record(metrics.time_to_first_token, plain)
                 if metrics.output_tokens > 1:
@@ -171,7 +173,7 @@ class _Watch:
                     streaming = times[-1] - times[0]
                     telemetry.server_each.record(streaming / (metrics.output_tokens - 1), plain)
             return
-        telemetry.duration.record(metrics.elapsed, told)
+        telemetry.duration.record(metrics.elapsed, attributes)
         if metrics.time_to_first_token is not None:
             telemetry.first_chunk.record(metrics.time_to_first_token, plain)
         for gap in gaps_between(run.times):
@@ -183,7 +185,7 @@ class _Watch:
 
     def _common(self) -> dict[str, Any]:
         backend = self._where()
-        told: dict[str, Any] = {
+        attributes: dict[str, Any] = {
             "gen_ai.operation.name": self._operation,
             "gen_ai.provider.name": "ollama" if backend is None else _PROVIDERS.get(backend.kind, backend.kind),
             "gen_ai.request.model": self._request.model,
@@ -191,31 +193,31 @@ class _Watch:
         if backend is not None and backend.kind != "embedded":
             parts = urlsplit(backend.url.removeprefix("openai:"))
             if parts.hostname:
-                told["server.address"] = parts.hostname
-                told["server.port"] = parts.port or {"https": 443}.get(parts.scheme, 80)
-        return told
+                attributes["server.address"] = parts.hostname
+                attributes["server.port"] = parts.port or {"https": 443}.get(parts.scheme, 80)
+        return attributes
 
-    def _asked(self, run: Run) -> dict[str, Any]:
+    def _request_attributes(self, run: Run) -> dict[str, Any]:
         request = self._request
-        told: dict[str, Any] = {"gen_ai.request.stream": bool(request.stream)}
+        attributes: dict[str, Any] = {"gen_ai.request.stream": bool(request.stream)}
         options = request.options or {}
         for name, convention in _OPTIONS.items():
             value = options.get(name)
             if isinstance(value, (str, int, float)) or (value and all(isinstance(each, str) for each in value)):
-                told[convention] = [value] if name == "stop" and isinstance(value, str) else value
+                attributes[convention] = [value] if name == "stop" and isinstance(value, str) else value
         if request.format:
-            told["gen_ai.output.type"] = "json"
+            attributes["gen_ai.output.type"] = "json"
         if self._telemetry.contents:
             if isinstance(request, ChatRequest):
-                told["gen_ai.input.messages"] = _messages(request.messages)
+                attributes["gen_ai.input.messages"] = _messages(request.messages)
             else:
-                told["gen_ai.input.messages"] = _messages([{"role": "user", "content": request.prompt or ""}])
-        return told
+                attributes["gen_ai.input.messages"] = _messages([{"role": "user", "content": request.prompt or ""}])
+        return attributes
 
 
 def _messages(messages: Any) -> str:
     """Returns messages in the conventions' form, as JSON."""
-    told = []
+    result = []
     for message in messages:
         parts: list[dict[str, Any]] = []
         if message.get("thinking"):
@@ -225,8 +227,8 @@ def _messages(messages: Any) -> str:
         for call in message.get("tool_calls") or ():
             function = call["function"]
             parts.append({"type": "tool_call", "name": function["name"], "arguments": function["arguments"]})
-        told.append({"role": message.get("role", ""), "parts": parts})
-    return msgspec.json.encode(told).decode()
+        result.append({"role": message.get("role", ""), "parts": parts})
+    return msgspec.json.encode(result).decode()
 
 
 def _reason(ended: Ended) -> str:

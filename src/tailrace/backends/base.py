@@ -1,4 +1,4 @@
-"""What a backend is, and what all backends on HTTP share: patience with busy servers, and errors told apart."""
+"""The interface of a backend, and what all backends on HTTP share: retries with a busy server, and errors by status."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # the HTTP client takes longer to import than all of ours; ma
 
 __all__ = ["Backend", "Decoder", "WireExchange", "open_patiently", "raise_for_status"]
 
-RETRIES = 2  # times a busy server is asked again; only ever before the first token
+RETRIES = 2  # of a request that a busy server refused; only before the first token
 _RETRY_AFTER_MOST = 30.0  # a server that wants us to wait longer than this gets its error shown instead
 
 
@@ -73,7 +73,7 @@ class Backend(Protocol):
 
 
 class Decoder(Protocol):
-    """A wire's decoder."""
+    """A protocol's decoder."""
 
     def feed(self, data: bytes) -> Sequence[Event]:
         """Takes bytes, returns events."""
@@ -83,10 +83,10 @@ class Decoder(Protocol):
 
 
 class WireExchange:
-    """An exchange that is an HTTP response read through a wire's decoder.
+    """An exchange that is an HTTP response read through a protocol's decoder.
 
     Args:
-        media: the media type of the wire's streams. Another one is taken, with a note; JSON is a whole answer's.
+        media: the media type of the protocol's streams. Another one is accepted with a warning; JSON is a whole answer.
     """
 
     __slots__ = ("_decoder", "_http", "_note", "_on_events", "abort", "confirms", "finish", "half_close")
@@ -120,7 +120,7 @@ class WireExchange:
 
 
 async def open_patiently(send: Callable[[], Awaitable[HttpExchange]], report: Report) -> HttpExchange:
-    """Sends a request, again after a while if the server is busy; a bounded number of times, before any token.
+    """Sends a request, and retries a bounded number of times while the server is busy. Only before any token.
 
     Raises:
         BusyError: the server stayed busy.
@@ -149,7 +149,7 @@ async def open_patiently(send: Callable[[], Awaitable[HttpExchange]], report: Re
 
 
 async def raise_for_status(exchange: HttpExchange) -> None:
-    """Raises what an HTTP error, or a web page in place of an answer, means.
+    """Raises the exception for an HTTP error, or for a web page in place of an answer.
 
     Raises:
         NotModelServerError: HTML.

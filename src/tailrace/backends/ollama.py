@@ -29,15 +29,16 @@ __all__ = ["OllamaBackend"]
 
 T = TypeVar("T")
 
-_WATCH_AFTER = 2.0  # seconds of silence before we ask what the server is doing, and between two such questions
+_WATCH_AFTER = 2.0  # seconds without data before we ask what the server is doing, and between two such requests
 _encode = msgspec.json.Encoder().encode
 
 
 class OllamaBackend:
     """Talks to an Ollama server.
 
-    Ollama sends no headers before its first chunk: queue, load and prefill all pass in silence. So after a while of
-    silence we ask `/api/ps` whether the model is loaded, which tells loading from reading.
+    Ollama sends no response headers before its first chunk: nothing is sent while it queues, loads and evaluates the
+    prompt (ollama/ollama, ``server/routes.go``). So after a while without data we ask `/api/ps` whether the model is
+    loaded, which distinguishes loading from prefill.
     """
 
     kind = "ollama"
@@ -137,7 +138,7 @@ class OllamaBackend:
 
 
 class _Watch:
-    """While the server is silent, asks it what it is doing."""
+    """While no headers have come, asks the server now and then whether the model is loaded."""
 
     def __init__(self, backend: OllamaBackend, model: str | None, report: Report) -> None:
         self._backend = backend
@@ -147,7 +148,7 @@ class _Watch:
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> None:
-        if self._model is not None and self._backend.kind == "ollama":  # the embedded engine tells by itself
+        if self._model is not None and self._backend.kind == "ollama":  # the embedded engine reports it unasked
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(_WATCH_AFTER, self._start, loop)
 
@@ -155,19 +156,19 @@ class _Watch:
         self._task = loop.create_task(self._ask(), name="tailrace watch")
 
     async def _ask(self) -> None:
-        told: Event | None = None
+        reported: Event | None = None
         wanted = {self._model, f"{self._model}:latest"}
         while True:
             try:
                 async with asyncio.timeout(_WATCH_AFTER):
                     models = (await self._backend.ps()).models
             except (TimeoutError, errors.TailraceError):
-                return  # it cannot tell; the run says what it knows without
+                return  # it does not say; the run reports what it knows without it
             loaded = any(wanted & {model.model, model.name} for model in models)
             now: Event = Prefill() if loaded else Loading(self._model or "")
-            if now != told:
+            if now != reported:
                 self._report(now)
-                told = now
+                reported = now
             await asyncio.sleep(_WATCH_AFTER)
 
     async def __aexit__(self, *_: object) -> None:

@@ -1,4 +1,4 @@
-"""What both clients share: where the upstream is, and how a call becomes a run or a single request."""
+"""What both clients share: resolving the upstream, and turning a call into a run or a single request."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _BLOB_CHUNK = 256 * 1024
 
 
 class _Unset:
-    """No timeout was given: the defaults, which is not the same as None, no limits."""
+    """Marks that no timeout was given: then the defaults apply, while None means no limits."""
 
     def __repr__(self) -> str:
         return "default limits"
@@ -47,7 +47,7 @@ class _Unset:
 UNSET = _Unset()
 
 Observe = Callable[[ChatRequest | GenerateRequest, Callable[[], Backend | None]], Observer]
-"""Returns who watches the run of a request; the second argument tells where it goes, once that is known."""
+"""Returns the observer of a request's run; the second argument returns its backend, once that is known."""
 
 
 class BaseClient:
@@ -75,19 +75,19 @@ class BaseClient:
 
     @property
     def upstream(self) -> str:
-        """The upstream, so far as it is known without asking anybody; ``auto`` before the first call."""
+        """The upstream, as far as it is known without a request; ``auto`` before the first call."""
         backend = self._resolver.known
         return backend.url if backend is not None else "auto"
 
     def known_backend(self) -> Backend | None:
-        """Returns the backend, if it is known without asking anybody."""
+        """Returns the backend, if it is known without a request."""
         return self._resolver.known
 
     async def _backend(self) -> Backend:
         return await self._resolver.get()
 
     async def backend(self) -> Backend:
-        """Returns what talks to the upstream, for who passes requests on as they are."""
+        """Returns the backend, for callers that forward requests unchanged."""
         return await self._backend()
 
     # -- runs ----------------------------------------------------------------------------------------------------
@@ -96,7 +96,7 @@ class BaseClient:
         return Run(open, model=model, timeouts=self.timeouts, log=self.new_log())
 
     def opener(self, request: ChatRequest | GenerateRequest) -> Opener:
-        """Returns what opens a run of a request, for who makes runs of their own."""
+        """Returns the opener for a request, for callers that create the run themselves."""
 
         async def open(report: Report) -> Exchange:
             backend = await self._backend()
@@ -118,13 +118,13 @@ class BaseClient:
         return self._request_run(request)
 
     def progress_run(self, operation: str, body: dict[str, Any], log: MemoryLog | None = None) -> Run:
-        """Returns a run of ``pull``, ``push`` or ``create``, for who keeps runs of their own."""
+        """Returns a run of ``pull``, ``push`` or ``create``, for callers that manage runs themselves."""
 
         async def open(report: Report) -> Exchange:
             return await (await self._backend()).progress(operation, body)(report)
 
         model = model_of(body.get("model"))
-        # Checking the digest of a large model says nothing for a long time.
+        # Nothing is sent for a long time while the digest of a large model is checked.
         limits = msgspec.structs.replace(self.timeouts, idle=self.timeouts.first_token)
         return Run(open, model=model, timeouts=limits, log=log)
 
@@ -134,8 +134,8 @@ class BaseClient:
         """Waits for a single answer as long as for a first token: nothing comes before it either."""
         import asyncio
 
-        told = ((getattr(self.timeouts, phase), phase) for phase in ("first_token", "total"))
-        limits = [(limit, phase) for limit, phase in told if limit is not None]
+        set_limits = ((getattr(self.timeouts, phase), phase) for phase in ("first_token", "total"))
+        limits = [(limit, phase) for limit, phase in set_limits if limit is not None]
         seconds, phase = min(limits, default=(None, ""))
         scope = asyncio.timeout(seconds)
         try:

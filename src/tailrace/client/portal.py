@@ -80,7 +80,7 @@ class Portal:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=_EXIT_TIME)
-        await asyncio.sleep(0)  # lets closed transports say goodbye to their sockets
+        await asyncio.sleep(0)  # closed transports close their sockets in the next iteration
         self.loop.stop()
 
 

@@ -1,4 +1,4 @@
-"""Streams: readers of one run with a nice face, for synchronous and asynchronous callers.
+"""Streams: what callers iterate over, synchronously or asynchronously. Each reads one run.
 
 A stream starts its run when it is first read (as ollama-python's do), and cancels it when it is dropped. Each ``for``
 over a stream is a reader of its own and sees every chunk from the first; `next` has a cursor of its own, which the
@@ -55,11 +55,11 @@ class _Clock:
         return self._text
 
 
-# -- what both faces share -------------------------------------------------------------------------------------------
+# -- shared -------------------------------------------------------------------------------------------
 
 
 class BaseStream(Generic[C]):
-    """What synchronous and asynchronous streams share: the run, its reply, its figures, and its cancel."""
+    """The base of all streams: the run, its reply and its metrics."""
 
     _chunks: Chunks[C]
 
@@ -77,7 +77,7 @@ class BaseStream(Generic[C]):
 
     @property
     def reply(self) -> Reply:
-        """What the run has said until now, and how it ended if it has; also of a stopped run. Does not wait."""
+        """The reply so far, and the ending once there is one; also of a stopped run. Does not wait."""
         return self._run.reply()
 
     @property
@@ -102,7 +102,7 @@ class BaseStream(Generic[C]):
         return Reader(self._run, after)
 
     def hand_over(self) -> Run:
-        """Returns the run, started, whose readers or registry decide its end from now on: dropping the stream does not.
+        """Starts the run and returns it. Dropping the stream no longer cancels it; its readers or a registry decide.
 
         An asynchronous stream is started on the running event loop.
         """
@@ -114,7 +114,7 @@ class BaseStream(Generic[C]):
         raise NotImplementedError
 
     def stop_for(self, error: BaseException) -> None:
-        """Stops the model because of the caller's own exception, and hangs what had come on it as ``reply``."""
+        """Stops the model because of an exception of the caller, and sets the partial reply as its ``reply``."""
         self._run.cancel()
         if isinstance(error, Exception) and not isinstance(error, TailraceError):
             with contextlib.suppress(AttributeError, TypeError):  # an exception may refuse attributes
@@ -126,7 +126,7 @@ class BaseStream(Generic[C]):
 
 
 def _raise_for(run: Run, ended: Ended) -> None:
-    """Raises what an ending is, if it is an error, with the partial reply on it."""
+    """Raises the exception for an ending, if it is an error, with the partial reply as its ``reply``."""
     error = error_of(ended, run.cause)
     if error is not None:
         error.reply = run.reply()
@@ -142,13 +142,13 @@ def _chunked(reader: Reader, events: Sequence[Event], chunks: Chunks[C], clock: 
     return itertools.chain.from_iterable(chunks(part, run.model, clock.stamp(at)) for part, at in parts)
 
 
-# -- the synchronous face --------------------------------------------------------------------------------------------
+# -- synchronous --------------------------------------------------------------------------------------------
 
 
 def _start(run: Run) -> None:
     if not run.started:
-        door = portal()
-        door.post(run.start, door.loop)
+        background = portal()
+        background.post(run.start, background.loop)
     elif run.ended is not None and not run.log.sealed:
         run.settle()
 
@@ -319,7 +319,7 @@ class ProgressStream(SyncStream[ProgressResponse]):
         return self
 
 
-# -- the asynchronous face -------------------------------------------------------------------------------------------
+# -- asynchronous -------------------------------------------------------------------------------------------
 
 
 def _start_async(run: Run) -> None:
@@ -330,7 +330,7 @@ def _start_async(run: Run) -> None:
 
 
 class Cancelling:
-    """A cancel that is under way: it has been given already; awaiting it waits, if it was asked to wait."""
+    """A cancel that is under way: it has been given already; awaiting it waits, if ``wait`` was given."""
 
     __slots__ = ("_run", "_wait")
 

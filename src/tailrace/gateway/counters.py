@@ -1,4 +1,4 @@
-"""Counters: what `/metrics` tells, in Prometheus' text format."""
+"""Counters of the gateway, in Prometheus' text exposition format, for `/metrics`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tailrace.run.run import Run
 
 __all__ = ["Counters", "Gauge", "text"]
 
-# The bounds of OpenTelemetry's conventions for generative models (wire.md F2).
+# Bucket boundaries of OpenTelemetry's conventions (semantic-conventions-genai, docs/gen-ai/gen-ai-metrics.md).
 _FIRST = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 _WHOLE = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 

@@ -1,4 +1,4 @@
-"""What the decoders of answers share around their one `Ended`."""
+"""The base of the decoders of answers: it sees to it that `Ended` comes exactly once."""
 
 from __future__ import annotations
 

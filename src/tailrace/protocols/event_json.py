@@ -1,4 +1,4 @@
-"""Events as JSON: what the encoders have in common."""
+"""Events as JSON, shared by the encoders."""
 
 from __future__ import annotations
 

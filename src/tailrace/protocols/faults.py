@@ -1,4 +1,4 @@
-"""Faults the decoders share: how a broken answer is described, once for all wires."""
+"""Faults: how all decoders describe an answer that cannot be decoded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Errors as JSON problems (RFC 9457), with a status for each kind of error of ours."""
+"""Errors as problem details in JSON (RFC 9457), with a status for each class of `tailrace.errors`."""
 
 from __future__ import annotations
 

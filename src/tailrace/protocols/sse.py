@@ -1,7 +1,7 @@
-"""Server-sent events, both ways, after the WHATWG HTML standard (event stream interpretation).
+"""Server-sent events: decoder and encoder, after the WHATWG HTML standard, section 9.2.6.
 
-Each numbered rule of `wire.md` D1 is a test. A decoder keeps the last event id for the reader to resume with. `encode`
-is the only place where bytes of an event are put together from parts that could hold a line end.
+Each rule of that section ("Interpreting an event stream") is a test. The decoder keeps the last event id, with which a
+reader resumes. `encode` is the only place where an event is put together from parts that could hold a line end.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The log that stays within a limit of bytes. What is not new in it is packed: a fifth of the memory."""
+"""A log with a limit in bytes. Older events in it are packed, which takes a fifth of the memory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["BoundedLog"]
 _COST = 160  # bytes that an event takes beside its text: the object, its place, its time
 _PACKED = 24  # the same of one that is packed
 _PACK = 64  # events: a pack takes up more of them until it has as many
-_NEW = 8  # events that are never packed: who keeps up reads no others
+_NEW = 8  # newest events, never packed: a reader that keeps up reads only these
 _STEP = 16  # events that are packed together
 _FEW = 8  # events of one kind that are no pack of their own
 
@@ -44,7 +44,7 @@ class _Pack:
             lengths = [*before.lengths, *lengths]
         try:
             self.lengths: Sequence[int] = bytes(lengths)
-        except ValueError:  # one is longer than a byte can tell
+        except ValueError:  # one length does not fit into a byte
             self.lengths = array("Q", [*(before.lengths if before is not None else ()), *map(len, texts)])
 
     def __len__(self) -> int:
@@ -55,7 +55,7 @@ class _Pack:
         return (kind(text[start:end]) for start, end in pairwise(accumulate(self.lengths, initial=0)))
 
     def whole(self) -> Iterable[Event]:
-        """What is as good to fold."""
+        """Returns events that fold to the same reply."""
         return (self.kind(self.text),)
 
 
@@ -161,7 +161,7 @@ class BoundedLog(MemoryLog):
 
         Raises:
             LogFullError: the answer is larger than the limit; the part that makes it so was not appended.
-            RuntimeError: the log is sealed; a bug of ours.
+            RuntimeError: the log is sealed; a bug in tailrace.
         """
         if len(events) > _PACK:
             for start in range(0, len(events), _PACK):
@@ -254,7 +254,7 @@ class BoundedLog(MemoryLog):
 
 
 def _all(packs: Iterable[_Pack | list[Event]]) -> Iterable[Event]:
-    """What is as good to fold as the events of packs."""
+    """Returns events that fold to the same reply as those of the packs."""
     return chain.from_iterable(pack.whole() if isinstance(pack, _Pack) else pack for pack in packs)
 
 

@@ -86,7 +86,7 @@ class MemoryLog:
         """Appends and wakes the readers.
 
         Raises:
-            RuntimeError: the log is sealed; a bug of ours.
+            RuntimeError: the log is sealed; a bug in tailrace.
         """
         if self.sealed:
             raise RuntimeError("bug in tailrace: append to a sealed log")

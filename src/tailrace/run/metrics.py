@@ -1,4 +1,4 @@
-"""Metrics: what a run's times say. Seconds on a monotonic clock; server counts where it told them."""
+"""Metrics of a run: times in seconds on a monotonic clock, and the server's counts where it sent them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         output_tokens: as counted by the server, else our count of pieces.
         estimated: True if `output_tokens` is our count.
         elapsed: from the start to the end, or until now.
-        queued: waiting for a turn, so far as we were told.
+        queued: waiting in a queue, as far as that was reported.
         connecting: until the connection stood.
         loading: the server loading the model.
         prefill: the model reading the prompt.

@@ -15,7 +15,7 @@ __all__ = ["Reply", "calls_of", "fold"]
 
 
 class Reply(msgspec.Struct, kw_only=True):
-    """What a run has said, and how it ended; of a running one, so far.
+    """The answer of a run and how it ended; of a running one, what there is so far.
 
     Attributes:
         text: the answer.
@@ -24,10 +24,10 @@ class Reply(msgspec.Struct, kw_only=True):
         outcome: how it ended; None while it runs.
         reason: the server's word for the ending (``stop``, ``length``, …), or the phase of a time-out.
         fault: what went wrong; None if nothing did.
-        warnings: what was odd but did no harm.
-        usage: the server's counts; None if it told none.
+        warnings: irregularities in the server's answer that did no harm.
+        usage: the server's counts; None if it sent none.
         metrics: times and counts.
-        logprobs: what the server sent, if asked; else None.
+        logprobs: as the server sent them, if requested; else None.
         context: token ids of Ollama's generate; else None.
     """
 

@@ -3,9 +3,9 @@
 Who owns what:
 
 - The owner task, on one event loop, is alone in touching the transport and the log.
-- The *verdict*, the run's ending, is decided once, from any thread, by whoever comes first: the owner, a time-out, or
-  somebody who cancels. Deciding is one atomic operation, so it is safe in signal handlers and finalisers. What comes
-  from the server after the verdict is dropped.
+- The *verdict*, the run's ending, is decided once, from any thread, by the first caller: the owner, a time-out or a
+  cancel. Deciding is one atomic operation, so it is safe in signal handlers and finalisers. Events that arrive from the
+  server after the verdict are dropped.
 - The verdict is appended to the log by the owner's loop, right after it is decided.
 """
 
@@ -39,13 +39,13 @@ _LATE = 0.1  # a timer this much late means that the loop was blocked, not the s
 
 
 class Observer(Protocol):
-    """Watches one run. What it raises is logged, and does the run no harm."""
+    """Watches one run. An exception that it raises is logged and does not affect the run."""
 
     def started(self, run: Run) -> Mapping[str, str]:
-        """The run has been given its owner; returns headers for the requests to the model server."""
+        """Called when the run starts; returns headers for its requests to the model server."""
 
     def ended(self, run: Run) -> None:
-        """The run has ended, and the backend has been let go of."""
+        """Called when the run has ended and its connection is closed."""
 
 
 class CancelReceipt:
@@ -162,7 +162,7 @@ class Run:
             if not self._verdict:
                 raise RuntimeError("the exchange came to its end without an ending")
         except asyncio.CancelledError:
-            # By us the verdict is there already; by an outsider (a loop that shuts down) it is the run's end as well.
+            # If we cancelled, the verdict exists already; a cancel from outside (the loop shuts down) ends the run too.
             self._decide(Ended(Outcome.CANCELLED))
         except errors.TailraceError as error:
             self.cause = error
@@ -183,7 +183,7 @@ class Run:
                 self._release()
 
     def _never_began(self, _task: asyncio.Task[None]) -> None:
-        """An owner that an outsider cancels before its first step never runs, its ``finally`` no more than the rest."""
+        """Ends the run of an owner task that was cancelled before its first step: its ``finally`` never ran."""
         if not self._released:
             self._decide(Ended(Outcome.CANCELLED))
             self._disarm()
@@ -208,11 +208,11 @@ class Run:
         return self._confirmed
 
     def _append(self, events: Sequence[Event]) -> bool:
-        """Appends what the server said; returns True if that was the ending."""
+        """Appends events of the server; returns True if the last one is the ending."""
         if self.state is not State.STREAMING:
             self._move(events)
         elif not _WAITING.isdisjoint(map(type, events)):
-            # A late report of waiting is no content: it must not put off the idle limit, nor be counted.
+            # A late report of waiting is not content: it must neither restart the idle limit nor be counted.
             events = [event for event in events if type(event) not in _WAITING]
             if not events:
                 return False
@@ -222,7 +222,7 @@ class Run:
             return False
         if len(events) > 1:
             self.log.append(events[:-1])
-        self._decide(last)  # or somebody cancelled in this very moment: then their verdict counts
+        self._decide(last)  # unless the run was cancelled in the meantime: then that verdict stands
         return True
 
     def _move(self, events: Sequence[Event]) -> None:
@@ -254,7 +254,7 @@ class Run:
     # -- the verdict ---------------------------------------------------------------------------------------------
 
     def _decide(self, ended: Ended) -> bool:
-        """Settles the ending if nobody has; returns True if it was us. Atomic, so callable from anywhere."""
+        """Decides the ending unless it is decided; returns True if this call did. Atomic, so callable from anywhere."""
         return self._verdict.setdefault("ended", ended) is ended
 
     def _seal(self) -> None:
@@ -269,7 +269,7 @@ class Run:
         self.log.append([self._verdict["ended"]])
 
     def _stop(self) -> None:
-        """On the owner's loop, after a verdict from outside: shows it, and frees the model."""
+        """Appends a verdict from outside and frees the model. On the owner's loop."""
         self._seal()
         self._disarm()
         if self._task is None:
@@ -286,7 +286,7 @@ class Run:
     def _release(self) -> None:
         if self._cancelled_at is not None:
             self.watch.cancel = time.monotonic() - self._cancelled_at
-        observer, self.observer = self.observer, None  # told once
+        observer, self.observer = self.observer, None  # called once
         if observer is not None:
             with _watching():
                 observer.ended(self)
@@ -305,7 +305,7 @@ class Run:
             return True  # never started: sealed when somebody starts it or reads it
         try:
             loop.call_soon_threadsafe(self._stop)
-        except RuntimeError:  # the owner's loop is closed; nobody else writes any more
+        except RuntimeError:  # the owner's loop is closed, so nothing else writes to the log
             self._seal()
             self._release()
         return True
@@ -331,7 +331,7 @@ class Run:
 
     @property
     def is_released(self) -> bool:
-        """True once the backend has been let go of."""
+        """True once the connection to the backend is closed."""
         return self._released or self._loop is None
 
     def lives_on(self, loop: asyncio.AbstractEventLoop) -> bool:
@@ -343,7 +343,7 @@ class Run:
         return CancelReceipt(self.watch.cancel or 0.0, self._confirmed)
 
     def settle(self) -> None:
-        """Makes sure that a run without a living owner ends and is let go; whoever waits calls it meanwhile."""
+        """Ends a run whose owner is gone. Readers call it now and then while they wait."""
         loop = self._loop
         if self.log.sealed and self.is_released:
             return
@@ -362,7 +362,7 @@ class Run:
         self.settle()
 
     def reply(self) -> Reply:
-        """Returns what the run has said until now, and how it ended if it has."""
+        """Returns the reply so far, and the ending once there is one."""
         reply = self.log.fold(Reply(run_id=self.id, model=self.model))
         ended = self.ended
         if reply.outcome is None and ended is not None:
@@ -388,11 +388,11 @@ class Run:
     # -- readers and timers --------------------------------------------------------------------------------------
 
     def attach(self) -> None:
-        """A reader has come; callable on any thread."""
+        """Counts a reader; callable on any thread."""
         self._count(1)
 
     def detach(self) -> None:
-        """A reader has gone; callable on any thread."""
+        """Counts a reader no more; callable on any thread."""
         self._count(-1)
 
     @property
@@ -464,7 +464,7 @@ class Run:
             return
         late = now - self._due
         if late > _LATE or not self._looked:
-            # What the server sent while the loop was busy waits to be read: it gets that time, and one turn at least.
+            # Data that arrived while the loop was blocked is still unread: wait that long, and at least one iteration.
             self._looked = True
             self._due = now + min(late, 1.0)
             self._timer = self._loop.call_later(self._due - now, self._tick)
@@ -495,7 +495,7 @@ class _Report:
 
 @contextlib.contextmanager
 def _watching() -> Iterator[None]:
-    """What an observer does is done in this: its faults are its own."""
+    """Logs exceptions of an observer instead of raising them."""
     try:
         yield
     except Exception:
@@ -503,7 +503,7 @@ def _watching() -> Iterator[None]:
 
 
 def ended_by(error: errors.TailraceError) -> Ended:
-    """Returns the ending that an exception of ours makes of a run."""
+    """Returns the ending of a run that failed with this exception."""
     outcome = Outcome.FAILED
     if isinstance(error, errors.TruncatedError):
         outcome = Outcome.TRUNCATED
@@ -516,7 +516,7 @@ def ended_by(error: errors.TailraceError) -> Ended:
 
 
 def error_of(ended: Ended, cause: BaseException | None = None) -> errors.TailraceError | None:
-    """Returns the exception that an ending is to its readers; None if it is none (complete, length, cancelled)."""
+    """Returns the exception that readers get for an ending; None for complete, length and cancelled."""
     fault = ended.fault
     if fault is None:
         return None

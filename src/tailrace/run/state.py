@@ -1,8 +1,8 @@
 """The state of a run: every transition is a row of `TABLE`, and there are no others.
 
 Rules: all changes of state go through `advance`. Cancel and time-outs lead from every state to ENDED; nothing leads out
-of ENDED. A signal without a row is a bug of ours, never the network's: decoders only hand out events in any order, and
-`SIGNALS` maps each to a signal that its states allow.
+of ENDED. A signal without a row is a bug in tailrace, never the network's fault: decoders return events in any order,
+and `SIGNALS` maps each to a signal that its states allow.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ _BEFORE_CONTENT = {
 TABLE: dict[State, dict[Signal, State]] = {
     # The embedded engine reports loading before there is anything to connect to, so NEW allows it too.
     State.NEW: {**_BEFORE_CONTENT},
-    # A busy server is asked again: QUEUED leads back to CONNECTING.
+    # A request to a busy server is retried: QUEUED leads back to CONNECTING.
     State.QUEUED: {**_BEFORE_CONTENT},
     State.CONNECTING: {**_BEFORE_CONTENT},
     State.WAITING: {**_BEFORE_CONTENT},
@@ -80,7 +80,7 @@ def advance(state: State, signal: Signal) -> State:
     """Returns the next state.
 
     Raises:
-        RuntimeError: the table has no such row; a bug of ours.
+        RuntimeError: the table has no such row; a bug in tailrace.
     """
     try:
         return TABLE[state][signal]

@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 
 class Wakeups:
-    """Those who wait for the next change, and those who follow every change."""
+    """The callbacks for changes of a log: some for the next change only, some (followers) for every change."""
 
     __slots__ = ("_following", "_waiting")
 
@@ -28,23 +28,24 @@ class Wakeups:
         self._waiting: list[Callable[[], object]] = []
 
     def wake(self) -> None:
-        """Tells who follows, and wakes who waits; each of those must register again.
+        """Calls the followers, then wakes the waiters, which must register again for the next change.
 
-        Whoever fails is logged and told no more. It harms neither the others nor the owner, which is the caller.
+        An exception of one is logged, and a follower that raised is removed. The others and the owner, which is the
+        caller, are not affected.
         """
         for follow in self._following:
             try:
                 follow()
             except Exception:
                 self.unfollow(follow)
-                _log.exception("a reader of a run failed, and is told of no more changes")
+                _log.exception("a reader of a run failed, and follows it no more")
         if self._waiting:
             waiting, self._waiting = self._waiting, []
             for waiter in waiting:
                 try:
                     waiter()
                 except Exception:
-                    _log.exception("what was to be done at a change of a run failed")
+                    _log.exception("a callback for a change of a run failed")
 
     def wait(self, ready: Callable[[], bool], timeout: float | None = None) -> bool:
         """Blocks this thread until `ready` or the time is up; returns what `ready` says then."""
@@ -53,7 +54,7 @@ class Wakeups:
         self._waiting.append(lock.release)
         # Interruptible by signals: KeyboardInterrupt comes out of here.
         if not ready() and not lock.acquire(timeout=-1 if timeout is None else timeout):
-            with contextlib.suppress(ValueError):  # it was just taken out to be woken
+            with contextlib.suppress(ValueError):  # it has just been removed, to be woken
                 self._waiting.remove(lock.release)
         return ready()
 
@@ -61,13 +62,13 @@ class Wakeups:
         """Has `wake` called at the next change, on whatever thread makes it; it must not block."""
         self._waiting.append(wake)
 
-    def follow(self, told: Callable[[], object]) -> None:
-        """Has `told` called at every change. On the owner's thread only; it must not block."""
-        self._following = (*self._following, told)
+    def follow(self, callback: Callable[[], object]) -> None:
+        """Has `callback` called at every change. On the owner's thread only; it must not block."""
+        self._following = (*self._following, callback)
 
-    def unfollow(self, told: Callable[[], object]) -> None:
-        """Has it called no more; nothing if it was not."""
-        self._following = tuple(other for other in self._following if other is not told)
+    def unfollow(self, callback: Callable[[], object]) -> None:
+        """Removes a follower; does nothing if it is none."""
+        self._following = tuple(other for other in self._following if other is not callback)
 
     async def wait_async(self, ready: Callable[[], bool], timeout: float | None = None) -> None:
         """Suspends this task until the next change or until the time is up; returns at once if `ready`."""
@@ -75,10 +76,10 @@ class Wakeups:
 
 
 class Wakeup:
-    """One task's place among those who wait, for who waits often; it can be woken from elsewhere too.
+    """A reusable waiter of one task. It can also be woken directly, by `wake`.
 
     Args:
-        wakeups: those whom a change wakes; None if no change wakes it.
+        wakeups: where it registers for changes; None if only `wake` is to wake it.
     """
 
     __slots__ = ("_future", "_loop", "_placed", "_thread", "_wakeups")
@@ -88,7 +89,7 @@ class Wakeup:
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._future: asyncio.Future[None] | None = None
-        self._placed = False  # among those who wait: one place is enough, however often the time was up
+        self._placed = False  # registered: once is enough, however often the timeout expired
 
     def wake(self) -> None:
         """Wakes the task, from any thread."""
@@ -98,7 +99,7 @@ class Wakeup:
             else:
                 self._loop.call_soon_threadsafe(self._release)
         except RuntimeError:
-            pass  # the reader's loop is closed: nobody waits there any more
+            pass  # the reader's loop is closed, so nothing waits on it
 
     def _changed(self) -> None:
         self._placed = False

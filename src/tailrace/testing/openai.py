@@ -331,7 +331,7 @@ class FakeOpenAI(FakeServer):
     Without a script it greets.
 
     Args:
-        dialect: Whose manners it has: `openai`, `llamacpp`, `ollama` (its `/v1`) or `vllm`.
+        dialect: Which server it imitates: `openai`, `llamacpp`, `ollama` (its `/v1`) or `vllm`.
         models: The models it has; others are refused with 404. None has every model. (llama.cpp has one, and takes no
             notice of the name in the request.)
         api_key: If given, requests need it as their bearer token.
@@ -359,7 +359,7 @@ class FakeOpenAI(FakeServer):
 
     @property
     def dialect(self) -> Dialect:
-        """Whose manners it has."""
+        """Which server it imitates."""
         return self._routes.dialect
 
     @property

@@ -1,4 +1,4 @@
-"""The way to a server, over a Unix socket, TCP or TLS, straight or through the environment's proxy."""
+"""Connecting to a server, over a Unix socket, TCP or TLS, directly or through the environment's proxy."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["Target", "connect", "is_local"]
 
 _CONNECT_HINT = "start Ollama (`ollama serve`), or name another upstream with TAILRACE_UPSTREAM or OLLAMA_HOST"
 _PROXY_HINT = "correct HTTP_PROXY or HTTPS_PROXY, or add the server's name to NO_PROXY"
-_PATIENCE = 2.0  # seconds that each address of a name gets but the last
+_PATIENCE = 2.0  # seconds for each address of a name but the last
 _PATH = "/%:@!$&'()*+,;=~?[]"  # what stands for itself in a path and a query
 
 
@@ -89,7 +89,7 @@ async def connect(
         The connection, headers that its request needs, and whether its request is to name the host, as for a proxy.
 
     Raises:
-        ConnectionError: nothing answers there, or not as it should.
+        ConnectionError: nothing answers there, or TLS or the proxy fails.
     """
     loop = asyncio.get_running_loop()
 
@@ -117,7 +117,7 @@ async def _reach(
 ) -> tuple[asyncio.Transport, Connection]:
     """Connects to the first of a host's addresses that answers.
 
-    The sockets are ours until they are connected: asyncio's own way can lose one when it is cancelled meanwhile.
+    The sockets are created here, not by asyncio: cancelling `create_connection` can leak the socket it is connecting.
     """
     loop = asyncio.get_running_loop()
     addresses = await _addresses(host, port)
@@ -220,7 +220,7 @@ async def _through(
 
 
 def _mapped(error: OSError | UnicodeError, name: str, hint: str = _CONNECT_HINT) -> errors.ConnectionError:
-    """Returns what went wrong on the way, in our tree."""
+    """Returns the error of `tailrace.errors` for an operating system error."""
     if isinstance(error, socket.gaierror):
         return errors.ConnectionError(f"no such host: {name}", hint=hint)
     if isinstance(error, (ssl.SSLError, ssl.CertificateError)):

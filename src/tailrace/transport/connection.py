@@ -1,7 +1,7 @@
-"""One connection, with one request and its answer. The one file of transport that knows the HTTP parser (httptools).
+"""A connection for one request and its response. The only file of transport that uses the HTTP parser (httptools).
 
-What comes is handed on from within the protocol: between the socket and the run's log there is no task to be woken, no
-queue and no timer. That is what makes a token cheap; a client with a stream to read from has all three.
+Data is passed on from within `asyncio.Protocol.data_received`: between the socket and the run's log no task is woken,
+nothing is queued and no timer is set. That keeps a token cheap; a reader object between the two needs all three.
 """
 
 from __future__ import annotations
@@ -96,19 +96,19 @@ class Connection(asyncio.Protocol):
         self.on_body = self._parts.append  # called by the parser for each frame: thousands of a burst
         self._parser: Any = httptools.HttpResponseParser(self)
 
-    # -- what the loop tells -------------------------------------------------------------------------------------
+    # -- callbacks of the loop -----------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection stands."""
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
-        """Something has come."""
+        """Data has arrived."""
         if self._batch is not None:
             if self._on_data is not None and len(data) <= _LITTLE:
                 self._batch.later(self._received, data)
                 return
-            self._batch.deal()  # there may be something of ours
+            self._batch.deal()  # earlier data of this connection may be in it
         self._received(data)
 
     def _received(self, data: bytes) -> None:
@@ -117,9 +117,9 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            self._error = self._wrong("it wants to speak something else")
+            self._error = self._wrong("it switches to another protocol")
         except httptools.HttpParserError as error:
-            if not self.over:  # what follows an answer is none of ours
+            if not self.over:  # data after the response is ignored
                 self._error = self._wrong(str(error) or type(error).__name__)
         on_data, parts = self._on_data, self._parts
         if on_data is not None and parts and not self.over and self._error is None:  # as nearly always
@@ -132,7 +132,7 @@ class Connection(asyncio.Protocol):
         if self._error is not None:
             self.over = True
         if self._whole >= 0 or not self.status:
-            del parts[max(0, self._whole) :]  # none of the answer
+            del parts[max(0, self._whole) :]  # not part of the response
         if parts and on_data is not None:
             self._hand_on(on_data, self._pieces())
         elif not self._paused and self._transport is not None and sum(map(len, self._parts)) > _HELD:
@@ -155,20 +155,20 @@ class Connection(asyncio.Protocol):
             self._batch.deal()
         self._transport = None
         self._closed()
-        self._parser = None  # which knows us: no circle is left to the collector
+        self._parser = None  # it refers to this object: no reference cycle is left for the collector
         self.resume_writing()
 
     def pause_writing(self) -> None:
-        """The server does not take what we send."""
+        """The send buffer is full: the server does not read."""
         self._drained = self._loop.create_future()
 
     def resume_writing(self) -> None:
-        """It does again, or never will."""
+        """The buffer has room again, or the connection is gone."""
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
         self._drained = None
 
-    # -- what the parser tells -----------------------------------------------------------------------------------
+    # -- callbacks of the parser ---------------------------------------------------------------------------------
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header, or a trailer."""
@@ -177,7 +177,7 @@ class Connection(asyncio.Protocol):
             self.headers.add(name, value)
 
     def on_headers_complete(self) -> None:
-        """A head is whole; one of an interim answer is none."""
+        """A response's head is complete; those of interim responses (1xx, RFC 9110 section 15.2) are skipped."""
         status = self._parser.get_status_code()
         if status < 200 and status != 101:
             self.headers = Headers()
@@ -187,7 +187,7 @@ class Connection(asyncio.Protocol):
             self._framed = "content-length" in self.headers or "transfer-encoding" in self.headers
 
     def on_message_complete(self) -> None:
-        """The answer is whole."""
+        """The response is complete."""
         if self.status and not self.over:
             self.over = True
             self._whole = len(self._parts)
@@ -213,7 +213,7 @@ class Connection(asyncio.Protocol):
         sending = asyncio.ensure_future(self._send_pieces(body))
         answered = asyncio.ensure_future(self._until_answered())
         try:
-            # A server that answers before it has all of it wants no more of it.
+            # A server that responds before it has the whole body does not want the rest.
             await asyncio.wait({sending, answered}, return_when=asyncio.FIRST_COMPLETED)
             if sending.done() and not answered.done():
                 sending.result()

@@ -1,7 +1,8 @@
 """The HTTP client of the backends: one request, one answer, on a connection of its own.
 
-A fresh connection on the local network costs nothing beside a token, and nothing is shared: no pool that a cancelled
-request could poison, no socket that belongs to another event loop or another process, no stale keep-alive connection.
+A new connection on the local network costs little compared with a token, and nothing is shared: there is no pool in
+which a cancelled request could leave a broken connection, no socket of another event loop or process, and no stale
+keep-alive connection.
 """
 
 from __future__ import annotations
@@ -193,7 +194,7 @@ class HttpExchange:
         if inflate is None:
             return await self._connection.read()
         if inflate.rest:
-            await asyncio.sleep(0)  # others get their turn while much is unpacked out of little
+            await asyncio.sleep(0)  # let other tasks run while a little compressed data expands to a lot
             return inflate.take()
         data = await self._connection.read()
         return inflate.feed(data) if data else inflate.eof()
@@ -231,7 +232,7 @@ class HttpExchange:
         return b"".join(parts)
 
     async def read_error(self) -> str:
-        """Returns the text of an error's body, so far as it comes soon and is not huge."""
+        """Returns the text of an error's body, within limits of time and size."""
         data = b""
         try:
             async with asyncio.timeout(_ERROR_TIME):
@@ -253,6 +254,6 @@ class HttpExchange:
             async with asyncio.timeout(_FINISH):
                 await self._connection.deliver(lambda _: False)
         except (TimeoutError, errors.StreamError):
-            pass  # the answer is whole; how the connection ends does not matter any more
+            pass  # the response is complete; how the connection ends does not matter
         finally:
             self.abort()

@@ -1,8 +1,8 @@
-"""Input and output in batches: what comes in one turn of a busy event loop is dealt with together, step by step.
+"""Input and output in batches: what arrives in one iteration of the event loop is processed together, step by step.
 
-The kernel's reads and writes and our own work push each other out of the processor's caches, when one token after the
-other goes all of its way. So all that came in a turn is read first, then all of it is worked on, then all of it is
-written. It costs each token one more turn of the loop, so it is for servers, whose loops carry many streams.
+If each token is read, processed and written before the next, the kernel's work and ours evict each other from the
+processor's caches. So all data of an iteration is read first, then all of it is processed, then all output is written.
+That delays each token by one iteration of the loop, so it is for servers, whose loops carry many streams.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ class IOBatch:
         self._to_write: list[Step] = []
 
     def later(self, work: Callable[[bytes], Any], data: bytes) -> None:
-        """Has `work` called with `data`, when all that came in this turn has been read."""
+        """Schedules ``work(data)`` for when all data of this iteration of the loop has been read."""
         if not self._to_do:
             self._loop.call_soon(self.deal)
         self._to_do.append((work, data))
 
     def write(self, write: Callable[[bytes], Any], data: bytes) -> None:
-        """Has `write` called with `data`: after the work if that is being done, else at once."""
+        """Calls ``write(data)``: after the batch if one is being processed, else at once."""
         if self._dealing:
             self._to_write.append((write, data))
         else:
             write(data)
 
     def deal(self) -> None:
-        """Does all that is to be done, now: what follows must come after it."""
+        """Processes the batch now, so that what follows comes after it."""
         if not self._to_do:
             return
         to_do, self._to_do = self._to_do, []
@@ -60,7 +60,7 @@ class IOBatch:
         for call, data in steps:
             try:
                 call(data)
-            except Exception as bug:  # one stream's must not be the others'
+            except Exception as bug:  # an exception of one stream must not affect the others
                 self._loop.call_exception_handler({"message": "a stream could not go on", "exception": bug})
 
 

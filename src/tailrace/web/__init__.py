@@ -1,4 +1,4 @@
-"""A run read out as a web response: `sse` for any ASGI app, `tailrace.web.fastapi` and `tailrace.web.flask`.
+"""A run as a web response: `sse` for any ASGI app, `tailrace.web.fastapi` and `tailrace.web.flask`.
 
 from tailrace.web import sse
 

@@ -1,11 +1,11 @@
-"""A run read out as server-sent events, as an ASGI application of its own: no framework, nothing to install.
+"""A run as server-sent events: an ASGI application that needs no framework.
 
-The reader's leaving is noticed while the model is silent, because somebody listens for it: servers tell it through
-``receive`` alone (ours does not need to be asked), and a stream that only sends would learn of it at its next token.
-Readers never touch the model; what their leaving means is the run's linger time.
+A disconnect is noticed while the model is silent, because a task waits for it: ASGI servers report it through
+``receive`` only (ours calls back), and a stream that only sends would learn of it at its next token. A disconnect does
+not stop the model by itself; that is decided by the run's linger time.
 
-A token costs a wake-up and a send, on our own server no more than a write, and no timer: silences and blocked sends are
-watched by one timer of the stream's.
+A token costs a wake-up and a send, on our own server only a write, and no timer: one timer a stream watches for
+silences and for sends that block.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ __all__ = ["EventStream", "RawHeaders", "frames", "sse", "streams"]
 RawHeaders = Iterable[tuple[bytes, bytes]]
 
 _LOOK = 1.0  # seconds between looks at whether the owner, if it lives on another loop, still does
-_TURNS = 4  # of the loop, before an answer ends: the leaving of who has gone just before is known by then
+_TURNS = 4  # iterations of the loop before the end of a response: an earlier disconnect is known by then
 _SLICE = 64 * 1024  # bytes of one send
 
 
 class EventStream:
-    """A response that reads a run out: an ASGI application, to be returned from an endpoint or called.
+    """A response that streams a run: an ASGI application, to be returned from an endpoint or called.
 
     It counts as a reader of the run from the moment it is made, until it has been called or is dropped.
 
@@ -47,10 +47,10 @@ class EventStream:
         source: where the reader is in it.
         stream_settings: pings and limits.
         headers: further response headers.
-        medium: how the wire is carried; if not given, server-sent events for readers that come back.
+        medium: how the protocol is carried in a response; by default server-sent events that can be resumed.
 
     Attributes:
-        taken: True once all of it was sent to a reader who, as far as can be known, was still there.
+        taken: True once all of it was sent to a reader that, as far as is known, was still connected.
     """
 
     _mark: object | None = None  # while it counts as a reader
@@ -75,7 +75,7 @@ class EventStream:
         _open.add(self._mark)
 
     def leave(self) -> None:
-        """The reader has gone; idempotent."""
+        """Counts the reader no more; idempotent."""
         mark, self._mark = self._mark, None
         if mark is not None:
             _open.discard(mark)
@@ -92,16 +92,16 @@ class EventStream:
             await self.answer(scope, receive, send, _raw(self.headers))
 
     async def answer(self, scope: Scope, receive: Receive, send: Send, headers: RawHeaders) -> None:
-        """Does what a call does, with these headers and no others."""
+        """Like a call, with exactly these headers."""
         try:
             await send({"type": "http.response.start", "status": 200, "headers": list(headers)})
-            headers = ()  # a stream may last, and they are of no use any more
+            headers = ()  # not kept for as long as the stream lasts
             if scope["method"] == "HEAD":
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
             else:
                 await self._read_out(receive, send, scope.get(DIRECT_WRITE))
         except TimeoutError:
-            pass  # it takes nothing: the server closes the connection of an answer that does not end
+            pass  # the client does not read: the server closes the connection of an unfinished response
         except OSError:
             pass  # some servers raise when the reader has gone
         finally:
@@ -114,14 +114,14 @@ class EventStream:
         listener: asyncio.Task[None] | None = None
         try:
             if push is None or not push.watch(tap.leave):
-                # Not before the head is sent: to receive may ask the client for its body, which is of no use any more.
+                # After the head: `receive` may make the server ask the client for a body that is not needed.
                 listener = asyncio.ensure_future(_listen(receive, tap))
             async with sender:
                 first = opening(streams()) if medium.opening is None else medium.opening
                 if first:
                     await sender.body(first)
                 while data := await tap.next():
-                    # In slices, so that who reads slowly is not taken for one who does not, and little is in buffers.
+                    # In slices: a slow reader is not taken for a stalled one, and buffers stay small.
                     for start in range(0, len(data), _SLICE):
                         await sender.body(data[start : start + _SLICE])
                 for _ in range(_TURNS):
@@ -150,7 +150,7 @@ def _raw(headers: Iterable[tuple[str, str]]) -> RawHeaders:
 
 
 async def _listen(receive: Receive, tap: _Tap) -> None:
-    """Waits for the reader's leaving."""
+    """Waits for the client's disconnect."""
     try:
         while (await receive())["type"] != "http.disconnect":
             pass  # the rest of the request's body
@@ -159,15 +159,15 @@ async def _listen(receive: Receive, tap: _Tap) -> None:
 
 
 class _Tap:
-    """What one reader is to be sent, piece by piece: events, and pings in silences.
+    """The data for one reader, piece by piece: events, and pings in silences.
 
     Args:
         run: the run.
         source: where the reader is in it.
         stream_settings: silences and paces.
-        comment: what is sent in a silence; empty: nothing.
+        comment: sent in silences; empty: nothing is.
         push: the server's way to write from anywhere, if it has one.
-        sender: who sends it, to be looked after.
+        sender: sends it; its time limit is checked here.
     """
 
     __slots__ = (
@@ -209,12 +209,12 @@ class _Tap:
         self._timer = self._loop.call_later(self._until(math.inf), self._beat)
 
     def leave(self) -> None:
-        """The reader has gone."""
+        """The client has disconnected."""
         self.left = True
         self._wakeup.wake()
 
     def close(self) -> None:
-        """Nothing is wanted any more."""
+        """Stops; idempotent."""
         self._timer.cancel()
         if self._push is not None:
             self._push.watch(None)
@@ -224,7 +224,7 @@ class _Tap:
     def _beat(self) -> None:
         self._run.settle()
         now = self._loop.time()
-        if self._seen != self._source.after:  # whatever came since, it came no longer ago than half of the time
+        if self._seen != self._source.after:  # events came since the last look, at most half of the interval ago
             self._seen = self._source.after
             self._due = max(self._due, now + self._ping / 2)
         wait = self._due - now
@@ -273,7 +273,7 @@ class _Tap:
         return b""
 
     async def _paused(self) -> bool:
-        """Waits for the time of the next frame, or for what is not to be late; returns whether it did."""
+        """Waits until the next frame is due, the run ends or the reader leaves; returns whether it waited."""
         wait = self._next - self._loop.time()
         if wait <= 0 or self._source.log.sealed:
             return False
@@ -294,7 +294,7 @@ def sse(
 
     Args:
         stream: what ``chat(…, stream=True)`` returned, synchronous or asynchronous.
-        on_leave: what becomes of the run when its reader leaves: ``"cancel"``, ``"continue"``, or seconds to wait for
+        on_leave: what happens to the run when its reader leaves: ``"cancel"``, ``"continue"``, or seconds to wait for
             a reader to come back.
         stream_settings: pings and limits.
         headers: further response headers.
@@ -313,8 +313,8 @@ def sse(
 async def frames(stream: BaseStream[Any], *, on_leave: OnLeave = "cancel") -> AsyncGenerator[bytes, None]:
     """Yields a stream as the tutorial's server-sent events, for frameworks whose responses take an async iterator.
 
-    Leaving the iterator is the reader's leaving; a framework that does not close it, or that notices a reader's
-    leaving only when it sends, is best given `sse` instead. Pings come each second, so that sending tells.
+    Closing the iterator counts as a disconnect. With a framework that does not close it, or that notices a disconnect
+    only when it sends, use `sse` instead. A ping is sent each second, so that a disconnect is noticed.
 
     Args:
         stream: what ``chat(…, stream=True)`` returned.

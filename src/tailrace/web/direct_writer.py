@@ -1,8 +1,8 @@
-"""Direct writing: tokens are sent from within the change of the log, without waking the stream's task for each.
+"""Direct writing: tokens are sent from within `EventLog.append`, without waking the stream's task for each.
 
-That takes a server that lets us write when we like: ours puts a function into the scope that writes a piece of the
-body at once, or says that it would have to wait. Elsewhere streams send from their task. Left to the task in any case
-are silences, endings, changes made on other threads, and readers that are slow.
+The server must allow writes at any time: ours puts a function into the scope that writes a piece of the body at once,
+or returns False if it would have to wait. On other servers the stream's task sends. The task also handles silences,
+endings, changes made on other threads, and slow readers.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ class DirectWrite(Protocol):
         """Writes a piece of the body now; returns False, without writing, if that would have to wait."""
 
     def watch(self, left: Callable[[], object] | None) -> bool:
-        """Has `left` called when the client goes, or nothing with None; False if only ``receive`` will tell."""
+        """Sets the callback for a disconnect, None for none; False if only ``receive`` reports it."""
 
 
 DIRECT_WRITE = "tailrace.direct_write"
-"""Where a scope has it, if the server has it."""
+"""The key of the `DirectWrite` in a scope."""
 
-_MOST = 64 * 1024  # bytes; what is more comes to a reader that was behind, and is cut and timed by the task
+_MOST = 64 * 1024  # bytes; more means that a reader was behind, and its task sends that in slices with a time limit
 
 
 class DirectWriter:
     """Sends what is new in a log while it changes, for one reader of a log whose owner lives on this loop.
 
     Args:
-        push: the server's.
+        push: writes to the connection.
         source: where the reader is.
         wake: wakes the stream's task.
 
     Attributes:
-        waits: True while the task waits: then nobody else sends.
-        left: what was taken from the source and is to be sent by the task, before anything else.
+        waits: True while the task waits for events: only then may this write.
+        left: data already taken from the source, which the task must send first.
     """
 
     __slots__ = ("left", "push", "source", "waits", "wake")
@@ -55,14 +55,14 @@ class DirectWriter:
         feed = source.feed
         before = feed.direct
         if before is None:
-            _follow(feed, self)  # alone, as nearly always: one object less that each token touches
+            _follow(feed, self)  # a single reader, the usual case: one object less for each token to touch
         elif isinstance(before, _SharedWriter):
             before.readers[self] = None
         elif isinstance(before, DirectWriter):
             _follow(feed, _SharedWriter(feed, before, self))
 
     def close(self) -> None:
-        """Sends no more; idempotent."""
+        """Stops writing; idempotent."""
         self.waits = False
         feed = self.source.feed
         together = feed.direct
@@ -74,7 +74,7 @@ class DirectWriter:
                 _follow(feed, None)
 
     def __call__(self) -> None:
-        """The log has changed, and there is no other reader."""
+        """Called when the log has changed, if there is one reader."""
         if not self.waits:
             return
         source = self.source
@@ -83,37 +83,37 @@ class DirectWriter:
             return
         try:
             data = source.take()
-        except Exception:  # what is no longer kept, or a fault of the encoder
+        except Exception:  # evicted events, or an error of the encoder
             self.leave_to_task()  # it raises again for the task, where it ends this reader
             return
         if data and not self.sent(data):
             self.leave_to_task(data)
 
     def sent(self, data: bytes) -> bool:
-        """Sends a piece if that can be done at once; returns whether it was."""
+        """Sends a piece if that is possible at once; returns whether it was sent."""
         try:
             return len(data) <= _MOST and self.push(data)
         except Exception:
-            return False  # the task sends it, and finds the same
+            return False  # the task tries to send it, and gets the same exception
 
     def leave_to_task(self, data: bytes = b"") -> None:
-        """Has the task go on, with what was taken already."""
+        """Lets the task continue, with data that was taken already."""
         self.left = data
         self.waits = False
         self.wake()
 
 
 class _SharedWriter:
-    """All readers of one feed: those who keep up are at the same place, and what is new is taken once for all."""
+    """All readers of one feed: those that keep up are at the same event, so new events are taken once for all."""
 
     __slots__ = ("_feed", "readers")
 
     def __init__(self, feed: Feed, *readers: DirectWriter) -> None:
         self._feed = feed
-        self.readers = dict.fromkeys(readers)  # in order, and quick to leave
+        self.readers = dict.fromkeys(readers)  # ordered, with fast removal
 
     def __call__(self) -> None:
-        """The log has changed."""
+        """Called when the log has changed."""
         feed = self._feed
         sealed = feed.log.sealed
         at, data, last = -1, b"", 0
@@ -124,7 +124,7 @@ class _SharedWriter:
                 reader.leave_to_task()
                 continue
             source = reader.source
-            if source.after != at:  # who waits has taken what its reader begins with
+            if source.after != at:  # a waiting reader has already sent its first bytes
                 try:
                     at = source.after
                     data = source.take()
@@ -140,7 +140,7 @@ class _SharedWriter:
 
 
 def _follow(feed: Feed, follower: Callable[[], object] | None) -> None:
-    """Has another one be told of a log's changes, in place of who is told now."""
+    """Replaces the follower of a feed's log."""
     if feed.direct is not None:
         feed.log.changed.unfollow(feed.direct)
     feed.direct = follower

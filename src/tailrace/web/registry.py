@@ -17,7 +17,7 @@ from tailrace.run.run import Run
 
 __all__ = ["Bounds", "Registry"]
 
-_FRESH = 0.25  # seconds that a sum over all that runs is good for: a start costs the same among many
+_FRESH = 0.25  # seconds for which the memory sum of all active runs is cached
 _RUN = 8 * 1024  # bytes that a run takes beside the events of its log
 
 
@@ -45,7 +45,7 @@ class _Entry:
         self.owner = owner
         self.key = key
         self.created = time.time()
-        self.ended = math.inf  # when the backend had let go of it, by the monotonic clock
+        self.ended = math.inf  # when its connection was closed, on the monotonic clock
         self.size = 0  # once it has ended
 
 
@@ -75,7 +75,7 @@ class Registry:
     # -- starting ------------------------------------------------------------------------------------------------
 
     def close(self, why: str) -> None:
-        """Takes no more runs."""
+        """Refuses new runs from now on."""
         self.closed = why
 
     def check_room(self, starting: int = 0) -> None:

@@ -1,10 +1,10 @@
-"""A run read out with its text as HTML: finished pieces once, and the open tail as it grows.
+"""A run with its text as HTML: finished pieces once, and the open tail as it grows.
 
-Every event can be the last that a reader saw, so that what comes after it must be told by its id alone: a finished
-piece has the number of the event that finished it. The tail may come twice, for it replaces the one before. The text's
-end makes no piece, only a last tail, which stays.
+A reader may resume after any event, so its id alone must determine what comes next: a finished piece has the number of
+the event that finished it. The tail may be sent twice, since it replaces the previous one. The end of the text makes no
+piece, only a last tail, which stays.
 
-A run is rendered once however many read it, for as long as somebody does.
+A run is rendered once for all of its readers, while there are any.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tailrace.web.source import Feed, Source
 __all__ = ["prepared", "rendered"]
 
 _RENDERER = "tailrace.render.html"  # imported late: a start does not wait for the Markdown parser
-_SLICE = 1000  # characters that are rendered before others get their turn: some milliseconds
+_SLICE = 1000  # characters that are rendered before other tasks may run: some milliseconds
 _MOST = 64 * 1024  # bytes in one send: what a slow reader holds in buffers stays small
 
 

@@ -1,6 +1,6 @@
-"""Source: a reader that writes. It takes what is new in a run's log, encoded for one wire, whoever sends it then.
+"""Source: a reader that returns what is new in a run's log as bytes of one protocol. The caller sends them.
 
-An event is encoded once for each wire: readers that keep up share the bytes of the last batch.
+An event is encoded once for each protocol: readers that keep up share the bytes of the last batch.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ class Wire(Protocol):
         """Returns the events as bytes; `after` is the number of the one before the first."""
 
     def reset(self) -> bytes:
-        """Returns what tells a reader to forget what it has."""
+        """Returns the message that makes a reader discard what it has."""
 
     def lagged(self) -> bytes:
-        """Returns what tells a reader that it was too slow and is let go."""
+        """Returns the message for a reader that was too slow and is disconnected."""
 
 
 class Feed:
-    """One run on one wire, for all of its readers.
+    """One run in one protocol, for all of its readers.
 
     Args:
         log: of the run.
@@ -47,9 +47,9 @@ class Feed:
     def __init__(self, log: EventLog, wire: Wire) -> None:
         self.log = log
         self.wire = wire
-        self.readers = 0  # that there have been: the bytes are kept for a second one only
-        self.direct: Callable[[], object] | None = None  # those of them that are sent to from within the log's change
-        self._last: tuple[int, int, bytes] = (-1, -1, b"")  # the batch that was encoded last
+        self.readers = 0  # so far: the last batch is kept only if there is more than one
+        self.direct: Callable[[], object] | None = None  # the follower of the log that writes to readers directly
+        self._last: tuple[int, int, bytes] = (-1, -1, b"")  # the last encoded batch
 
     def take(self, after: int) -> tuple[bytes, int]:
         """Returns what comes after event `after`, as bytes, and the number of the last event in them.
@@ -76,8 +76,8 @@ class Source:
 
     Args:
         feed: what to read.
-        after: number of the last event already seen; one the log does not have yet begins with a reset.
-        first: bytes that are to come before anything else.
+        after: number of the last event already seen; if the log does not have it yet, a reset is sent first.
+        first: bytes to be sent before anything else.
 
     Attributes:
         after: number of the last event that was taken.
@@ -87,7 +87,7 @@ class Source:
     """
 
     __slots__ = ("_first", "after", "feed", "log")
-    paced = False  # whether what comes soon after the last piece may wait for more
+    paced = False  # whether a piece may be delayed to be sent with later ones
 
     def __init__(self, feed: Feed, after: int = 0, first: bytes = b"") -> None:
         self.feed = feed
@@ -108,10 +108,10 @@ class Source:
         return self.log.sealed and self.after >= self.log.end and not self._first
 
     def take(self) -> bytes:
-        """Returns what is new, as bytes, but no more than a piece; empty if there is nothing.
+        """Returns what is new as bytes, without waiting, up to the size of a piece; empty if there is nothing.
 
         Raises:
-            EvictedError: the reader is so slow that what it wants is no longer kept.
+            EvictedError: the reader is so slow that its next event is no longer kept.
         """
         data, self.after = self.feed.take(self.after)
         if self._first:
@@ -137,10 +137,10 @@ def _shared(run: Run, name: str, make: Callable[[str, Callable[[], object]], Wir
 
 
 def plain_feed(run: Run) -> Feed:
-    """Returns a run on the tutorial's wire."""
+    """Returns the feed of a run in the tutorial's protocol."""
     return _shared(run, "plain", PlainWire)
 
 
 def runs_feed(run: Run) -> Feed:
-    """Returns a run on the wire of ``/runs/{id}/events``."""
+    """Returns the feed of a run in the protocol of ``/runs/{id}/events``."""
     return _shared(run, "runs", RunsWire)

@@ -1,4 +1,4 @@
-"""How a run is read out: pings, limits, headers, and what happens when the reader leaves. The same on ASGI and WSGI."""
+"""Settings of a streamed response: pings, limits, headers, and what a disconnect means. The same for ASGI and WSGI."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ __all__ = ["EVENTS", "HEADERS", "Medium", "StreamSettings", "linger_of", "openin
 
 HEADERS = (
     ("Content-Type", "text/event-stream; charset=utf-8"),
-    ("Cache-Control", "no-cache, no-transform"),  # no-transform: no proxy packs it, and waits to fill a buffer
+    ("Cache-Control", "no-cache, no-transform"),  # no-transform (RFC 9111): no proxy compresses it and so buffers it
     ("X-Accel-Buffering", "no"),  # nginx
 )
 
-_RETRY = 500  # ms: Chromium waits 3 s if it is told nothing
-_HERD = 2000  # ms that many readers are spread over, so that they do not all come back at once
+_RETRY = 500  # ms; without it Chromium waits 3 s
+_HERD = 2000  # ms over which many readers are spread, so that they do not all reconnect at once
 
 OnLeave = str | float
 
 
 class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How a run is read out.
+    """Settings of a streamed response.
 
     Attributes:
         ping: seconds of silence after which, at the latest, a comment is sent: proxies then keep the connection open.
-        send_timeout: seconds that a send may wait for a reader who takes nothing; then the reader is let go.
-        frame: seconds between two frames of a rendered reader, at least.
+        send_timeout: seconds that a send may block because the reader does not read; then it is disconnected.
+        frame: minimum seconds between two frames of rendered HTML.
     """
 
     ping: float = 15.0
@@ -37,12 +37,12 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Medium(msgspec.Struct, frozen=True, kw_only=True):
-    """How a wire is carried in a response.
+    """How a protocol is carried in a response.
 
     Attributes:
         headers: of the response.
         opening: what the body begins with, sent at once; None: how soon to come back, and a comment.
-        ping: what is sent in silences; empty: nothing, on a wire that has nothing of the kind.
+        ping: sent in silences; empty for a protocol without comments.
     """
 
     headers: tuple[tuple[str, str], ...] = HEADERS

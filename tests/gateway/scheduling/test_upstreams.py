@@ -206,7 +206,7 @@ async def test_one_client_has_a_limit_of_its_own(servers: list[FakeOllama]) -> N
     runs.append(await begin(upstreams, key="a"))
     for run in [*runs, other]:
         await stopped(run)
-    assert not upstreams._shares
+    assert not upstreams._runs_per_key
 
 
 async def test_a_full_queue_leads_elsewhere(servers: list[FakeOllama]) -> None:

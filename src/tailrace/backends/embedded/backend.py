@@ -79,7 +79,7 @@ class EmbeddedBackend(OllamaBackend):
 
 
 class _Watched:
-    """An exchange with the worker, which tells a crash of the engine from a plain broken stream."""
+    """An exchange with the worker, which distinguishes a crash of the engine from a broken stream."""
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
@@ -89,7 +89,7 @@ class _Watched:
         self.finish = exchange.finish
 
     def half_close(self) -> bool:
-        """Ends our side; from then on the worker's closing of its side is no accident."""
+        """Ends our side; from then on it is expected that the worker closes its side."""
         self._leaving = True
         return self._exchange.half_close()
 

@@ -1,6 +1,6 @@
 """One loaded model: llama.cpp through `xllamacpp`, in the worker process only.
 
-What the native library asks for (observed; `wire.md` C6 to C9 of the design notes):
+What the native library requires (observed with xllamacpp 2026.10, llama.cpp's ``tools/server`` in process):
 
 - its callback stops a request by returning True, and is called during prompt evaluation only with ``return_progress``;
 - anything but an `Exception` raised in the callback is dropped or fatal, so ours catches everything and returns True;

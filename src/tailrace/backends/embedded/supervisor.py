@@ -87,16 +87,16 @@ class _Worker:
         timer.daemon = True
         timer.start()
         try:
-            told = _decode(self._read_line())
+            message = _decode(self._read_line())
         finally:
             timer.cancel()
-        if not told:
+        if not message:
             self.process.wait()
             raise EngineError(f"the embedded engine could not start: {self.ending()}")
-        if told.get("error"):
-            raise EngineError(str(told["error"]))
-        path = told.get("socket")
-        port = told.get("port")
+        if message.get("error"):
+            raise EngineError(str(message["error"]))
+        path = message.get("socket")
+        port = message.get("port")
         url = "http://localhost" if path else f"http://127.0.0.1:{port}"
         self.endpoint = Endpoint(url, str(path) if path else None, self.key, self.process.pid)
         return self.endpoint

@@ -1,4 +1,4 @@
-"""The service of conversations: the store, and who writes down what runs say."""
+"""The service of conversations: starts the answers of turns and has them stored."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Turn(msgspec.Struct, kw_only=True, rename={"go_on": "continue"}):
 
 
 class Begun(NamedTuple):
-    """What a turn began."""
+    """What a turn started."""
 
     question: Message | None
     answer: Message
@@ -65,10 +65,10 @@ class Begun(NamedTuple):
 
 
 class Conversations:
-    """The store, and who writes down what runs say. An async context manager: open while the gateway serves.
+    """The store and its writer. An async context manager, open while the gateway serves.
 
-    The store's library takes longer to import than all else that a start does. That is done beside the serving, and
-    what needs the store waits for it.
+    SQLAlchemy takes longer to import than everything else at start. It is imported in the background, and requests that
+    need the store wait for it.
 
     Args:
         context: what all requests share.
@@ -79,7 +79,7 @@ class Conversations:
     """
 
     def __init__(self, context: GatewayContext) -> None:
-        self._house = context
+        self._context = context
         if find_spec("sqlalchemy") is None:
             raise ModuleNotFoundError("sqlalchemy is not installed", name="sqlalchemy")
         if isinstance(context.settings.database, str):  # only the library can tell whether a URL is one
@@ -102,7 +102,7 @@ class Conversations:
             StoreError: the store's library cannot be imported.
             ProblemError: the gateway has stopped.
         """
-        await asyncio.wait({self._opening})  # which goes on if this request is cancelled
+        await asyncio.wait({self._opening})  # it continues if this request is cancelled
         if self._opening.cancelled():
             raise ProblemError(503, STOPPING)
         if (error := self._opening.exception()) is not None:
@@ -110,7 +110,9 @@ class Conversations:
         return self._opening.result()
 
     async def _open(self) -> tuple[Store, ConversationWriter]:
-        loader = ThreadPoolExecutor(1, "tailrace-store")  # of our own: for the loop's threads the end would wait
+        loader = ThreadPoolExecutor(
+            1, "tailrace-store"
+        )  # an executor of its own: the shutdown would wait for the loop's default one
         try:
             store_of, writer_of = await asyncio.get_running_loop().run_in_executor(loader, _load)
         except Exception as error:
@@ -120,18 +122,18 @@ class Conversations:
             loader.shutdown(wait=False)
         if gc.get_freeze_count():  # our server has the collector pass over what is loaded; this is more of it
             gc.freeze()
-        store = store_of(self._house.settings.database)
+        store = store_of(self._context.settings.database)
         writer = writer_of(store)
         self._kept = store, writer
         self._recovering = asyncio.create_task(self._recover(store))
-        # A database that is not there keeps nobody from being served; each request says what is wrong with it.
+        # A missing database does not keep the gateway from serving; requests that need it get the error.
         await asyncio.wait({self._recovering}, timeout=_FIRST_LOOK)
         await writer.__aenter__()
         return store, writer
 
     async def _recover(self, store: Store) -> None:
         with contextlib.suppress(StoreError):  # reported by the store, and the first change that it takes does it
-            here = self._house.here
+            here = self._context.here
             await (store.recover() if here is None else store.recover(here.is_left_over))
 
     async def __aexit__(self, *_: object) -> None:
@@ -148,15 +150,15 @@ class Conversations:
                 await writer.close()
                 await store.close()
         except TimeoutError:
-            store.report(StoreError("the database did not take what came last in time"))
+            store.report(StoreError("the database did not store the last text in time"))
 
     # -- turns ---------------------------------------------------------------------------------------------------
 
     async def turn(self, id: str, turn: Turn, caller: Caller, key: str, body: bytes) -> tuple[Begun, bool]:
-        """Starts an answer, and has it written down; returns it, and False if the key had started it already."""
+        """Starts an answer and has it stored; returns it, and False if the key had started it already."""
         store, writer = await self.opened()
         async with self._lock(id):  # so that a repeated request finds what the first one started
-            await self.settle()  # who has just stopped an answer may go on with it at once
+            await self.settle()  # so that an answer that was just stopped can be continued at once
             conversation = await store.get(id)
             asked, begin = self._meaning(store, conversation, turn)
             begun: list[tuple[Message | None, Message]] = []
@@ -164,8 +166,8 @@ class Conversations:
             async def beginning(run: str) -> None:
                 begun.append(await begin(asked.model, run))
 
-            linger = self._house.linger
-            run, new = await self._house.start(asked, caller, linger=linger, key=key, body=body, begin=beginning)
+            linger = self._context.linger
+            run, new = await self._context.start(asked, caller, linger=linger, key=key, body=body, begin=beginning)
             if new:
                 self._turned[run] = begun[0]
                 self._write_down(run, begun[0][1], writer)
@@ -180,7 +182,7 @@ class Conversations:
         async with self._lock(id):  # so that no turn begins meanwhile
             for run in await store.delete(id):
                 with contextlib.suppress(ProblemError):
-                    self._house.runs.get(run, caller.owner).cancel()
+                    self._context.runs.get(run, caller.owner).cancel()
 
     def _lock(self, id: str) -> asyncio.Lock:
         return self._locks.setdefault(id, asyncio.Lock())
@@ -193,7 +195,7 @@ class Conversations:
     def _meaning(
         self, store: Store, conversation: Conversation, turn: Turn
     ) -> tuple[RunRequest, Callable[[str, str], Awaitable[tuple[Message | None, Message]]]]:
-        """Returns what is asked of the model, and what is written before it is."""
+        """Returns the request for the model, and the function that stores the turn before it is sent."""
         id = conversation.id
         if sum(each is not None for each in (turn.content, turn.regenerate, turn.go_on)) != 1:
             raise ProblemError(400, "a turn has one of content, regenerate and continue")

@@ -1,8 +1,8 @@
-"""The conversation writer: it writes down answers while they grow, and holds up nobody who brings their text.
+"""The conversation writer: stores answers while they stream, without blocking the tasks that read the runs.
 
-All that came of all runs goes into one transaction a few times a second. When the database does not work for a while,
-what could not be written stays in memory and is written once it works again. That is bounded by the runs themselves:
-no answer begins that could not be written down, so what waits is no more than what the runs of that moment bring.
+New text of all runs is written in one transaction, a few times a second. While the database fails, what could not be
+written stays in memory and is written once it works again. The number of such answers is bounded: no answer starts
+unless its beginning could be written, so only runs that were active when the failure began are affected.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SLOWEST = 5.0  # seconds between attempts while the database does not work
 
 
 class _Growth:
-    """What came of an answer and is not written yet, and how many pieces are."""
+    """The text of an answer that is not written yet, and the number of pieces that are."""
 
     __slots__ = ("run", "text", "thinking", "written")
 
@@ -38,13 +38,13 @@ class _Growth:
         self.written = 0
 
     def piece(self, message: str) -> Piece:
-        """Returns what is to be written. What comes while it is being written comes after it."""
+        """Returns the unwritten text as one piece; text added while it is being written goes into the next piece."""
         self.text[:] = ["".join(self.text)]
         self.thinking[:] = ["".join(self.thinking)]
         return Piece(message, self.run, self.written, self.text[0], self.thinking[0])
 
     def wrote(self) -> None:
-        """The last piece is written."""
+        """Notes that the last piece was written."""
         del self.text[0], self.thinking[0]
         self.written += 1
 
@@ -54,7 +54,7 @@ class ConversationWriter:
 
     Args:
         store: where to.
-        every: seconds from the first thing that comes until all is written.
+        every: seconds from the first new text until it is written.
     """
 
     def __init__(self, store: Store, *, every: float = 0.25) -> None:
@@ -65,7 +65,7 @@ class ConversationWriter:
         self._endings: dict[str, Ending] = {}
         self._writing = asyncio.Lock()
         self._something = asyncio.Event()
-        self._told = ""  # what went wrong that nobody foresaw
+        self._logged = ""  # the last unexpected error, which is logged once
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> ConversationWriter:
@@ -78,7 +78,7 @@ class ConversationWriter:
         await self.close()
 
     def add(self, answer: Message, text: str, thinking: str = "") -> None:
-        """Takes what came of an answer, as it was when its run began. Costs next to nothing, and never fails."""
+        """Adds new text of an answer (as it was when its run began), without input or output; never fails."""
         growth = self._growing.get(answer.id)
         if growth is None:
             growth = self._growing[answer.id] = _Growth(answer.run or "")
@@ -100,15 +100,15 @@ class ConversationWriter:
         metrics: Any = None,
         error: Any = None,
     ) -> bool:
-        """Takes the end of an answer, and returns when it is written.
+        """Adds the end of an answer, and returns once it is written.
 
         Args:
             answer: the answer, as it was when its run began.
             outcome: how its run ended.
-            text: everything that this run said, whatever `add` was given of it.
+            text: the whole text of this run, including what `add` was given.
             thinking: the same of the reasoning.
             tool_calls: the calls of this run, as anything that JSON can hold.
-            metrics: its figures, likewise.
+            metrics: its metrics, likewise.
             error: what went wrong, likewise.
 
         Returns:
@@ -130,7 +130,7 @@ class ConversationWriter:
         return await self.flush()
 
     async def flush(self) -> bool:
-        """Writes all that has come, now; returns whether that was possible. If not, it is tried again by and by."""
+        """Writes everything now; returns whether that worked. If not, it is retried in the background."""
         async with self._writing:
             endings = list(self._endings.values())
             growing = [(message, self._growing[message]) for message in self._dirty]
@@ -140,7 +140,7 @@ class ConversationWriter:
             try:
                 await self._store.write([growth.piece(message) for message, growth in growing], endings)
             except BaseException as error:
-                # Nobody knows what a transaction did that was cancelled; to write the same again does no harm.
+                # Whether a cancelled transaction was committed is unknown; writing the same piece again is harmless.
                 self._dirty.update(message for message, growth in growing if self._growing.get(message) is growth)
                 self._something.set()
                 if not isinstance(error, Exception):
@@ -155,7 +155,7 @@ class ConversationWriter:
             return True
 
     async def close(self) -> None:
-        """Writes what is left, and stops."""
+        """Writes what is left, and stops the task."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -173,7 +173,7 @@ class ConversationWriter:
             pause = self._every if await self.flush() else min(2 * pause, _SLOWEST)
 
     def _failed(self, error: Exception) -> None:
-        """Tells what nobody foresaw, once; what is wrong with the database was told by the store."""
-        if not isinstance(error, StoreError) and str(error) != self._told:
-            self._told = str(error)
-            _log.error("cannot keep what came of answers", exc_info=error)
+        """Logs an unexpected error, once; the store reports errors of the database itself."""
+        if not isinstance(error, StoreError) and str(error) != self._logged:
+            self._logged = str(error)
+            _log.error("cannot store the text of answers", exc_info=error)

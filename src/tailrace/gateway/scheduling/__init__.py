@@ -1,1 +1,1 @@
-"""Which upstream a run goes to, and in which order."""
+"""Scheduling: the order in which runs start, and the upstream that each goes to."""

@@ -1,9 +1,9 @@
 """The fair queue in front of an upstream.
 
-Only so many runs are let in at once; the others wait, and are told their place. Interactive ones come before batch.
-Then clients take turns: each run has the number of the round it is served in, a client's next one is in the next round,
-and a client that comes joins the round under way. So one client's hundred runs keep another's single one waiting for
-two completions at most. (Start-time fair queueing, with every run taken for equally long.)
+A bounded number of runs is active at once; the others wait, and their place in the queue is reported. Interactive runs
+go before batch runs. Within a priority, clients are served in rounds: each run has a round, a client's next run is in
+the next round, and a new client joins the current round. So a hundred runs of one client delay a single run of another
+by two completions at most. (Start-time fair queueing, Goyal et al. 1996, with equal costs for all runs.)
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _RANK = {"interactive": 0, "batch": 1}
 
 
 class Ticket:
-    """A run's place in a queue, from its coming until it leaves.
+    """A run's place in a queue, from arrival until it leaves.
 
     Args:
         key: the client that it belongs to.
@@ -36,7 +36,7 @@ class Ticket:
         self.key = key
         self.priority = priority
         self.moved = moved
-        self.number = 0  # in the order of coming
+        self.number = 0  # in the order of arrival
         self.round = 0
         self.place = 0
         self.inside = False
@@ -44,10 +44,10 @@ class Ticket:
 
 
 class FairQueue:
-    """Lets runs in, a bounded number at once. Belongs to one event loop.
+    """Admits runs, a bounded number at once. Belongs to one event loop.
 
     Args:
-        running: how many may be in at once; None: no limit, and so no queue.
+        running: how many may be active at once; None: no limit, and so no queue.
         waiting: how many may wait; more are refused.
     """
 
@@ -57,12 +57,12 @@ class FairQueue:
         self._inside = 0
         self._waiting: list[Ticket] = []
         self._count = 0
-        self._round = 0  # of who was let in last
+        self._round = 0  # of the run that was let in last
         self._last: dict[str, int] = {}  # the round of each client's last ticket
 
     @property
     def running(self) -> int:
-        """How many are in."""
+        """How many runs are active."""
         return self._inside
 
     @property
@@ -72,11 +72,11 @@ class FairQueue:
 
     @property
     def busy(self) -> int:
-        """How many are in or wait."""
+        """How many are active or wait."""
         return self.running + self.waiting
 
     def admit(self, ticket: Ticket) -> None:
-        """Gives a ticket its place, inside or in the queue.
+        """Gives a ticket a place: active, or in the queue.
 
         Raises:
             BusyError: 503: too many wait.
@@ -96,7 +96,7 @@ class FairQueue:
             self._let_in(ticket)
 
     async def enter(self, ticket: Ticket) -> None:
-        """Waits until it is the ticket's turn. Who is cancelled meanwhile has left.
+        """Waits until the ticket is active. If that is cancelled, the ticket has left the queue.
 
         Raises:
             BusyError: it has no place yet, and there is none.
@@ -138,7 +138,7 @@ class FairQueue:
             self._last = {key: last for key, last in self._last.items() if last > self._round}
 
     def _move_up(self, gone: Ticket) -> None:
-        """One that left before its turn has not used its round: its client's later ones come a round earlier."""
+        """A ticket that left while waiting has not used its round: later ones of its client move up a round."""
         for ticket in self._waiting:
             if ticket.key == gone.key and ticket.round > gone.round:
                 ticket.round -= 1
@@ -146,7 +146,7 @@ class FairQueue:
             self._last[gone.key] -= 1
 
     def _order(self) -> None:
-        """Puts those who wait into the order of their turns, and tells who has moved."""
+        """Sorts the waiting tickets, and calls `moved` of those whose place has changed."""
         self._waiting.sort(key=lambda ticket: (_RANK[ticket.priority], ticket.round, ticket.number))
         for place, ticket in enumerate(self._waiting, 1):
             if ticket.place != place:

@@ -23,9 +23,9 @@ from tailrace.types import ChatRequest, GenerateRequest
 
 __all__ = ["Admitted", "Upstream", "Upstreams"]
 
-_FRESH = 5.0  # seconds that what an upstream has is not asked for again
-_PATIENCE = 2.0  # seconds that an upstream has to tell it
-_OUT = 10.0  # seconds that one which failed is left out; twice as long each time, up to
+_FRESH = 5.0  # seconds for which a list of an upstream's models is used
+_PATIENCE = 2.0  # seconds that an upstream gets to list them
+_OUT = 10.0  # seconds for which a failed upstream is skipped; doubled each time, up to
 _LONGEST_OUT = 300.0
 _ONE_ENDS = "wait until one has ended"
 _CONTENT = (TextDelta, ThinkingDelta, ToolCall, ToolCallDelta, Progress)
@@ -44,8 +44,8 @@ class Upstream:
         self.queue = queue
         self.failures = 0
         self._out_until = 0.0
-        self._asked = -_FRESH
-        self._asking: asyncio.Task[None] | None = None
+        self._looked_at = -_FRESH
+        self._looking: asyncio.Task[None] | None = None
         self.models: frozenset[str] = frozenset()
         self.loaded: frozenset[str] = frozenset()
 
@@ -66,11 +66,11 @@ class Upstream:
 
     async def look(self) -> None:
         """Learns which models it has, and which are loaded, unless that is known and fresh. Never raises."""
-        if time.monotonic() - self._asked < _FRESH:
+        if time.monotonic() - self._looked_at < _FRESH:
             return
-        if self._asking is None or self._asking.done():  # many runs at once ask once
-            self._asking = asyncio.get_running_loop().create_task(self._look())
-        await asyncio.shield(self._asking)
+        if self._looking is None or self._looking.done():  # many runs at once ask once
+            self._looking = asyncio.get_running_loop().create_task(self._look())
+        await asyncio.shield(self._looking)
 
     async def _look(self) -> None:
         try:
@@ -81,7 +81,7 @@ class Upstream:
             pass  # what it had it may still have; a run finds out
         except errors.TailraceError:
             self.failed()
-        self._asked = time.monotonic()
+        self._looked_at = time.monotonic()
 
 
 def _names(listed: object) -> frozenset[str]:
@@ -103,11 +103,11 @@ class Upstreams:
     def __init__(self, all: Sequence[Upstream], per_key: int | None = None) -> None:
         self.all = all
         self._per_key = per_key
-        self._shares: Counter[str] = Counter()  # how many runs each client has
+        self._runs_per_key: Counter[str] = Counter()  # how many runs each client has
 
     @property
     def first(self) -> Upstream:
-        """The one that is asked what only one can tell."""
+        """The upstream for requests that only one can answer."""
         return next((each for each in self.all if not each.out), self.all[0])
 
     async def choose(self, model: str) -> list[Upstream]:
@@ -122,10 +122,10 @@ class Upstreams:
         return sorted(self.all, key=rank)
 
     async def admit(self, request: ChatRequest | GenerateRequest, key: str, priority: Priority) -> Admitted:
-        """Gives a run its place: in the queue of the upstream that it goes to first, and in its client's share.
+        """Gives a run its place in the queue of the upstream that it goes to first, and counts it for its client.
 
         Args:
-            request: what is asked for.
+            request: the request.
             key: the client that it belongs to.
             priority: interactive or batch.
 
@@ -134,7 +134,7 @@ class Upstreams:
         """
         order = await self.choose(request.model)
         place = self._place(key, priority)
-        # One that does not have the model is no way round a full queue.
+        # An upstream without the model is no alternative to a full queue.
         able = [each for each in order if request.model in each.models] or order
         for each in able:
             try:
@@ -150,7 +150,7 @@ class Upstreams:
 
     @contextlib.asynccontextmanager
     async def turn(self, at: Upstream, key: str, priority: Priority) -> AsyncIterator[None]:
-        """Waits for a client's turn with an upstream, for work that is no run; it ends with the block.
+        """Waits in an upstream's queue, for work that is not a run; the place is held until the block ends.
 
         Raises:
             BusyError: as for `admit`.
@@ -164,24 +164,24 @@ class Upstreams:
             place.leave()
 
     def _place(self, key: str, priority: Priority) -> _Place:
-        if self._per_key is not None and self._shares[key] >= self._per_key:
+        if self._per_key is not None and self._runs_per_key[key] >= self._per_key:
             error = errors.BusyError(f"this client has {self._per_key} runs already", 429, hint=_ONE_ENDS)
             error.retry_after = 1.0
             raise error
-        return _Place(self._shares, key, priority)
+        return _Place(self._runs_per_key, key, priority)
 
 
 class _Place:
-    """A run's place in one queue after the other, and in its client's share until it has left for good."""
+    """A run's place in one queue after the other, counted for its client until `leave`."""
 
-    def __init__(self, shares: Counter[str], key: str, priority: Priority) -> None:
-        self._shares = shares
+    def __init__(self, runs_per_key: Counter[str], key: str, priority: Priority) -> None:
+        self._runs_per_key = runs_per_key
         self._key = key
         self._priority: Priority = priority
         self._left = False
         self.ticket = Ticket(key, priority)
         self.at: Upstream | None = None
-        shares[key] += 1
+        runs_per_key[key] += 1
 
     def join(self, at: Upstream) -> None:
         """Takes a place in an upstream's queue.
@@ -193,7 +193,7 @@ class _Place:
         self.at = at
 
     async def enter(self, report: Report) -> Upstream:
-        """Waits until it is our turn; tells the place until then."""
+        """Waits in the queue, and reports the place until the run is active."""
         assert self.at is not None
         self.ticket.moved = lambda place: report(Queued(position=place))
         if not self.ticket.inside:
@@ -213,9 +213,9 @@ class _Place:
         self.give_up()
         if not self._left:
             self._left = True
-            self._shares[self._key] -= 1
-            if not self._shares[self._key]:
-                del self._shares[self._key]
+            self._runs_per_key[self._key] -= 1
+            if not self._runs_per_key[self._key]:
+                del self._runs_per_key[self._key]
 
 
 class Admitted:
@@ -224,11 +224,11 @@ class Admitted:
     Args:
         place: its place.
         others: the upstreams to try if the first one fails.
-        request: what is asked for.
+        request: the request.
 
     Attributes:
         first: the upstream that it goes to first.
-        leave: gives the place free; to be called when the run has ended, or is not to be.
+        leave: frees the place; to be called when the run has ended or is not started.
     """
 
     def __init__(self, place: _Place, others: list[Upstream], request: ChatRequest | GenerateRequest) -> None:
@@ -238,12 +238,12 @@ class Admitted:
         self._trying = _Trying(place, others, request)
 
     async def open(self, report: Report) -> Exchange:
-        """Waits for its turn and opens the run, with one upstream after the other. See `Opener`."""
+        """Waits in the queue and opens the exchange, with one upstream after the other. See `Opener`."""
         return await self._trying.open(report)
 
 
 class _Trying:
-    """An exchange with one upstream after the other, until one says its first word. See `Exchange`."""
+    """An exchange with one upstream after the other, until one sends content. See `Exchange`."""
 
     confirms = 0.1
 
@@ -280,9 +280,9 @@ class _Trying:
                 return self
 
     def _elsewhere(self, error: errors.TailraceError) -> bool:
-        """Returns whether another upstream may do better; notes that this one failed, if it did."""
+        """Returns whether to try another upstream; marks this one as failed if it is."""
         if isinstance(error, (errors.ModelNotFoundError, errors.BusyError, errors.UnsupportedError)):
-            return bool(self._others)  # this one cannot, and nothing is wrong with it
+            return bool(self._others)  # this one cannot serve it, but has not failed
         if isinstance(error, errors.RequestError):
             return False
         answered = isinstance(error, errors.ResponseError) and not isinstance(error, errors.NotModelServerError)
@@ -293,7 +293,7 @@ class _Trying:
         return bool(self._others)
 
     async def relay(self, on_events: OnEvents) -> None:
-        """Passes the events on as they arrive; before the first word a failure means another upstream."""
+        """Passes the events on as they arrive; before the first content a failure leads to another upstream."""
         elsewhere = over = False
 
         def heard(events: Sequence[Event]) -> bool:
@@ -306,7 +306,7 @@ class _Trying:
         while not over:
             assert self._exchange is not None
             if self._began:
-                await self._exchange.relay(on_events)  # straight: no step more than needed a token
+                await self._exchange.relay(on_events)  # directly: no extra call for each token
                 return
             await self._exchange.relay(heard)
             if elsewhere:
@@ -315,7 +315,7 @@ class _Trying:
                 await self.open(self._report)
 
     def _works(self, events: Sequence[Event]) -> bool:
-        """Looks at events before the first word; returns False if another upstream is to be asked."""
+        """Looks at events before the first content; returns False if another upstream is to be tried."""
         at, last = self._place.at, events[-1]
         if any(isinstance(event, _CONTENT) for event in events):
             self._began = True

@@ -1,9 +1,9 @@
-"""The Vercel AI SDK's wire: a run as a UI message stream (version 1).
+"""The Vercel AI SDK's protocol: a run as a UI message stream (version 1).
 
-Facts are from `wire.md` E1 of the design notes. Clients of the SDK up to early 7.0 reject a part that has a member they
-do not know, so only the members of 5.0 are sent, and what else there is to tell (why it ended, the counts) is
-``messageMetadata``, which is free. What a run waits for comes as a transient ``data-status`` part before ``start``:
-clients hand it to ``onData``, keep nothing of it, and go on showing that they wait.
+The parts are those of vercel/ai, ``packages/ai/src/ui-message-stream/ui-message-chunks.ts``. Clients of the SDK up to
+early 7.0 reject a part with an unknown member, so only the members of 5.0 are sent; the reason of the ending and the
+counts go into ``messageMetadata``, whose shape is free. What a run waits for is sent as a transient ``data-status``
+part before ``start``: clients pass it to ``onData``, do not store it, and go on showing that they wait.
 """
 
 from __future__ import annotations

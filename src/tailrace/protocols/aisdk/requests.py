@@ -1,13 +1,14 @@
-"""What the AI SDK's client asks for: its UI messages as the messages of a conversation.
+"""Requests of the AI SDK's client: its UI messages as the messages of a conversation.
 
-Each kind of part is either turned into something or left out knowingly:
+The parts are those of vercel/ai, ``packages/ai/src/ui/ui-messages.ts``. Each kind is either
+converted or left out on purpose:
 
 - ``text`` and ``reasoning`` are text and thinking; ``step-start`` begins another message of the assistant's.
 - ``file`` of a user's is an image, as a data URL; another kind, or an address, is refused. One of the assistant's is
   something that it showed, and is left out.
 - ``tool-NAME`` and ``dynamic-tool`` are a call and its result, once there is one. A call without a result (its input
   still came, or nobody has answered or approved it) is left out: no model goes on well from it.
-- ``source-url``, ``source-document`` and ``data-NAME`` are for people; they are left out, as is what we do not know.
+- ``source-url``, ``source-document`` and ``data-NAME`` are for display; they are left out, as are unknown parts.
 """
 
 from __future__ import annotations

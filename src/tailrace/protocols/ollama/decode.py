@@ -1,8 +1,8 @@
-"""Ollama's wire: NDJSON of `/api/chat`, `/api/generate` and the progress of pull, push and create.
+"""Decodes Ollama's streams: NDJSON of `/api/chat`, `/api/generate` and the progress of pull, push and create.
 
-Facts are from `wire.md` A5 to A11 of the design notes, read from Ollama's sources. What matters most: the last line may
-lack its LF (A6); content may come on the ``done`` line (A7); an error is a line ``{"error": …}`` (A9); and a stream
-that ends without ``done: true`` is not a success, although its HTTP status is 200.
+Read from ollama/ollama, ``api/types.go`` and ``server/routes.go``. What matters most: the last line may lack its LF;
+content may come on the ``done`` line; an error is a line ``{"error": …}``; and a stream that ends without
+``done: true`` is not a success, although its HTTP status is 200.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Ollama's wire, the other way: a run as the lines of `/api/chat` and `/api/generate`, or as one object.
+"""Encodes a run for Ollama's clients: the lines of `/api/chat` and `/api/generate`, or one object.
 
-Facts are from `wire.md` A5 to A11 of the design notes. The order of the members is Ollama's own; figures that are zero
-are left out, as there. A failure is a line ``{"error": …}`` and nothing after it, and so is a stop that came from
-elsewhere: a stream that merely stops is never a success. What a run waits for has no place here: this wire is silent
-until the first word, and its clients know no comments.
+The members and their order are those of ollama/ollama, ``api/types.go``; counts that are zero are left out, as there. A
+failure is a line ``{"error": …}`` and nothing after it, and so is a cancel by somebody else: a stream that merely stops
+is never a success. What a run waits for is not sent: this protocol sends nothing before the first content, and its
+clients know no comments.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What Ollama's API is asked for: the bodies of requests, and what is wrong with them before any model is looked at.
+"""Requests of Ollama's API: their bodies, and the checks that need no model.
 
-Facts are from `wire.md` A1 to A4 and A8 of the design notes: statuses and texts are those of Ollama's own server. The
-embedded engine and the gateway answer alike because both read requests here.
+Fields are those of ollama/ollama, ``api/types.go``; statuses and texts of errors those of its ``server/routes.go``. The
+embedded engine and the gateway answer alike because both decode requests here.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The wire of ``/runs/{id}/events``: each event of the log by its own name, its fields as JSON."""
+"""Encodes ``/runs/{id}/events``: each event of the log by its own name, its fields as JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a web request asks for: the bodies of ``POST /chat/stream`` and ``POST /runs``, checked before it is sent on."""
+"""The bodies of ``POST /chat/stream`` and ``POST /runs``, checked before they are sent to a model server."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """The tutorial's server-sent events: ``data: {"content": …}`` for each piece, ``data: [DONE]`` at the end.
 
-What is more is put so that readers who know only that much read the same: every object has ``content``; what waits,
-thinks or has ended comes as a named event, which an `EventSource` listening to ``message`` skips; ids are a field that
-line readers pass over. ``[DONE]`` comes where a loop over the stream would just end; where it would raise there is an
-error event, and no ``[DONE]``: a stream that merely stops is never a success.
+Additions do not disturb clients that know only this: every object has ``content``; waiting, thinking and the ending are
+named events, which an `EventSource` listening to ``message`` skips; ids are a field that clients reading line by line
+ignore. ``[DONE]`` is sent where a loop over the stream would end normally; where it would raise, an error event is sent
+and no ``[DONE]``: a stream that merely stops is never a success.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ class Interrupts:
         self._stream: _Cancellable | None = None
         self._blocked = False
         self._last: float | None = None
-        self._door: Callable[[int], bool] | None = None
+        self._end_reading: Callable[[int], bool] | None = None
         self._leaving = False
 
     @contextmanager
@@ -80,13 +80,13 @@ class Interrupts:
             self._stream = None
 
     @contextmanager
-    def reading(self, door: Callable[[int], bool]) -> Iterator[None]:
-        """While inside, a line is being read; `door` ends that with an exit code, and says whether it could."""
-        self._door = door
+    def reading(self, end_reading: Callable[[int], bool]) -> Iterator[None]:
+        """While inside, a line is being read; `end_reading` ends that with an exit code, if it can, and says so."""
+        self._end_reading = end_reading
         try:
             yield
         finally:
-            self._door = None
+            self._end_reading = None
 
     def again(self) -> bool:
         """Notes a Ctrl-C; True if it is the second within a second."""
@@ -95,7 +95,7 @@ class Interrupts:
         return last is not None and now - last <= _AGAIN
 
     def blocked(self, is_blocked: bool) -> None:
-        """Told by sinks when they wait for the terminal to take something.
+        """Called by sinks when they wait until the terminal accepts output.
 
         Raises:
             Stopped: the answer was stopped already, so there is nothing to wait for.
@@ -123,5 +123,5 @@ class Interrupts:
         self._leaving = True
         if self._stream is not None:
             self._stream.cancel()
-        if self._door is None or not self._door(code):
+        if self._end_reading is None or not self._end_reading(code):
             raise Leave(code)
