@@ -10,7 +10,6 @@ import asyncio
 import gc
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from benchmarks.common import Skipped, event_loop, quiet, report, shown, spread, table
 from tailrace.backends.base import WireExchange
@@ -20,6 +19,7 @@ from tailrace.run.exchange import Exchange, Report
 from tailrace.run.run import Run
 from tailrace.transport.connection import Connection
 from tailrace.transport.http_client import HttpExchange
+from tailrace.transport.io_batch import IOBatch
 
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"
 _LINE = (
@@ -38,6 +38,23 @@ class _Nowhere(asyncio.Transport):
         pass
 
     def abort(self) -> None:
+        pass
+
+
+class _Line:
+    """A client's connection, without a socket."""
+
+    default_headers = ()
+    batch: IOBatch | None = None
+    writable: asyncio.Event | None = None
+
+    def __init__(self) -> None:
+        self.transport: asyncio.Transport = _Nowhere()
+
+    def resume_reading(self) -> None:
+        pass
+
+    def answered(self, _cycle: object) -> None:
         pass
 
 
@@ -69,29 +86,17 @@ async def _logged(connection: Connection) -> None:
 
 
 async def _sent(connection: Connection) -> None:
-    from tailrace.gateway.server.protocol import ConnectionWriter
+    from tailrace.gateway.server.request_cycle import RequestCycle
     from tailrace.web.asgi import EventStream
     from tailrace.web.direct_writer import DIRECT_WRITE
     from tailrace.web.source import Source, plain_feed
 
-    class Cycle:
-        """As much of uvicorn's as is looked at."""
-
-        def __init__(self) -> None:
-            self.flow, self.transport = self, _Nowhere()
-            self.write_paused = self.disconnected = self.response_complete = False
-            self.chunked_encoding = self.more_body = True  # so that it does not tell who leaves
-
-    async def send(_message: Any) -> None:
-        pass
-
-    async def receive() -> Any:
-        await asyncio.Event().wait()
-
+    cycle = RequestCycle(_Line(), "GET", "1.1", keep_alive=True, expects=False)
+    cycle.end_body()
     run = _run(connection)
-    scope = {"type": "http", "method": "GET", DIRECT_WRITE: ConnectionWriter(Cycle())}  # type: ignore[arg-type]
     try:
-        await EventStream(run, Source(plain_feed(run)))(scope, receive, send)
+        scope = {"type": "http", "method": "GET", DIRECT_WRITE: cycle}
+        await EventStream(run, Source(plain_feed(run)))(scope, cycle.receive, cycle.send)
     finally:
         run.cancel()
 

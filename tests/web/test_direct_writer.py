@@ -60,7 +60,7 @@ class Server:
         self.error: Exception | None = None
         self.bug: Exception | None = None  # of its way to write without a task
 
-    def __call__(self, data: bytes) -> bool:
+    def write(self, data: bytes) -> bool:
         if self.bug is not None:
             raise self.bug
         if self.gate is not None or self.error is not None:

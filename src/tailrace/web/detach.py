@@ -2,7 +2,8 @@
 
 Between a server and an endpoint are a framework's layers. Each keeps a coroutine, a request or a function of its own
 for as long as the answer lasts, though a stream wants nothing of them any more: some kilobytes for each of thousands of
-streams. So our server has the layers return first, and calls the stream itself.
+streams. So our server has the layers return first, and calls the stream itself. That is for servers that do not look at
+a scope again once they have called the application; ours (`tailrace.gateway.server.protocol`) does not.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ __all__ = ["DIRECT_WRITE", "DirectWrite", "DirectWriter"]
 class DirectWrite(Protocol):
     """A server's way to write without a task. On the loop's thread only."""
 
-    def __call__(self, data: bytes) -> bool:
+    def write(self, data: bytes) -> bool:
         """Writes a piece of the body now; returns False, without writing, if that would have to wait."""
 
     def watch(self, left: Callable[[], object] | None) -> bool:
@@ -92,7 +92,7 @@ class DirectWriter:
     def sent(self, data: bytes) -> bool:
         """Sends a piece if that is possible at once; returns whether it was sent."""
         try:
-            return len(data) <= _MOST and self.push(data)
+            return len(data) <= _MOST and self.push.write(data)
         except Exception:
             return False  # the task tries to send it, and gets the same exception
 

@@ -1,4 +1,4 @@
-"""The gateway on its own server: uvicorn, a socket that lets go of silent readers, and an end that never hangs."""
+"""The gateway on its own server: uvicorn with our protocol, silent readers let go, and an end that never hangs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tailrace.gateway.cluster.relay import believing
 from tailrace.gateway.context import GatewayContext
 from tailrace.gateway.endpoint import ENDPOINT
 from tailrace.gateway.server.logging import keep_discreet, unheeded
-from tailrace.gateway.server.protocol import BoundedProtocol, bounded
+from tailrace.gateway.server.protocol import HttpProtocol, limited
 from tailrace.gateway.server.sockets import BACKLOG
 from tailrace.transport.io_batch import start_batching
 from tailrace.web.detach import with_detached_responses
@@ -63,10 +63,9 @@ def serve(
     keep_discreet()
     logger = logging.getLogger("uvicorn.error")
     logger.setLevel(logging.ERROR)  # what strangers send is no news
-    logger.addFilter(_is_news)
     config = uvicorn.Config(
         with_detached_responses(app, DIRECT_WRITE, ENDPOINT),
-        http=bounded(head_time=context.settings.head_time, most=most),
+        http=limited(head_time=context.settings.head_time, most=most),
         loop="auto",
         ws="none",
         lifespan="on",
@@ -147,13 +146,11 @@ class _Server(uvicorn.Server):
         app: Any = self.config.app  # without uvicorn's belief in proxies: who the client is is known by now
         believed = believing(app)
 
-        def connection() -> BoundedProtocol:
-            made: BoundedProtocol = kind(
-                config=self.config, server_state=self.server_state, app_state=self.lifespan.state
-            )
+        def connection() -> HttpProtocol:
+            made: HttpProtocol = kind(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
             return made
 
-        def passed_on() -> BoundedProtocol:
+        def passed_on() -> HttpProtocol:
             made = connection()
             made.app = believed
             return made
@@ -224,11 +221,6 @@ class _Server(uvicorn.Server):
         """Waits until no request is being answered any more."""
         while self.server_state.tasks:
             await asyncio.wait(self.server_state.tasks)
-
-
-def _is_news(record: logging.LogRecord) -> bool:
-    """False of a reader that was let go: its answer is left without an end, so that it knows."""
-    return "without completing response" not in record.getMessage()
 
 
 def _files() -> int:
