@@ -1,4 +1,4 @@
-"""Which backend: from ``Client(upstream)``, TAILRACE_UPSTREAM, OLLAMA_HOST, or by looking who answers.
+"""Chooses the backend: from ``Client(upstream)``, TAILRACE_UPSTREAM or OLLAMA_HOST, or by probing for Ollama.
 
 Forms: ``http://host:port`` (Ollama), ``openai:http://host:port/v1``, ``embedded:`` or ``embedded:/path/model.gguf``.
 """
@@ -34,6 +34,7 @@ _noted = False
 def parse_host(value: str | None) -> str:
     """Returns the base URL that an OLLAMA_HOST value means, by the rules of Ollama's own Go client.
 
+    The rules are in ollama/ollama, ``envconfig/config.go``.
     Unlike there, an address to listen on (``0.0.0.0``, ``::``, no host) becomes the loopback one to connect to;
     credentials and a query are no part of it.
 

@@ -1,6 +1,6 @@
 """The command `tailrace`: one file a command.
 
-Importing this package imports none of what answers need, so that ``tailrace --help`` is there at once.
+Importing this package imports nothing that only answers need, so that ``tailrace --help`` is fast.
 
 Exit codes: 0 done, 1 an error, 2 wrong usage, 130 Ctrl-C, 143 SIGTERM, 141 the reader of our output has gone (what
 the shell reports of ``yes`` in ``yes | head -1``).

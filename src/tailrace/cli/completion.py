@@ -1,4 +1,4 @@
-"""`tailrace completion`: the script that completes commands in a shell."""
+"""`tailrace completion`: prints the completion script for a shell."""
 
 from __future__ import annotations
 

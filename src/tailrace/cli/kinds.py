@@ -1,4 +1,4 @@
-"""Kinds of arguments: what each may be, and the one line that says so when it is not."""
+"""Parameter types for click: which values are valid, and the one-line error for others."""
 
 from __future__ import annotations
 

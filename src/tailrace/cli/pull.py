@@ -1,4 +1,4 @@
-"""`tailrace pull`: has the upstream fetch a model."""
+"""`tailrace pull`: makes the upstream download a model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The root command. Its commands are imported when they are asked for."""
+"""The root command. Its commands are imported when they are used."""
 
 from __future__ import annotations
 

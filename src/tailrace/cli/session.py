@@ -1,4 +1,4 @@
-"""Session: what the commands of one call share, and how an error is shown: in a line or two."""
+"""Session: what all commands share, and how errors are shown, in one or two lines."""
 
 from __future__ import annotations
 

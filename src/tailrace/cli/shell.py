@@ -1,6 +1,6 @@
-"""What a shell is offered while it completes: our bash, and the names of models.
+"""Shell completion: a class for bash, and the completion of model names.
 
-Whatever fails while a shell asks is silence: an error would land in the middle of somebody's command line.
+Errors during completion are silent: their text would land in the middle of the user's command line.
 """
 
 from __future__ import annotations

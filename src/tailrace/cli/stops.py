@@ -1,8 +1,8 @@
 """Stops: Ctrl-C and SIGTERM, from the first moment to the last.
 
-While an answer comes, a signal cancels its run and nothing else: the ending then arrives the ordinary way, after all
-the text that came before it. At any other time, and while the other side of a pipe does not take what we write, it
-raises `Stopped`. A second signal ends the process on the spot.
+While an answer streams, a signal cancels its run and nothing else: the ending then arrives as usual, after the text
+before it. At any other time, and while a write to a pipe blocks, it raises `Stopped`. A second signal ends the process
+at once.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Stops:
             self._give_back = None
 
     def blocked(self, is_blocked: bool) -> None:
-        """Told by sinks when they have to wait for the other side to take something.
+        """Called by sinks when a write blocks.
 
         Raises:
             Stopped: we were stopped already, so there is nothing to wait for.

@@ -1,4 +1,4 @@
-"""Upstreams: the client of a call, which model it means, and what to say of one that is not there."""
+"""Upstreams: makes the client of a command, finds the model it means, and says what to do if one is missing."""
 
 from __future__ import annotations
 

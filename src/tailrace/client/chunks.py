@@ -1,4 +1,4 @@
-"""Chunks and responses: what events and replies look like in ollama-python's shapes."""
+"""Chunks and responses: events and replies in ollama-python's shapes."""
 
 from __future__ import annotations
 

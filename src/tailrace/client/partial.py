@@ -1,4 +1,4 @@
-"""Partial values: what JSON that is still coming says until now. Parsed by jiter, as often as keeps the cost linear."""
+"""Partial values: incomplete JSON parsed while it streams, with jiter, so seldom that the cost stays linear."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests: from what callers may hand in to plain JSON types, checked before anything is sent."""
+"""Requests: converts arguments of callers to plain JSON types, and checks them before anything is sent."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What prints: answers, progress and figures, to terminals and to everything else.
+"""Output: prints answers, progress and statistics to terminals, pipes and files.
 
-A terminal obeys control characters, so what a model or a server says is escaped before one sees it; a pipe or a file
-gets the bytes as they are. Nothing here builds a client; it is handed events.
+A terminal interprets control characters, so text of a model or a server is escaped for it; a pipe or a file gets the
+bytes unchanged. Nothing here makes a client; it is passed events.
 
 Internal: may change in any release. What is public is listed in docs/public.md.
 """

@@ -1,4 +1,4 @@
-"""Escaping of what could command a terminal: model text is data, and stays visible as such."""
+"""Escapes control characters, so that a model's text cannot control a terminal."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Printers: a run's events, batch by batch, to standard output and standard error.
 
-All that came together is written together: one write a wake-up, however many tokens it brought.
+A batch of events is written with one write, however many tokens are in it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _FOOTER = 0.5  # seconds between two footers
 
 
 class Printer:
-    """Shows events; a printer knows where each kind belongs.
+    """Shows events, each kind on its output.
 
     Args:
         out: where the answer goes.
@@ -43,15 +43,15 @@ class Printer:
         self.waiting = wait_on(err, model, plain=plain)
 
     def show(self, events: Sequence[Event]) -> None:
-        """Shows what came together.
+        """Shows a batch of events.
 
         Raises:
-            OutputClosedError: nobody reads it any more.
+            OutputClosedError: the output is closed.
         """
         raise NotImplementedError
 
     def close(self) -> None:
-        """Ends the open line of a terminal, so that what follows has its own."""
+        """Ends the open line of a terminal, so that later output starts a new one."""
         self.waiting.stop()
         if self.out.is_terminal:
             self.out.end_line()
@@ -89,7 +89,7 @@ class AnswerPrinter(Printer):
         self._reply = reply if err.is_terminal else None
 
     def show(self, events: Sequence[Event]) -> None:
-        """Shows what came together."""
+        """Shows a batch of events."""
         texts: list[str] = []
         thoughts: list[str] = []
         for event in events:
@@ -195,7 +195,7 @@ class MarkdownPrinter(AnswerPrinter):
         self._footer_at = 0.0
 
     def show(self, events: Sequence[Event]) -> None:
-        """Shows what came together."""
+        """Shows a batch of events."""
         self._count += sum(isinstance(event, TextDelta | ThinkingDelta) for event in events)
         if self._count and not self._first:
             self._first = time.monotonic()
@@ -259,7 +259,7 @@ class JSONPrinter(Printer):
     """One event a line on standard output; the last is the ending."""
 
     def show(self, events: Sequence[Event]) -> None:
-        """Shows what came together."""
+        """Shows a batch of events."""
         self.waiting.stop()
         lines = b"".join([msgspec.json.encode(event) + b"\n" for event in events]).decode()
         # JSON escapes C0 by itself; for a terminal the rest is escaped the same way, and it stays JSON.

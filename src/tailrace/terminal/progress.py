@@ -1,6 +1,6 @@
 """Progress: bars as ``ollama pull`` draws them on a terminal, plain lines everywhere else.
 
-One line is alive, the last; a bar that is done is left standing. Nothing above is ever drawn again.
+Only the last line is redrawn; a finished bar stays. Nothing above it is redrawn.
 """
 
 from __future__ import annotations

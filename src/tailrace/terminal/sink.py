@@ -1,7 +1,7 @@
-"""Sinks: standard output and standard error, written to without a buffer between.
+"""Sinks: unbuffered standard output and standard error.
 
-What has been shown has been written: nothing is lost when the process ends, and nothing is left for the interpreter to
-flush into a pipe that is closed.
+Text is written at once: nothing is lost when the process ends, and the interpreter has nothing left to flush into a
+closed pipe.
 """
 
 from __future__ import annotations

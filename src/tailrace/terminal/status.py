@@ -1,4 +1,4 @@
-"""Status: one line on a terminal about what an answer waits for, drawn again in its place until something comes."""
+"""Status: one line on a terminal about what an answer waits for, redrawn in place until content comes."""
 
 from __future__ import annotations
 

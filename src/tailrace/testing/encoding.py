@@ -1,4 +1,4 @@
-"""How answers are written: what an encoder is, and the plain one for endpoints that report progress."""
+"""Encoding of answers: the interface of an encoder, and the plain one for endpoints that report progress."""
 
 from __future__ import annotations
 

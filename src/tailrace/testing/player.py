@@ -1,4 +1,4 @@
-"""Playing a script: steps into bytes on a connection, and the gates that scripts wait at."""
+"""Playing a script: writes its steps to a connection, and holds at its gates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a fake server saw: one record a request, and ways to wait for it without sleeping."""
+"""Records of a fake server: one a request, with ways to wait for its phases without sleeping."""
 
 from __future__ import annotations
 

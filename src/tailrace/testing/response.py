@@ -1,4 +1,4 @@
-"""One HTTP response: its head, its framing, and the mischief a script asks for."""
+"""One HTTP response: its head, its framing, and the faults of a script."""
 
 from __future__ import annotations
 

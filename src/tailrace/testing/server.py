@@ -1,4 +1,4 @@
-"""The fake server: a thread with a loop of its own, real sockets, scripts, and records of what came."""
+"""The fake server: a thread with its own event loop, real sockets, scripts, and records of requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Servers that are hardly there: down, never accepting, never answering."""
+"""Addresses with a fault: closed, never accepting, never answering."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The steps a fake server's script is made of.
 
-A script is a row of small values. Each function here makes one of them; `FakeServer.script` takes them in the order in
-which the server shall do them:
+A script is a sequence of steps. Each function here makes one; `FakeServer.script` takes them in the order in which the
+server executes them:
 
     server.script(think("Hm."), say("Hel", "lo"), done("stop", eval_count=2))
 

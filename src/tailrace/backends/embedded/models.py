@@ -1,8 +1,7 @@
 """Model files: the default one, those added by the user, and those of an Ollama store, read only.
 
-Everything of ours lives in one data folder (`data_dir`); nothing half-written is ever visible in it, because files are
-put together beside their place and moved there whole. Files are told apart by their first four bytes only: the engine
-is the one that reads GGUF.
+Our files are in one data folder (`data_dir`). None is visible in it half-written: files are written to a temporary name
+and renamed. A GGUF file is recognised by its first four bytes only; the engine does the rest.
 """
 
 from __future__ import annotations

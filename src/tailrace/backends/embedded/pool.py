@@ -1,4 +1,4 @@
-"""The loaded models: which stay in memory, who waits for them, and in what order requests enter them.
+"""The loaded models: which ones stay in memory, and in which order requests are given to them.
 
 Everything here runs on the worker's event loop; only loading, unloading and the engine's calls happen on threads.
 """
@@ -268,7 +268,7 @@ class Pool:
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled():
-            task.exception()  # a failed load whose waiters have all left is nobody's news
+            task.exception()  # retrieved, or asyncio would log it when all waiters have left
 
 
 def _setting(name: str, default: int, most: int) -> int:

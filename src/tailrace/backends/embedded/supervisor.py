@@ -1,7 +1,7 @@
 """Starts, watches and ends the worker process, for any thread, with or without an event loop.
 
 One worker serves a whole program (`shared`). It is started on first use and again after a crash; it ends with the
-program however that ends, because it watches its standard input and its parent. A forked child forgets its parent's
+program, however that ends, because it watches its standard input and its parent. A forked child forgets its parent's
 worker and starts its own if it needs one.
 """
 

@@ -1,6 +1,6 @@
-"""The child process: a socket that speaks Ollama's wire, and an end that comes whenever its parent's does.
+"""The child process: serves Ollama's protocol on a socket, and ends when its parent ends.
 
-Its first line of stdin is a `Config`; stdin then stays open for as long as the parent lives. On stdout it says one
+Its first line of stdin is a `Config`; stdin then stays open for as long as the parent lives. On stdout it writes one
 line, a `Ready`. It never writes to the terminal: stdout and stderr go to the log file it was given as stderr.
 
 Run by the supervisor through `_child.py`; ``python -m tailrace.backends.embedded.worker`` does the same.

@@ -2,11 +2,11 @@
 
 ::
 
-    finding    what a check hands back
-    secrets    what must never be shown
+    finding    the result of a check
+    secrets    removes keys and passwords
     upstreams  the environment, Ollama, the OpenAI-compatible server, and which of them would be chosen
     engine     the embedded engine and its models
-    stream     whether what stands between here and a server lets a stream through
+    stream     whether proxies on the way to a server buffer a stream
     terminal   the terminal and the language
     program    Python, packages, disk
 """

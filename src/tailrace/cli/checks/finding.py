@@ -1,4 +1,4 @@
-"""Findings: what a check hands back, and the bound that every check runs in."""
+"""Findings: the result of a check, and the time limit that every check runs in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The program: Python, the packages it stands on, and the disk under its data folder."""
+"""The program: Python, the packages it needs, and the disk under its data folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Secrets: keys and passwords, which no finding may show, whoever put them into it."""
+"""Secrets: removes keys and passwords from findings, wherever they came from."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The stream: does what stands between here and a server let an answer through as it is made?
+"""The stream: does anything between here and a server, such as a proxy, buffer an answer?
 
-A short answer is asked for, and the moments are noted at which its bytes arrive. Ollama stamps each chunk with the time
-it was made, so that both ends of the way can be compared; of other servers only our end is known.
+The check requests a short answer and records when its bytes arrive. Ollama puts the time of its making into each chunk,
+so both ends can be compared; for other servers only the times of arrival are known.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The terminal: what it can show; and the language we speak on it."""
+"""The terminal: what it can display; and the language of the output."""
 
 from __future__ import annotations
 

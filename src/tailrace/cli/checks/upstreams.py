@@ -1,4 +1,4 @@
-"""Upstreams: what of the environment counts, who answers, and which would be chosen."""
+"""Upstreams: which environment variables apply, which servers answer, and which one would be chosen."""
 
 from __future__ import annotations
 

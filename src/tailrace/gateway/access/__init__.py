@@ -1,1 +1,1 @@
-"""Who may ask, by which name, from which page, and how much at once."""
+"""Access: allowed host names and origins, API keys, and limits of a request."""

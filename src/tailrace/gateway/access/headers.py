@@ -1,4 +1,4 @@
-"""The headers that every answer of the gateway has."""
+"""The headers of every response of the gateway."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hosts and origins: by which name a request came to this server, and from whose page."""
+"""Host names and origins: which ``Host`` and ``Origin`` headers a request may have."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PREFIX = 64  # bits of an IPv6 address that are its network; the rest everybody
 
 
 class HostNames:
-    """The names that this server goes by: those that lead to this machine only, and the ones it was told.
+    """The host names of this server: those that resolve to this machine only, and configured ones.
 
     Args:
         more: further names; ``*`` for any.
@@ -51,7 +51,7 @@ class HostNames:
             address = ipaddress.ip_address(name)
         except ValueError:
             pass
-        else:  # no name, so nobody can have made it point here
+        else:  # an address, which no DNS server can redirect
             near = address.is_loopback or address.is_private or address.is_link_local or address.is_unspecified
             if near or name == server:
                 return
@@ -68,7 +68,7 @@ def _plain(name: str) -> str:
 
 
 class Origins:
-    """The sites whose pages may ask, besides this server's own.
+    """The sites whose pages may send requests, besides this server's own.
 
     Args:
         more: their origins; ``*`` for all.
@@ -77,18 +77,18 @@ class Origins:
     def __init__(self, more: Iterable[str] = ()) -> None:
         self._origins = {_normal(origin) for origin in more}
         for origin in self._origins:
-            if origin != "*" and _ORIGIN.fullmatch(origin) is None:  # null is what any site's sandboxed frame says
+            if origin != "*" and _ORIGIN.fullmatch(origin) is None:  # null is sent by sandboxed frames of any site
                 raise RequestError(f"not an origin: {origin[:80]!r}", hint="write one such as https://example.com")
 
     def check(self, origin: str, own: str, site: str, *, safe: bool, going: bool) -> str:
-        """Returns the origin that the browser is to be told is allowed; empty for our own pages, and for programs.
+        """Returns the origin to allow in the response (CORS); empty for our own pages, and for programs.
 
         Args:
             origin: the Origin header; empty if there is none.
             own: the origin of this server, as the request has it.
-            site: how the browser says that page and server belong together (``Sec-Fetch-Site``); older ones do not.
-            safe: the request changes nothing.
-            going: somebody goes to the address, as with a link.
+            site: the ``Sec-Fetch-Site`` header (W3C Fetch Metadata); older browsers do not send it.
+            safe: the method is safe (RFC 9110, section 9.2.1).
+            going: it is a navigation, as by a link.
 
         Raises:
             ProblemError: 403.

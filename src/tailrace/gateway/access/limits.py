@@ -1,7 +1,7 @@
-"""Limits: what one request may ask for. What goes to a model server is bounded before it gets there.
+"""Limits of one request, checked before it is sent to a model server.
 
-Not what is wrong with a request, which the model server says itself; only what would cost others: memory without end,
-an answer without end, a grammar that takes minutes to build.
+Invalid requests are left to the model server to refuse. Checked here is what would cost other users: unbounded memory,
+an unbounded answer, a grammar that takes minutes to build.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Answers under way, in the database: they grow by pieces, and end. All of it within the caller's transaction."""
+"""Answers in progress, in the database: adding pieces and the ending. All within the caller's transaction."""
 
 from __future__ import annotations
 

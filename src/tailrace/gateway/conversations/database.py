@@ -1,7 +1,7 @@
-"""The database: opened when it can be, with transactions, and its faults told in our own errors.
+"""The database: opens it, runs transactions, and maps its errors to ours.
 
-A database that cannot be opened now is tried again at each use, so that whatever was wrong may be put right while the
-gateway runs. A SQLite file that is broken is set aside, never deleted, and a new one begun.
+If it cannot be opened, that is retried at each use, so that the cause can be removed while the gateway runs. A corrupt
+SQLite file is renamed, never deleted, and a new one is created.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Database:
         self._report = report
         self._engine: AsyncEngine | None = None
         self._opening = asyncio.Lock()
-        # SQLite has one writer; in a queue of our own nobody starves, as they may where each asks again and again.
+        # SQLite has one writer; a queue of our own is fair, where retries of many could starve one.
         self._writing = asyncio.Lock()
         self._wrong = ""  # what is wrong for now, and has been reported
         self._refused = 0  # how often a lock of somebody else's was waited for in vain
@@ -117,7 +117,7 @@ class Database:
         """
         before = self._refused
         async with self._writing:
-            if self._refused != before:  # who stands behind one that waited in vain has waited as long
+            if self._refused != before:  # a waiter behind one whose wait failed has waited as long
                 raise self._fault(5)
             try:
                 async with self._transaction(writes=True) as connection:

@@ -1,4 +1,4 @@
-"""Conversations and messages as rows. All of it within the caller's transaction."""
+"""Conversations and messages as rows. All within the caller's transaction."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def whole(connection: AsyncConnection, conversation: str) -> Conversation:
 
 
 async def title(connection: AsyncConnection, conversation: str) -> str:
-    """Returns the title of a conversation, which nobody else may change until the transaction ends.
+    """Returns the title of a conversation, locked until the transaction ends.
 
     Raises:
         MissingError: there is none of that id.
@@ -46,7 +46,7 @@ async def title(connection: AsyncConnection, conversation: str) -> str:
 
 
 async def message(connection: AsyncConnection, conversation: str, message: str) -> Message:
-    """Returns a message, which nobody else may change until the transaction ends.
+    """Returns a message, locked until the transaction ends.
 
     Raises:
         MissingError: there is none of that id in the conversation.

@@ -1,8 +1,8 @@
 """The tables, and the steps from one version of them to the next.
 
-Messages are a tree by `parent`; their `number` is the order in which they were made. An answer under way grows by rows
-of `pieces`, which cost what is new and not what is there (a row of a megabyte would be written anew a few times a
-second); they are folded into `content` when it ends.
+Messages are a tree by `parent`; their `number` is the order in which they were made. The text of an answer
+in progress is added as rows of `pieces`, whose cost depends on the new text only (else a row of a megabyte would be
+rewritten a few times a second); they are joined into `content` when it ends.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """The store: conversations and their messages.
 
-Every method is one transaction. What it is asked for and cannot find is a `MissingError`, and what does not fit the
-state of a message a `ConflictError`. That the database itself does not work for now is a `StoreError`; the next call
-tries again.
+Every method is one transaction. It raises `MissingError` for what does not exist, `ConflictError` for what the state of
+a message does not allow, and `StoreError` while the database itself fails; the next call tries again.
 """
 
 from __future__ import annotations
@@ -136,7 +135,7 @@ class Store:
         """Makes sure that a conversation is this owner's.
 
         Raises:
-            MissingError: there is none of that id, or it is somebody else's, which is not told apart.
+            MissingError: there is none of that id, or it belongs to another owner.
         """
         query = sa.select(conversations.c.owner).where(conversations.c.id == conversation)
         async with self._database.reading() as connection:

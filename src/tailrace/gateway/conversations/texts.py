@@ -1,4 +1,4 @@
-"""Titles, snippets, and texts that every database can hold."""
+"""Titles and snippets, and replacing characters that a database cannot hold."""
 
 from __future__ import annotations
 

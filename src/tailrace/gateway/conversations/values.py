@@ -1,4 +1,4 @@
-"""What the store takes and gives: conversations, their messages, and pieces and endings of answers.
+"""The store's types: conversations, their messages, and pieces and endings of answers.
 
 As JSON the fields have the names of the gateway's interface (docs/gateway.md). Times are RFC 3339 in UTC, with
 microseconds, so that they sort as texts.

@@ -1,9 +1,9 @@
 """The conversation in a terminal: `tailrace chat` without a prompt.
 
-`session` goes from line to line; `conversation` asks, and keeps what is answered; `turn` shows one answer; `commands`
-is the table of what begins with a slash; `tree` is the conversation with its branches; `keys` reads the line, with
-`history` and `completion`; `interrupts` are the signals; `places` says where things are kept, and `clipboard` and
-`tailrace.conversation.export` take them elsewhere.
+`session` is the loop; `conversation` sends questions and keeps the answers; `turn` shows one answer; `commands` is the
+table of slash commands; `tree` is the conversation with its branches; `keys` reads a line, with `history` and
+`completion`; `interrupts` handles signals; `places` has the paths of files, and `clipboard` and
+`tailrace.conversation.export` copy and export.
 
-Only `keys`, `history` and `completion` know prompt_toolkit, and only a chat on a terminal imports them.
+Only `keys`, `history` and `completion` use prompt_toolkit, and only a chat on a terminal imports them.
 """

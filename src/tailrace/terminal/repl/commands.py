@@ -1,4 +1,4 @@
-"""Commands: what begins with a slash. The habits of ``ollama run``, and more."""
+"""Slash commands: those of ``ollama run``, and more."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Tab offers: commands, their words, model names, saved conversations and paths."""
+"""Completion with Tab: commands, their arguments, model names, saved conversations and paths."""
 
 from __future__ import annotations
 

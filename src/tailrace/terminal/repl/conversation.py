@@ -1,4 +1,4 @@
-"""The conversation: its questions, and the answers that join it. What commands work on."""
+"""The conversation that the session and its commands work on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lines typed, kept between sessions: a JSON text a line, so that a damaged line costs itself only."""
+"""The history of typed lines, kept between sessions: a JSON string a line, so that a damaged line costs only itself."""
 
 from __future__ import annotations
 

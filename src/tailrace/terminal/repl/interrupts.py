@@ -1,7 +1,7 @@
-"""Signals of a conversation: Ctrl-C stops the answer and nothing else; a second one within a second leaves.
+"""Signals of a conversation: Ctrl-C stops the answer and nothing else; a second one within a second quits.
 
-Between answers the keys are read by `keys`, which tells a Ctrl-C to the same clock. While an answer comes, the terminal
-sends a signal, and its handler cancels the run itself: however much is being drawn, nothing has to be read first.
+Between answers `keys` reads the keyboard and reports a Ctrl-C here. While an answer streams, Ctrl-C is a signal whose
+handler cancels the run itself, so it works at once, however much output is pending.
 """
 
 from __future__ import annotations

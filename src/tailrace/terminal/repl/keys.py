@@ -1,4 +1,4 @@
-"""The line that is typed: prompts, keys, and what makes one message of many lines."""
+"""Reading a line: prompts, key bindings, and messages of several lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Places: where a conversation and the lines typed in it are kept."""
+"""Places: the paths of saved conversations and of the history."""
 
 from __future__ import annotations
 

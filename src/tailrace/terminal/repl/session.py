@@ -1,4 +1,4 @@
-"""The loop: reads a line, does what it says, and goes on until somebody leaves."""
+"""The loop: reads a line and executes it, until the user quits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is set of a conversation."""
+"""The settings of a conversation."""
 
 from __future__ import annotations
 

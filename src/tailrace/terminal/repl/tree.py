@@ -1,6 +1,6 @@
-"""The conversation as a tree: asking again or otherwise begins a branch, and no branch is ever lost.
+"""The conversation as a tree: regenerating an answer or editing a question starts a branch, and no branch is lost.
 
-A node is a message. The conversation one sees is the way from the root to `at`. A file holds that way as
+A node is a message. The visible conversation is the path from the root to `at`. A file holds that path as
 `tailrace.StreamingChat` saves it, and the tree beside it.
 """
 

@@ -1,4 +1,4 @@
-"""A turn: one question, and its answer as it comes, stopped or not."""
+"""A turn: sends one question and shows its answer while it streams."""
 
 from __future__ import annotations
 
