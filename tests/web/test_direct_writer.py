@@ -1,4 +1,4 @@
-"""Pushing: tokens sent from within the log's change are the same as those that the stream's task sends."""
+"""Direct writing: tokens sent from within the log's change are the same as those that the stream's task sends."""
 
 from __future__ import annotations
 

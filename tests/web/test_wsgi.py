@@ -263,11 +263,11 @@ def test_a_server_of_one_thread_is_warned_of_once(
 
 def test_gunicorns_sync_worker_is_warned_of() -> None:
     """On the real server too: the answer comes, and the warning is in its log, once."""
-    with serving("gunicorn", lambda port: gunicorn(port, "-k", "sync")) as house:
+    with serving("gunicorn", lambda port: gunicorn(port, "-k", "sync")) as served:
         for _ in range(2):
-            with house.ask(say("ok")) as reader:
+            with served.ask(say("ok")) as reader:
                 assert text(reader.all()) == "ok"
-        assert house.server.output.count("answers one request at a time") == 1
+        assert served.server.output.count("answers one request at a time") == 1
 
 
 def test_the_end_of_a_connection_is_seen_without_reading_from_it() -> None:

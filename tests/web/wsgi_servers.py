@@ -43,7 +43,7 @@ def flask(port: int) -> list[str]:
 SERVERS = {"gunicorn": gthread, "waitress": waitress, "granian": granian, "flask": flask}
 
 
-class House:
+class WSGIServer:
     """A server of ours, and the model server behind it.
 
     Attributes:
@@ -102,7 +102,7 @@ class House:
 
 
 @contextlib.contextmanager
-def serving(name: str, command: Any = None, env: Mapping[str, str] | None = None) -> Iterator[House]:
+def serving(name: str, command: Any = None, env: Mapping[str, str] | None = None) -> Iterator[WSGIServer]:
     """Runs a WSGI server with the application of the tests.
 
     Args:
@@ -114,4 +114,4 @@ def serving(name: str, command: Any = None, env: Mapping[str, str] | None = None
         more = {"TAILRACE_UPSTREAM": model.url, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **(env or {})}
         more["TAILRACE_MODEL"] = "m"
         with running(command or SERVERS[name], more) as server:
-            yield House(name, server, model)
+            yield WSGIServer(name, server, model)

@@ -33,6 +33,6 @@ async def store(path: Path, reports: list[StoreError]) -> AsyncIterator[Store]:
 
 @pytest.fixture
 async def writer(store: Store) -> AsyncIterator[ConversationWriter]:
-    """A keeper that writes only when it is told to."""
+    """A writer that writes only when it is told to."""
     async with ConversationWriter(store, every=1e6) as writer:
         yield writer

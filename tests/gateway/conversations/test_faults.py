@@ -60,7 +60,7 @@ async def test_s9_locked_by_another_program(path: Path, reports: list[StoreError
 
 
 async def test_s9_a_lock_that_is_let_go(path: Path, store: Store, reports: list[StoreError]) -> None:
-    """A lock is waited for; the keeper tries again by itself, as often as it must."""
+    """A lock is waited for; the writer tries again by itself, as often as it must."""
     conversation, answer = await begun(store)
     failed, written = asyncio.Event(), asyncio.Event()
 
@@ -104,7 +104,7 @@ async def test_s9_told_again_when_it_happens_again(path: Path, reports: list[Sto
 
 
 async def test_s9_locked_until_the_end(path: Path, reports: list[StoreError]) -> None:
-    """What could not be written until the keeper was closed is counted, and told."""
+    """What could not be written until the writer was closed is counted, and told."""
     async with impatient(path, reports) as store:
         _, answer = await begun(store)
         _, other = await begun(store)
@@ -137,7 +137,7 @@ _FILLER = """
 import asyncio, resource, sys
 from pathlib import Path
 from tailrace.events import Outcome
-from tailrace.gateway.conversations.writer import Keeper
+from tailrace.gateway.conversations.writer import ConversationWriter
 from tailrace.gateway.conversations.store import Store
 
 async def main():
@@ -147,18 +147,18 @@ async def main():
     made = await store.create()
     _, answer = await store.begin_turn(made.id, "q", None, model="m", run="r")
     _, other = await store.begin_turn(made.id, "q", None, model="m", run="r2")
-    async with Keeper(store, every=1e6) as keeper:
-        keeper.add(answer, "before ")
-        print(await keeper.flush())
+    async with ConversationWriter(store, every=1e6) as writer:
+        writer.add(answer, "before ")
+        print(await writer.flush())
         _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, hard))
-        keeper.add(answer, "x" * 1_000_000)
-        print(await keeper.flush(), await keeper.flush())
-        print(await keeper.finish(other, Outcome.COMPLETE, "y" * 1_000_000))
+        writer.add(answer, "x" * 1_000_000)
+        print(await writer.flush(), await writer.flush())
+        print(await writer.finish(other, Outcome.COMPLETE, "y" * 1_000_000))
         print(len((await store.get(made.id)).messages[1].content))
         resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
-        keeper.add(answer, " after")
-        print(await keeper.flush())
+        writer.add(answer, " after")
+        print(await writer.flush())
     whole = await store.get(made.id)
     print(whole.messages[1].content == "before " + "x" * 1_000_000 + " after")
     print(whole.messages[3].content == "y" * 1_000_000, whole.messages[3].state)
@@ -240,7 +240,7 @@ _WEAK = """
 import asyncio, sys
 from pathlib import Path
 from tailrace.errors import StoreError
-from tailrace.gateway.conversations.writer import Keeper
+from tailrace.gateway.conversations.writer import ConversationWriter
 from tailrace.gateway.conversations.store import Store
 from tailrace.gateway.conversations.values import Message
 
@@ -252,11 +252,11 @@ async def main():
             await call()
         except StoreError as error:
             print(error.reason, bool(error.hint), flush=True)
-    async with Keeper(store, every=1e6) as keeper:
-        keeper.add(Message(id="msg_0", parent=None, role="assistant", content="", created="", run="r"), "text")
-        print(await keeper.flush(), await keeper.flush(), [error.reason for error in reports], flush=True)
+    async with ConversationWriter(store, every=1e6) as writer:
+        writer.add(Message(id="msg_0", parent=None, role="assistant", content="", created="", run="r"), "text")
+        print(await writer.flush(), await writer.flush(), [error.reason for error in reports], flush=True)
         input()
-        print(await keeper.flush(), flush=True)
+        print(await writer.flush(), flush=True)
     await store.create()
     print(len(await store.page()), flush=True)
     await store.close()

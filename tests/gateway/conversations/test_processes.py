@@ -16,7 +16,7 @@ from tailrace.gateway.conversations.store import Store
 _WRITER = """
 import asyncio, sys
 from pathlib import Path
-from tailrace.gateway.conversations.writer import Keeper
+from tailrace.gateway.conversations.writer import ConversationWriter
 from tailrace.gateway.conversations.store import Store
 
 async def main():
@@ -27,12 +27,12 @@ async def main():
         _, answer = await store.begin_turn(made.id, f"q{number}", None, model="m", run=f"r{number}")
         answers.append(answer)
         print(made.id, answer.id, flush=True)
-    async with Keeper(store, every=1e6) as keeper:
+    async with ConversationWriter(store, every=1e6) as writer:
         number = 0
         while True:
             for answer in answers:
-                keeper.add(answer, f"{number} ", "hm ")
-            await keeper.flush()
+                writer.add(answer, f"{number} ", "hm ")
+            await writer.flush()
             print(number, flush=True)
             number += 1
 

@@ -207,7 +207,7 @@ async def test_an_end_takes_what_a_run_has(store: Store, writer: ConversationWri
 
 
 async def test_closing_writes_what_is_left(path: Path, store: Store) -> None:
-    """A keeper that is closed has written all that came."""
+    """A writer that is closed has written all that came."""
     conversation, answer = await begun(store)
     async with ConversationWriter(store, every=1e6) as writer:
         writer.add(answer, "the last words")
@@ -218,7 +218,7 @@ async def test_closing_writes_what_is_left(path: Path, store: Store) -> None:
 async def test_something_unforeseen(
     store: Store, writer: ConversationWriter, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not even an error that nobody thought of comes out of the keeper; it is logged, once, and tried again."""
+    """Not even an error that nobody thought of comes out of the writer; it is logged, once, and tried again."""
     conversation, answer = await begun(store)
 
     async def broken(pieces: object, endings: object = ()) -> None:

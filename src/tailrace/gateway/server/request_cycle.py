@@ -64,7 +64,7 @@ class Line(Protocol):
 class RequestCycle:
     """One request and its answer.
 
-    It is the application's way to write without waiting, too: `tailrace.web.pushing.DirectWrite`.
+    It is the application's way to write without waiting, too: `tailrace.web.direct_writer.DirectWrite`.
 
     Args:
         line: the connection.
