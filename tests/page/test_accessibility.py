@@ -166,5 +166,5 @@ def test_versions_and_running_are_told(open_chat: Open, gateway: Gateway, upstre
     chat.wait_for_text("Two")
 
     assert chat.page.get_by_role("group", name="Version 2 of 2").count() == 1
-    assert "being answered" in (chat.page.locator(".conversation").first.text_content() or "")
+    chat.page.wait_for_selector(".conversation:has-text('being answered')")
     assert chat.page.get_by_role("button", name="Stop").count() == 1

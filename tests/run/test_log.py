@@ -13,7 +13,7 @@ from tests.run.spoken import COMPLETE
 
 from tailrace.errors import EvictedError, LogFullError
 from tailrace.events import Event, TextDelta, ThinkingDelta, ToolCall
-from tailrace.run.bounded_log import BoundedLog
+from tailrace.run.bounded_log import BoundedLog, _cut, _Pack
 from tailrace.run.log import MemoryLog
 from tailrace.run.reply import Reply, fold
 
@@ -308,6 +308,23 @@ def test_thinking_and_text_in_turns() -> None:
     assert [list(log.read(after, 3)) for after in range(len(said))] == [said[n : n + 3] for n in range(len(said))]
     assert 81 * 161 < log.size < 130 * 161
     assert log.so_far() == (fold(said, Reply()), len(said))
+
+
+def test_packs_that_came_after_the_look() -> None:
+    """A reader that knows of the first events gets those, though the owner has packed more of them meanwhile."""
+    packs: list[tuple[int, _Pack | list[Event]]] = [
+        (0, _Pack(TextDelta, ["a", "b"])),
+        (2, [ToolCall("f", {}), ToolCall("g", {})]),
+        (4, _Pack(ThinkingDelta, ["t"])),
+    ]
+
+    said = [[event for pack in _cut(packs, after, end) for event in pack] for after, end in ((0, 2), (1, 2), (0, 3))]
+
+    assert said == [
+        [TextDelta("a"), TextDelta("b")],
+        [TextDelta("b")],
+        [TextDelta("a"), TextDelta("b"), ToolCall("f", {})],
+    ]
 
 
 def test_a_packed_answer_takes_a_fraction() -> None:

@@ -172,6 +172,105 @@ async def test_headers_without_end() -> None:
         await connection.read()
 
 
+async def test_headers_are_a_mapping() -> None:
+    """They are looked up in any case, and listed in lower case, each once."""
+    connection, _ = connected()
+    connection.data_received(b"HTTP/1.1 200 OK\r\nA: 1\r\nB: 2\r\na: 3\r\n\r\n")
+
+    assert dict(connection.headers) == {"a": "1, 3", "b": "2"}
+    assert (len(connection.headers), connection.headers["A"]) == (2, "1, 3")
+
+
+async def test_a_server_that_does_not_take_the_request() -> None:
+    """What is sent waits while the server does not take it, and goes on when it does; a piece without bytes is none."""
+    connection, transport = connected()
+
+    async def pieces() -> AsyncGenerator[bytes, None]:
+        yield b"one"
+        yield b""
+        connection.pause_writing()
+        yield b"three"
+        yield b"4"
+
+    sending = asyncio.ensure_future(connection.send(b"HEAD", pieces()))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert transport.sent == b"HEAD3\r\none\r\n5\r\nthree\r\n"
+    connection.resume_writing()
+    connection.resume_writing()
+    connection.data_received(COUNTED)
+    await sending
+
+    assert transport.sent.endswith(b"three\r\n1\r\n4\r\n0\r\n\r\n")
+
+
+def broken() -> Connection:
+    """A connection that was lost when all but the last byte had come."""
+    connection, _ = connected()
+    connection.data_received(COUNTED[:-1])
+    connection.connection_lost(OSError("gone"))
+    return connection
+
+
+async def test_an_error_after_what_was_taken() -> None:
+    """What came before it is handed on first; then it is raised, to who takes and to who reads."""
+    taking, reading, taken = broken(), broken(), Taken()
+    with pytest.raises(TruncatedError):
+        await taking.deliver(taken)
+    assert taken.pieces == [BODY[:-1]]
+
+    assert await reading.read() == BODY[:-1]
+    with pytest.raises(TruncatedError):
+        await reading.read()
+
+
+async def test_who_is_cancelled_may_fail_meanwhile() -> None:
+    """What a taker raises that was cancelled a moment ago is nobody's any more."""
+    connection, _ = connected()
+    connection.data_received(COUNTED[:-16])
+
+    def take(data: bytes) -> bool:
+        raise ValueError(data)
+
+    task = asyncio.ensure_future(connection.deliver(take))
+    await asyncio.sleep(0)
+    task.cancel()
+    connection.data_received(BODY[:3])
+
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+class Closing(Transport):
+    """A transport that can end its side, or fails at it."""
+
+    def __init__(self, fails: bool, closing: bool = False) -> None:
+        super().__init__()
+        self._fails, self._closing = fails, closing
+
+    def is_closing(self) -> bool:
+        return self._closing
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        if self._fails:
+            raise OSError("not connected")
+
+
+@pytest.mark.parametrize(
+    ("transport", "done"), [(Closing(False), True), (Closing(True), False), (Closing(False, True), False)]
+)
+async def test_ending_our_side(transport: Closing, done: bool) -> None:
+    """It says whether it could: not on a connection that is going, nor on one that has gone."""
+    connection = Connection("the server")
+    connection.connection_made(transport)
+    assert connection.half_close() is done
+    connection.connection_lost(None)
+    assert connection.half_close() is False
+
+
 async def test_another_protocol() -> None:
     """A server that wants to speak another protocol is none of ours."""
     connection, _ = connected()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.protocols.answers import OUT, RUN, RUNS, batched, golden, runs, transcript
 from tests.protocols.decoding import patient
 
-from tailrace.events import Ended, Event, Outcome, TextDelta, ThinkingDelta, ToolCall
+from tailrace.events import Ended, Event, Outcome, Progress, TextDelta, ThinkingDelta, ToolCall, ToolCallDelta
 from tailrace.protocols.aisdk.encode import UIWire
 from tailrace.protocols.sse import SSEDecoder
 
@@ -57,6 +57,25 @@ def test_a_reader_that_is_too_slow() -> None:
     expected = [{"type": "error", "errorText": "this reader was too slow and is let go"}]
 
     assert expected == parts(message().lagged())
+    assert message().reset() == b""
+
+
+def test_a_call_in_pieces_that_is_no_json() -> None:
+    """Its pieces are told as they come, and in the end that no tool can be called with them."""
+    pieces = [ToolCallDelta('{"city"', 0, "weather", "call_a"), ToolCallDelta(": Oslo", 0)]
+    broken = ToolCall("weather", {}, "call_a", 0, invalid='{"city": Oslo')
+
+    told = parts(message().encode([*pieces, broken], 0))
+
+    assert [part["type"] for part in told] == [
+        *("start", "start-step", "tool-input-start", "tool-input-delta", "tool-input-delta", "tool-output-error"),
+    ]
+    assert told[-1]["toolCallId"] == "call_a"
+
+
+def test_events_that_it_has_no_part_for() -> None:
+    """How far the fetching of a model is has no place in a message."""
+    assert message().encode([Progress("pulling")], 0) == b""
 
 
 @patient

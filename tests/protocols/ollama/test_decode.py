@@ -35,7 +35,7 @@ from tailrace.events import (
     ToolCall,
     Usage,
 )
-from tailrace.protocols.faults import advice
+from tailrace.protocols.faults import advice, from_error
 from tailrace.protocols.ollama.decode import AnswerDecoder, ProgressDecoder
 
 USAGE = Usage(12, 2, 210000000, 9000000, 80000000, 40000000)
@@ -434,6 +434,16 @@ def test_texts_of_errors(error: Any, text: str) -> None:
     assert progress(data) == [failed(text)]
 
 
+@pytest.mark.parametrize("wrap", [lambda inner: [inner], lambda inner: {"a": inner}], ids=["array", "object"])
+def test_an_error_that_cannot_be_shown(wrap: Callable[[Any], Any]) -> None:
+    """An error that is nested too deeply to be written down is an error all the same."""
+    error: Any = 1
+    for _ in range(100_000):
+        error = wrap(error)
+
+    assert from_error(error) == failed("an error that is nested too deeply to be shown")
+
+
 @pytest.mark.parametrize("code", [429, None, "429", True, 10**400])
 def test_the_status_of_a_remote_error(code: Any) -> None:
     """A remote error has the status it tells, if that is one."""
@@ -468,6 +478,14 @@ def test_what_the_embedded_engine_adds() -> None:
 def test_glued_answers() -> None:
     """Values without a line end between them are taken one after the other."""
     assert answer(line("a").strip() + line("b").strip() + b" \t" + DONE) == [TextDelta("a"), TextDelta("b"), STOP]
+
+
+def test_an_ending_with_more_glued_to_it() -> None:
+    """What is glued to the ending comes after it, in a last line without LF too."""
+    glued = DONE.strip() + line("late")
+
+    for data in (line("a") + glued, line("a") + glued.strip()):
+        assert without_surplus(answer(data)) == [TextDelta("a"), STOP]
 
 
 def test_a_last_line_that_is_whole_but_wrong() -> None:

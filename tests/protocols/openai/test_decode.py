@@ -136,6 +136,19 @@ def test_tool_calls_in_pieces() -> None:
     ]
 
 
+def test_a_call_that_begins_with_its_id_alone() -> None:
+    """A first piece without a function says nothing yet but whose call it is."""
+    opening = delta(tool_calls=[{"index": 0, "id": "call_a"}])
+    rest = delta(tool_calls=[{"index": 0, "function": {"name": "weather", "arguments": "{}"}}])
+
+    assert pieces(opening + rest + STOP) == [
+        ToolCallDelta("", 0, "", "call_a"),
+        ToolCallDelta("{}", 0, "weather"),
+        ToolCall("weather", {}, "call_a", 0),
+        done(),
+    ]
+
+
 @pytest.mark.parametrize("name", ["openai_tools.sse", "openai_bad_tool.sse", "ollama.sse", "llamacpp_tools.sse"])
 def test_pieces_make_the_whole(name: str) -> None:
     """The pieces of a call are the text of its arguments."""
@@ -292,6 +305,16 @@ def test_halves_of_characters(name: str, halves: list[str], texts: list[str], re
     events = answer(data + DONE)
 
     assert events == [*map(kind, texts), done("", None, NO_REASON, *told)]
+
+
+def test_halves_of_another_answer() -> None:
+    """Half a character of another choice is no half of ours."""
+    half = b'{"index":%d,"delta":{"content":"%s"}}'
+    both = b'data: {"choices":[%s,%s]}\n\n'
+
+    data = both % (half % (1, b"\\ud83d"), half % (0, b"a")) + both % (half % (1, b"\\ude00"), half % (0, b"b"))
+
+    assert answer(data + STOP) == [TextDelta("a"), TextDelta("b"), done()]
 
 
 def test_halves_elsewhere() -> None:

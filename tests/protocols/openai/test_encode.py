@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -88,6 +89,15 @@ def test_nothing_else_is_written_down() -> None:
 def test_usage_is_absent_unless_asked_for() -> None:
     """Without include_usage no chunk has a member of that name."""
     assert b"usage" not in transcript(lambda: ChatWire(ANSWER), RUNS["answer"])
+
+
+@pytest.mark.parametrize("make", [counted_chat, completion])
+def test_a_reader_that_is_too_slow(make: Callable[[], ChatWire | CompletionWire]) -> None:
+    """It is told by an error, and one that comes back is told nothing before the start."""
+    error = {"message": "this reader was too slow and is let go", "type": "api_error", "param": None, "code": "lagged"}
+
+    assert [json.loads(event.data) for event in SSEDecoder().feed(make().lagged())] == [{"error": error}]
+    assert make().reset() == b""
 
 
 @pytest.mark.parametrize(

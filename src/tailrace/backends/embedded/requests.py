@@ -141,4 +141,7 @@ def _format(value: object) -> dict[str, Any]:
 def _messages(messages: list[Message], facts: Facts, model: str) -> list[dict[str, Any]]:
     if not facts.vision and any(message.images for message in messages):
         raise OllamaAPIError(400, f"{model} does not support images")
-    return messages_from_ollama(map(msgspec.to_builtins, messages), tool_names=True)
+    try:
+        return messages_from_ollama(map(msgspec.to_builtins, messages), tool_names=True)
+    except RecursionError:
+        raise OllamaAPIError(400, "the request is nested too deeply") from None
