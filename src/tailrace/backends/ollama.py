@@ -30,6 +30,7 @@ __all__ = ["OllamaBackend"]
 T = TypeVar("T")
 
 _WATCH_AFTER = 2.0  # seconds without data before we ask what the server is doing, and between two such requests
+_WATCH_ANSWER = 2.0  # seconds that it has to answer one
 _encode = msgspec.json.Encoder().encode
 
 
@@ -160,7 +161,7 @@ class _Watch:
         wanted = {self._model, f"{self._model}:latest"}
         while True:
             try:
-                async with asyncio.timeout(_WATCH_AFTER):
+                async with asyncio.timeout(_WATCH_ANSWER):
                     models = (await self._backend.ps()).models
             except (TimeoutError, errors.TailraceError):
                 return  # it does not say; the run reports what it knows without it
