@@ -85,6 +85,7 @@ from tailrace.types import (
 if TYPE_CHECKING:
     _client = Client()
     chat = _client.chat
+    continue_chat = _client.continue_chat
     copy = _client.copy
     create = _client.create
     create_blob = _client.create_blob
@@ -103,6 +104,7 @@ if TYPE_CHECKING:
     web_search = _client.web_search
 else:
     chat = method(Client.chat)
+    continue_chat = method(Client.continue_chat)
     copy = method(Client.copy)
     create = method(Client.create)
     create_blob = method(Client.create_blob)
@@ -191,6 +193,7 @@ __all__ = [
     "WebSearchResponse",
     "__version__",
     "chat",
+    "continue_chat",
     "copy",
     "create",
     "create_blob",

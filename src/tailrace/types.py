@@ -22,6 +22,7 @@ from tailrace.errors import RequestError
 __all__ = [
     "ChatRequest",
     "ChatResponse",
+    "ContinueRequest",
     "EmbedResponse",
     "EmbeddingsResponse",
     "GenerateRequest",
@@ -279,6 +280,10 @@ class ChatRequest(msgspec.Struct, kw_only=True, omit_defaults=True):
     keep_alive: float | str | None = None
     truncate: bool | None = None
     shift: bool | None = None
+
+
+class ContinueRequest(ChatRequest):
+    """A chat whose last message is the beginning of an answer, from whose end the model is to go on."""
 
 
 class GenerateRequest(msgspec.Struct, kw_only=True, omit_defaults=True):

@@ -17,6 +17,7 @@ from tailrace.run.exchange import OnEvents, Opener, Report
 from tailrace.run.run import ended_by
 from tailrace.types import (
     ChatRequest,
+    ContinueRequest,
     EmbedResponse,
     GenerateRequest,
     ListResponse,
@@ -46,6 +47,9 @@ class Backend(Protocol):
 
     def chat(self, request: ChatRequest) -> Opener:
         """Returns what opens a run of a chat."""
+
+    def continue_chat(self, request: ContinueRequest) -> Opener:
+        """Returns what opens a run that continues an answer; its events are what is new."""
 
     def generate(self, request: GenerateRequest) -> Opener:
         """Returns what opens a run of a completion."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -10,6 +11,8 @@ import msgspec
 
 from tailrace import errors
 from tailrace.backends.base import WireExchange, open_patiently, raise_for_status
+from tailrace.backends.continuing import OllamaWay, asked_again, given_of, in_words, ollama_way, probe, rendered_way
+from tailrace.backends.seam import Seam, Seamed
 from tailrace.events import Event, Loading, Prefill
 from tailrace.protocols.ollama.decode import AnswerDecoder, ProgressDecoder
 from tailrace.run.exchange import Exchange, Opener, Report
@@ -17,6 +20,7 @@ from tailrace.run.state import Signal
 from tailrace.transport.http_client import Http, HttpExchange
 from tailrace.types import (
     ChatRequest,
+    ContinueRequest,
     EmbedResponse,
     GenerateRequest,
     ListResponse,
@@ -32,6 +36,14 @@ T = TypeVar("T")
 _WATCH_AFTER = 2.0  # seconds without data before we ask what the server is doing, and between two such requests
 _WATCH_ANSWER = 2.0  # seconds that it has to answer one
 _encode = msgspec.json.Encoder().encode
+
+
+class _Debug(msgspec.Struct):
+    rendered_template: str = ""
+
+
+class _Rendered(msgspec.Struct):
+    debug: _Debug | None = msgspec.field(default=None, name="_debug_info")
 
 
 class OllamaBackend:
@@ -62,6 +74,33 @@ class OllamaBackend:
     def generate(self, request: GenerateRequest) -> Opener:
         """Returns what opens a completion."""
         return self._opener("/api/generate", request, AnswerDecoder, request.model)
+
+    def continue_chat(self, request: ContinueRequest) -> Opener:
+        """Returns what opens the rest of an answer; the model's template decides how it is asked for."""
+
+        async def open(report: Report) -> Exchange:
+            given = given_of(request)
+            if not (given.text or given.thinking):
+                return await self.chat(asked_again(request))(report)
+            way = await self._way(request)
+            opener = self.chat(way.request) if isinstance(way.request, ChatRequest) else self.generate(way.request)
+            return Seamed(await opener(report), Seam(given, words=way.words, close=way.close))
+
+        return open
+
+    async def _way(self, request: ContinueRequest) -> OllamaWay:
+        try:
+            shown = await self.show(request.model)
+        except errors.ModelNotFoundError:
+            raise
+        except (errors.ResponseError, errors.ProtocolError):  # a server that only looks like Ollama
+            return OllamaWay(in_words(request), words=True)
+        today = datetime.date.today().isoformat()  # noqa: DTZ011  (the reader's own day)
+        way = ollama_way(request, shown, today)
+        if way is None:
+            answer = self._read(await self.call("POST", "/api/chat", probe(request)), _Rendered)
+            way = rendered_way(request, answer.debug.rendered_template if answer.debug is not None else "")
+        return way
 
     def progress(self, operation: str, body: dict[str, Any]) -> Opener:
         """Returns what opens a pull, push or create."""

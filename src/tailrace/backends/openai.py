@@ -8,6 +8,7 @@ import msgspec
 
 from tailrace import errors
 from tailrace.backends.base import WireExchange, open_patiently, raise_for_status
+from tailrace.backends.openai_continuing import continued
 from tailrace.protocols.openai.decode import ChunkDecoder
 from tailrace.protocols.openai.from_ollama import messages_from_ollama
 from tailrace.run.exchange import Exchange, Opener, Report
@@ -15,6 +16,7 @@ from tailrace.run.state import Signal
 from tailrace.transport.http_client import Http, HttpExchange
 from tailrace.types import (
     ChatRequest,
+    ContinueRequest,
     EmbedResponse,
     GenerateRequest,
     ListedModel,
@@ -49,6 +51,7 @@ _LOAD_OPTIONS = {"num_ctx", "num_batch", "num_gpu", "main_gpu", "use_mmap", "num
 
 class _Model(msgspec.Struct):
     id: str = ""
+    owned_by: str | None = None
 
 
 class _Models(msgspec.Struct):
@@ -76,10 +79,11 @@ class OpenAIBackend:
 
     def __init__(self, http: Http) -> None:
         self._http = http
+        self._owner: str | None = None
         self.url = f"openai:{http.base}"
 
-    def chat(self, request: ChatRequest) -> Opener:
-        """Returns what opens a chat."""
+    def chat(self, request: ChatRequest, **more: Any) -> Opener:
+        """Returns what opens a chat; `more` are members of the request that only some servers know."""
         body: dict[str, Any] = {"model": request.model, "messages": messages_from_ollama(request.messages or [])}
         if request.tools:
             body["tools"] = request.tools
@@ -88,7 +92,21 @@ class OpenAIBackend:
             if request.top_logprobs:
                 body["top_logprobs"] = request.top_logprobs
         body |= _think(request.think) | _format(request.format) | _options(request.options)
-        return self._opener("/chat/completions", body)
+        return self._opener("/chat/completions", body | more)
+
+    def continue_chat(self, request: ContinueRequest) -> Opener:
+        """Returns what opens the rest of an answer."""
+        return continued(self, request)
+
+    async def server(self) -> str:
+        """Returns what the server is, by whom its models belong to; empty if it does not say."""
+        if self._owner is None:
+            try:
+                models = (await self._json("GET", "/models", _Models)).data
+            except (errors.ResponseError, errors.ProtocolError):
+                return ""
+            self._owner = next((model.owned_by for model in models if model.owned_by), "")
+        return self._owner.lower()
 
     def generate(self, request: GenerateRequest) -> Opener:
         """Returns what opens a completion. With a system prompt or images it is a chat of one message."""

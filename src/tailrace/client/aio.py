@@ -9,7 +9,7 @@ from typing import Any, Literal, overload
 from tailrace.client.base import BaseClient, create_body, now
 from tailrace.client.chunks import chat_response, generate_response
 from tailrace.client.requests import chat_request, generate_request
-from tailrace.client.streams import AsyncChatStream, AsyncGenerateStream, AsyncProgressStream
+from tailrace.client.streams import AsyncChatStream, AsyncGenerateStream, AsyncProgressStream, given_continued
 from tailrace.types import (
     ChatResponse,
     EmbeddingsResponse,
@@ -31,6 +31,7 @@ from tailrace.types import (
 __all__ = ["AsyncClient"]
 
 Format = Mapping[str, Any] | Literal["", "json"] | None
+Conversation = Sequence[Mapping[str, Any] | Message]
 
 
 class AsyncClient(BaseClient):
@@ -166,10 +167,72 @@ class AsyncClient(BaseClient):
             options=options,
             keep_alive=keep_alive,
         )
-        answer = AsyncChatStream(self._chat_run(request))
+        answer = AsyncChatStream(*self._chat_run(request))
         if stream:
             return answer
         async with answer:  # a caller who leaves stops the model, also while its exception is kept
+            return chat_response(await answer.wait(), now())
+
+    @overload
+    async def continue_chat(
+        self,
+        model: str | Conversation = "",
+        messages: Conversation | None = None,
+        *,
+        stream: Literal[False] = False,
+        **settings: Any,
+    ) -> ChatResponse: ...
+    @overload
+    async def continue_chat(
+        self,
+        model: str | Conversation = "",
+        messages: Conversation | None = None,
+        *,
+        stream: Literal[True],
+        **settings: Any,
+    ) -> AsyncChatStream: ...
+    @overload
+    async def continue_chat(
+        self,
+        model: str | Conversation = "",
+        messages: Conversation | None = None,
+        *,
+        stream: bool = False,
+        **settings: Any,
+    ) -> ChatResponse | AsyncChatStream: ...
+    async def continue_chat(
+        self,
+        model: str | Conversation = "",
+        messages: Conversation | None = None,
+        *,
+        stream: bool = False,
+        **settings: Any,
+    ) -> ChatResponse | AsyncChatStream:
+        """Has the model go on with an answer that did not finish, from its last character; only what is new comes back.
+
+        The beginning of the answer is given to the model as its own, where the server can be given it; one that cannot
+        is asked in words, in the conversation's language. A ``format`` is applied to the whole answer by llama.cpp
+        and the embedded engine; elsewhere it only formed the beginning.
+
+        Args:
+            model: the model's name; may be left out, also in front of the messages, for the upstream's default.
+            messages: the conversation, with what there is of the answer as its last message (``reply.message``).
+            stream: True returns a stream at once.
+            settings: as for `chat`.
+
+        Raises:
+            RequestError: ``messages`` does not end with an answer that can be continued; nothing was sent.
+            TailraceError: as for `chat`.
+        """
+        if not isinstance(model, str):
+            messages = model if messages is None else messages
+        if not model or not isinstance(model, str):
+            model = await self.default_model()
+        chat: AsyncChatStream = await self.chat(model, messages, stream=True, **settings)
+        answer = AsyncChatStream(*given_continued(chat))
+        if stream:
+            return answer
+        async with answer:
             return chat_response(await answer.wait(), now())
 
     @overload

@@ -13,6 +13,7 @@ import msgspec
 
 from tailrace.backends.base import Backend
 from tailrace.backends.resolve import Resolver
+from tailrace.client.continuing import Continuation
 from tailrace.client.requests import model_of, without_none
 from tailrace.errors import ProtocolError, RequestError, TimedOutError
 from tailrace.run.exchange import Exchange, Opener, Report
@@ -21,6 +22,7 @@ from tailrace.run.run import Observer, Run
 from tailrace.run.timeouts import Timeouts
 from tailrace.types import (
     ChatRequest,
+    ContinueRequest,
     EmbedResponse,
     GenerateRequest,
     ListResponse,
@@ -100,6 +102,8 @@ class BaseClient:
 
         async def open(report: Report) -> Exchange:
             backend = await self._backend()
+            if isinstance(request, ContinueRequest):
+                return await backend.continue_chat(request)(report)
             opener = backend.chat(request) if isinstance(request, ChatRequest) else backend.generate(request)
             return await opener(report)
 
@@ -111,8 +115,8 @@ class BaseClient:
             run.observer = self.observe(request, self.known_backend)
         return run
 
-    def _chat_run(self, request: ChatRequest) -> Run:
-        return self._request_run(request)
+    def _chat_run(self, request: ChatRequest) -> tuple[Run, Continuation]:
+        return self._request_run(request), Continuation(request, self._chat_run)
 
     def _generate_run(self, request: GenerateRequest) -> Run:
         return self._request_run(request)

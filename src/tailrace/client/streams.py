@@ -16,9 +16,10 @@ from datetime import UTC, datetime
 from typing import Any, Generic, Literal, TypeVar, overload
 
 from tailrace.client.chunks import Chunks, chat_chunks, generate_chunks, progress_chunks
+from tailrace.client.continuing import Continuation
 from tailrace.client.partial import Calls, PartialCall, Values
 from tailrace.client.portal import portal
-from tailrace.errors import TailraceError
+from tailrace.errors import RequestError, TailraceError
 from tailrace.events import Ended, Event, Outcome, TextDelta
 from tailrace.run.metrics import Metrics
 from tailrace.run.reader import Reader
@@ -140,6 +141,21 @@ def _chunked(reader: Reader, events: Sequence[Event], chunks: Chunks[C], clock: 
     if len(parts) == 1:
         return chunks(events, run.model, clock.stamp(parts[0][1]))
     return itertools.chain.from_iterable(chunks(part, run.model, clock.stamp(at)) for part, at in parts)
+
+
+def _continued(continuation: Continuation | None) -> Continuation:
+    if continuation is None:
+        raise RequestError("this stream does not know its request", hint="use the client's continue_chat()")
+    return continuation
+
+
+def given_continued(stream: ChatStream | AsyncChatStream) -> tuple[Run, Continuation]:
+    """Returns the run of what follows the last message of a stream's request, and how to continue that.
+
+    Raises:
+        RequestError: that message is no answer that can be continued.
+    """
+    return _continued(stream._continuation).begin()
 
 
 # -- synchronous --------------------------------------------------------------------------------------------
@@ -293,6 +309,21 @@ class ChatStream(_SyncText[ChatResponse]):
     """The stream of ``chat(…, stream=True)``: an iterable of `ChatResponse` chunks, and much more than that."""
 
     _chunks = staticmethod(chat_chunks)
+
+    def __init__(self, run: Run, continuation: Continuation | None = None) -> None:
+        super().__init__(run)
+        self._continuation = continuation
+
+    def continue_(self) -> ChatStream:
+        """Returns the stream of the rest of an answer that did not finish: it yields only what is new.
+
+        The model goes on from the last character, also of its thinking, whoever cut the answer; ``options`` apply
+        anew, so that ``num_predict`` allows as many tokens again. Nothing is sent before it is first read.
+
+        Raises:
+            RequestError: the answer goes on, is complete, or ended with calls of tools.
+        """
+        return ChatStream(*_continued(self._continuation).of(self._run))
 
     def __enter__(self) -> ChatStream:
         _start(self._run)
@@ -509,6 +540,19 @@ class AsyncChatStream(_AsyncText[ChatResponse]):
     """`ChatStream` for asyncio."""
 
     _chunks = staticmethod(chat_chunks)
+
+    def __init__(self, run: Run, continuation: Continuation | None = None) -> None:
+        super().__init__(run)
+        self._continuation = continuation
+
+    def continue_(self) -> AsyncChatStream:
+        """Returns the stream of the rest of an answer; see `ChatStream.continue_`. It may be awaited as well."""
+        return AsyncChatStream(*_continued(self._continuation).of(self._run))
+
+    def __await__(self) -> Generator[Any, None, AsyncChatStream]:
+        """Gives the stream itself, so that ``await stream.continue_()`` reads as ``await client.chat(…)`` does."""
+        return self
+        yield  # type: ignore[unreachable]
 
     async def __aenter__(self) -> AsyncChatStream:
         _start_async(self._run)

@@ -10,7 +10,7 @@ from tailrace.client.base import BaseClient, create_body, now
 from tailrace.client.chunks import chat_response, generate_response
 from tailrace.client.portal import portal
 from tailrace.client.requests import chat_request, generate_request
-from tailrace.client.streams import ChatStream, GenerateStream, ProgressStream
+from tailrace.client.streams import ChatStream, GenerateStream, ProgressStream, given_continued
 from tailrace.types import (
     ChatResponse,
     EmbeddingsResponse,
@@ -32,6 +32,7 @@ from tailrace.types import (
 __all__ = ["Client"]
 
 Format = Mapping[str, Any] | Literal["", "json"] | None
+Conversation = Sequence[Mapping[str, Any] | Message]
 
 
 class Client(BaseClient):
@@ -167,10 +168,72 @@ class Client(BaseClient):
             options=options,
             keep_alive=keep_alive,
         )
-        answer = ChatStream(self._chat_run(request))
+        answer = ChatStream(*self._chat_run(request))
         if stream:
             return answer
         with answer:  # a caller who leaves stops the model, also while its exception is kept
+            return chat_response(answer.wait(), now())
+
+    @overload
+    def continue_chat(
+        self,
+        model: str | Conversation = "",
+        messages: Conversation | None = None,
+        *,
+        stream: Literal[False] = False,
+        **settings: Any,
+    ) -> ChatResponse: ...
+    @overload
+    def continue_chat(
+        self,
+        model: str | Conversation = "",
+        messages: Conversation | None = None,
+        *,
+        stream: Literal[True],
+        **settings: Any,
+    ) -> ChatStream: ...
+    @overload
+    def continue_chat(
+        self,
+        model: str | Conversation = "",
+        messages: Conversation | None = None,
+        *,
+        stream: bool = False,
+        **settings: Any,
+    ) -> ChatResponse | ChatStream: ...
+    def continue_chat(
+        self,
+        model: str | Conversation = "",
+        messages: Conversation | None = None,
+        *,
+        stream: bool = False,
+        **settings: Any,
+    ) -> ChatResponse | ChatStream:
+        """Has the model go on with an answer that did not finish, from its last character; only what is new comes back.
+
+        The beginning of the answer is given to the model as its own, where the server can be given it; one that cannot
+        is asked in words, in the conversation's language. A ``format`` is applied to the whole answer by llama.cpp
+        and the embedded engine; elsewhere it only formed the beginning.
+
+        Args:
+            model: the model's name; may be left out, also in front of the messages, for the upstream's default.
+            messages: the conversation, with what there is of the answer as its last message (``reply.message``).
+            stream: True returns a stream at once.
+            settings: as for `chat`.
+
+        Raises:
+            RequestError: ``messages`` does not end with an answer that can be continued; nothing was sent.
+            TailraceError: as for `chat`.
+        """
+        if not isinstance(model, str):
+            messages = model if messages is None else messages
+        if not model or not isinstance(model, str):
+            model = self.default_model()
+        chat: ChatStream = self.chat(model, messages, stream=True, **settings)
+        answer = ChatStream(*given_continued(chat))
+        if stream:
+            return answer
+        with answer:
             return chat_response(answer.wait(), now())
 
     @overload

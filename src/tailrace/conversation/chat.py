@@ -37,8 +37,8 @@ class _Conversation:
 
     Attributes:
         model: the model that answers.
-        messages: the history, as dicts in Ollama's form. An interrupted answer has ``"interrupted": <outcome>``
-            beside its content; that mark is ours and is not sent.
+        messages: the history, as dicts in Ollama's form. An answer that did not finish, also by the limit of tokens,
+            has ``"interrupted": <outcome>`` beside its content; that mark is ours and is not sent.
     """
 
     def __init__(
@@ -69,10 +69,10 @@ class _Conversation:
 
     def _asked(self, turn: _Turn) -> dict[str, Any]:
         """What is asked of the model: the history without our marks, what there is of this turn, and the settings."""
-        history = [{name: value for name, value in m.items() if name != "interrupted"} for m in self.messages]
+        history = [*self.messages, *turn.messages]
         return {
             "model": self.model,
-            "messages": [*history, *turn.messages],
+            "messages": [{name: value for name, value in m.items() if name != "interrupted"} for m in history],
             "think": self.think,
             "options": self.options,
             "format": self.format,
@@ -97,13 +97,27 @@ class _Conversation:
         reply, self._said = self._said, None
         turn.close(reply)
         self.last = reply
-        if len(turn.messages) > 1:
+        if len(turn.messages) > 1 or turn.resumed:
             self.messages += turn.messages
+
+    def _resumed(self) -> _Turn:
+        """Takes the last turn's answer out of the history again, for it to go on.
+
+        Raises:
+            RequestError: it is complete, or there is none.
+        """
+        if not self.interrupted:
+            raise RequestError("the last answer is complete, or there is none: there is nothing to continue")
+        at = max(place for place, message in enumerate(self.messages) if message["role"] == "assistant")
+        turn = _Turn(*self.messages[at:], resumed=True)
+        del self.messages[at:]
+        return turn
 
     @property
     def interrupted(self) -> bool:
-        """True if the last answer of the history ended early."""
-        return bool(self.messages) and "interrupted" in self.messages[-1]
+        """True if the last answer of the history did not finish: `continue_` goes on with it."""
+        last = next((each for each in reversed(self.messages) if each["role"] in ("assistant", "user")), {})
+        return "interrupted" in last
 
     def clear(self) -> None:
         """Forgets everything but the system prompt."""
@@ -143,12 +157,21 @@ class _Conversation:
 class _Turn:
     """One question and all that came of it: answers, calls of tools and their results.
 
+    Args:
+        messages: the question; or the answer that goes on, with the results of its calls.
+        resumed: it is the latter.
+
     Attributes:
         messages: as they join the history.
+        goes_on: the next words belong to the last message.
     """
 
-    def __init__(self, question: dict[str, Any]) -> None:
-        self.messages = [question]
+    def __init__(self, *messages: dict[str, Any], resumed: bool = False) -> None:
+        self.messages = [dict(message) for message in messages]
+        self.resumed = resumed
+        self.goes_on = resumed and len(messages) == 1
+        if resumed and not self.goes_on:
+            self.messages[0].pop("interrupted", None)  # the words that follow the tools may complete it
         self._open: list[ToolCall] = []  # calls without a result
         self._kept: Reply | None = None  # the reply that is among the messages already
 
@@ -181,8 +204,13 @@ class _Turn:
     def _add(self, reply: Reply) -> None:
         answer = plain(reply.message)
         assert isinstance(answer, dict)
-        if reply.interrupted:
-            assert reply.outcome is not None
+        if self.goes_on:
+            before = self.messages.pop()
+            for name in ("content", "thinking"):
+                if joined := (before.get(name) or "") + (answer.get(name) or ""):
+                    answer[name] = joined
+            self.goes_on = False
+        if reply.outcome is not None and reply.outcome is not Outcome.COMPLETE:
             answer["interrupted"] = reply.outcome.value
         self.messages.append(answer)
         self._kept = reply
@@ -243,10 +271,28 @@ class StreamingChat(_Conversation):
         Raises:
             TailraceError: the answer broke off; what had come is in the history, marked, and on the error.
         """
-        turn = _Turn(_question(content, images))
+        return self._take(_Turn(_question(content, images)), callback)
+
+    def continue_(self, *, callback: Callable[[str], object] | None = None) -> str:
+        """Goes on with the last answer, which did not finish, from its last character.
+
+        Prints what is new as it comes, and returns it; in the history it joins the answer. Stopped by a limit of
+        tokens, by `cancel`, by an error or a crash: all can be continued, also in a conversation that was loaded.
+
+        Args:
+            callback: takes each piece instead of its being printed.
+
+        Raises:
+            RequestError: the last answer is complete, or there is none.
+            TailraceError: as for `send`.
+        """
+        return self._take(self._resumed(), callback)
+
+    def _take(self, turn: _Turn, callback: Callable[[str], object] | None) -> str:
+        """Lets the model have its turn, and the tools that it calls; returns its last words."""
         self._stop = Stop()
         out = callback or self._print
-        if callback is None:
+        if callback is None and not turn.resumed:
             out(say("helper.assistant"))
         try:
             for round in itertools.count():
@@ -263,7 +309,8 @@ class StreamingChat(_Conversation):
     def _answer(self, turn: _Turn, out: Callable[[str], object]) -> Reply:
         """Has the model say its next words, and hands them out as they come."""
         client = self._client or default_client()
-        stream: ChatStream = client.chat(**self._asked(turn), stream=True)
+        ask = client.continue_chat if turn.goes_on else client.chat
+        stream: ChatStream = ask(**self._asked(turn), stream=True)
         self._stream = stream
         if self._stop.event.is_set():
             stream.cancel()
@@ -341,10 +388,17 @@ class AsyncStreamingChat(_Conversation):
         callback: Callable[[str], object] | None = None,
     ) -> str:
         """Sends a message, prints the answer as it comes, and returns it; see `StreamingChat.send`."""
-        turn = _Turn(_question(content, images))
+        return await self._take(_Turn(_question(content, images)), callback)
+
+    async def continue_(self, *, callback: Callable[[str], object] | None = None) -> str:
+        """Goes on with the last answer, which did not finish; see `StreamingChat.continue_`."""
+        return await self._take(self._resumed(), callback)
+
+    async def _take(self, turn: _Turn, callback: Callable[[str], object] | None) -> str:
+        """Lets the model have its turn, and the tools that it calls; returns its last words."""
         self._stop = Stop()
         out = callback or self._print
-        if callback is None:
+        if callback is None and not turn.resumed:
             out(say("helper.assistant"))
         try:
             for round in itertools.count():
@@ -360,7 +414,8 @@ class AsyncStreamingChat(_Conversation):
 
     async def _answer(self, turn: _Turn, out: Callable[[str], object]) -> Reply:
         """Has the model say its next words, and hands them out as they come."""
-        stream: AsyncChatStream = await self._client.chat(**self._asked(turn), stream=True)
+        ask = self._client.continue_chat if turn.goes_on else self._client.chat
+        stream: AsyncChatStream = await ask(**self._asked(turn), stream=True)
         self._stream = stream
         if self._stop.event.is_set():
             stream.cancel()

@@ -24,6 +24,7 @@ class FakeModel:
         family: Its family.
         size: Its size in bytes.
         context_length: Its context in tokens.
+        template: Its prompt template, as `/api/show` gives it.
     """
 
     name: str
@@ -31,6 +32,7 @@ class FakeModel:
     family: str = "llama"
     size: int = 271_000_000
     context_length: int = 4096
+    template: str = "{{ .Prompt }}"
 
     @property
     def digest(self) -> str:
@@ -81,7 +83,7 @@ class FakeModel:
         return {
             "modelfile": f"FROM {full_name(self.name)}\n",
             "parameters": "temperature                    0.8",
-            "template": "{{ .Prompt }}",
+            "template": self.template,
             "details": self.details,
             "model_info": {
                 "general.architecture": self.family,

@@ -11,12 +11,13 @@ from typing import Any
 import msgspec
 
 from tailrace import errors
+from tailrace.backends.continuing import asked_again, given_of
 from tailrace.backends.ollama import OllamaBackend
 from tailrace.events import Ended, Event, Loading, Outcome
 from tailrace.run.exchange import Exchange, OnEvents, Opener, Report
 from tailrace.run.run import ended_by
 from tailrace.transport.http_client import Http
-from tailrace.types import ChatRequest, EmbedResponse, GenerateRequest, ShowResponse
+from tailrace.types import ChatRequest, ContinueRequest, EmbedResponse, GenerateRequest, ShowResponse
 
 __all__ = ["EmbeddedBackend"]
 
@@ -53,6 +54,11 @@ class EmbeddedBackend(OllamaBackend):
     def chat(self, request: ChatRequest) -> Opener:
         """Returns what opens a chat."""
         return super().chat(msgspec.structs.replace(request, model=self._path or request.model))
+
+    def continue_chat(self, request: ContinueRequest) -> Opener:
+        """Returns what opens the rest of an answer: llama.cpp goes on with a last message, and with its thoughts."""
+        given = given_of(request)
+        return self.chat(request if given.text or given.thinking else asked_again(request))
 
     def generate(self, request: GenerateRequest) -> Opener:
         """Returns what opens a completion."""
