@@ -76,7 +76,6 @@ WORDS: dict[str, str] = {
     "repl.branch": "{number}  {question} ({count} messages)",
     "repl.branch_set": "on branch {number} now: {question}",
     "repl.no_branch": "there is no branch {name}; there are {count}",
-    "repl.go_on": "Go on exactly where you stopped; repeat nothing.",
     "repl.saved": "saved: {path}",
     "repl.unsaved": "cannot write {path}: {reason}",
     "repl.unread": "cannot read {path}: {reason}",

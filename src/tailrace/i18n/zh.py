@@ -76,7 +76,6 @@ WORDS: dict[str, str] = {
     "repl.branch": "{number}  {question}（{count} 条消息）",
     "repl.branch_set": "已切换到分支 {number}：{question}",
     "repl.no_branch": "没有分支 {name}；共有 {count} 个",
-    "repl.go_on": "请从你停下的地方接着写，不要重复。",
     "repl.saved": "已保存：{path}",
     "repl.unsaved": "无法写入 {path}：{reason}",
     "repl.unread": "无法读取 {path}：{reason}",

@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from tailrace.client.aio import AsyncClient
+from tailrace.client.continuing import continue_request
 from tailrace.client.requests import chat_request, generate_request
 from tailrace.client.streams import AsyncChatStream, ChatStream
 from tailrace.client.sync import Client
@@ -58,7 +59,8 @@ def request_of(asked: RunRequest) -> ChatRequest | GenerateRequest:
     if asked.prompt is not None:
         given = {name: getattr(asked, name) for name in ("prompt", "system", "suffix", "raw")}
         return generate_request(asked.model, True, None, context=None, **given, **_rest(asked))
-    return chat_request(asked.model, asked.conversation(), asked.tools, True, **_rest(asked))
+    request = chat_request(asked.model, asked.conversation(), asked.tools, True, **_rest(asked))
+    return continue_request(request) if asked.go_on else request
 
 
 async def chat(client: AsyncClient, asked: RunRequest, default: DefaultModel) -> AsyncChatStream:
@@ -69,7 +71,8 @@ async def chat(client: AsyncClient, asked: RunRequest, default: DefaultModel) ->
     """
     messages = asked.conversation()
     model = asked.model or default.known or default.remember(await client.default_model())
-    stream: AsyncChatStream = await client.chat(model, messages, stream=True, tools=asked.tools, **_rest(asked))
+    ask = client.continue_chat if asked.go_on else client.chat
+    stream: AsyncChatStream = await ask(model, messages, stream=True, tools=asked.tools, **_rest(asked))
     return stream
 
 
@@ -77,5 +80,6 @@ def chat_sync(client: Client, asked: RunRequest, default: DefaultModel) -> ChatS
     """Does what `chat` does, for synchronous servers."""
     messages = asked.conversation()
     model = asked.model or default.known or default.remember(client.default_model())
-    stream: ChatStream = client.chat(model, messages, stream=True, tools=asked.tools, **_rest(asked))
+    ask = client.continue_chat if asked.go_on else client.chat
+    stream: ChatStream = ask(model, messages, stream=True, tools=asked.tools, **_rest(asked))
     return stream

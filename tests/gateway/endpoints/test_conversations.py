@@ -10,7 +10,7 @@ import pytest
 from tests.gateway.serving import Gateway, said, serving
 from tests.web.reader import PATIENCE
 
-from tailrace.testing import Record, Step, error, hold, say, stall, think, tool_call
+from tailrace.testing import Record, Step, done, error, hold, say, stall, think, tool_call
 
 
 @pytest.fixture(scope="module")
@@ -169,8 +169,7 @@ def test_stopped_answer_goes_on(gateway: Gateway) -> None:
     whole = talk.message(answer)
 
     assert (stopped["content"], stopped["state"], stopped["outcome"]) == ("Hel", "interrupted", "cancelled")
-    assert [message["content"] for message in record.json["messages"][:2]] == ["hi", "Hel"]
-    assert record.json["messages"][2]["role"] == "user"
+    assert record.json["messages"] == [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "Hel"}]
     assert (more["question"], more["answer"]["id"], more["answer"]["base"]) == (None, answer, "Hel")
     assert (whole["content"], whole["state"], whole["base"]) == ("Hello", "complete", "")
     assert len(talk.now["messages"]) == 2
@@ -204,6 +203,19 @@ def test_answer_goes_on_twice(gateway: Gateway) -> None:
     assert again["answer"]["base"] == "a"
     assert last["answer"]["base"] == "ab"
     assert talk.message(answer)["content"] == "abc"
+
+
+def test_answer_that_the_limit_cut_goes_on(gateway: Gateway) -> None:
+    """An answer that ran into the limit of tokens did not finish either."""
+    talk = Talk(gateway)
+    turn, _ = talk.done(say("Hel"), done("length"), content="hi")
+    answer = turn["answer"]["id"]
+    cut = talk.message(answer)
+    talk.done(say("lo"), **{"continue": answer})
+    whole = talk.message(answer)
+
+    assert (cut["content"], cut["outcome"]) == ("Hel", "length")
+    assert (whole["content"], whole["outcome"]) == ("Hello", "complete")
 
 
 def test_answer_that_failed_before_its_first_word(gateway: Gateway) -> None:

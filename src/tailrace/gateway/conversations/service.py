@@ -19,7 +19,6 @@ from tailrace.events import Outcome, TextDelta, ThinkingDelta
 from tailrace.gateway.access.middleware import Caller
 from tailrace.gateway.context import STOPPING, GatewayContext
 from tailrace.gateway.conversations.values import Conversation, Message, sent
-from tailrace.i18n import say
 from tailrace.protocols.event_json import fault_of
 from tailrace.protocols.problems import ProblemError
 from tailrace.protocols.runs.requests import RunRequest
@@ -43,7 +42,7 @@ class Turn(msgspec.Struct, kw_only=True, rename={"go_on": "continue"}):
     """What is to be answered: a question (`content`, below `parent`), one of the tree again, or an answer's rest.
 
     Attributes:
-        go_on: ``continue`` in JSON: the interrupted answer to go on with.
+        go_on: ``continue`` in JSON: the answer to go on with, which did not finish.
     """
 
     content: str | None = None
@@ -221,11 +220,8 @@ class Conversations:
             assert turn.go_on is not None
             answer = turn.go_on
             here = self._branch(conversation, answer)
-            messages = sent(here)
-            if here[-1].content or here[-1].thinking or here[-1].tool_calls:
-                messages.append({"role": "user", "content": say("repl.go_on")})
-            else:  # it was stopped before its first word: the question is asked again
-                messages = sent(here[:-1])
+            anything = bool(here[-1].content or here[-1].thinking or here[-1].tool_calls)
+            messages = sent(here if anything else here[:-1])  # before its first word, the question is asked again
 
             async def begin(model: str, run: str) -> tuple[Message | None, Message]:
                 return None, await store.begin_continue(id, answer, model=model, run=run)
@@ -237,6 +233,7 @@ class Conversations:
             system=system or None,
             options={**conversation.options, **turn.options} or None,
             think=turn.think if turn.think is not None else conversation.think,
+            go_on=turn.go_on is not None and messages[-1]["role"] == "assistant",
         )
         return asked, begin
 

@@ -21,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from tailrace.backends.embedded.models import data_dir
 from tailrace.conversation.export import document, markdown
 from tailrace.errors import RequestError, StoreError
+from tailrace.events import Outcome
 from tailrace.gateway.conversations import answers, rows
 from tailrace.gateway.conversations.database import Database
 from tailrace.gateway.conversations.schema import conversations, messages
@@ -292,15 +293,16 @@ class Store:
         return answer
 
     async def begin_continue(self, conversation: str, answer: str, *, model: str, run: str) -> Message:
-        """Has a run go on with an interrupted answer; what it has stays in front of what comes.
+        """Has a run go on with an answer that did not finish; what it has stays in front of what comes.
 
         Raises:
             MissingError: there is no such conversation, or no such answer in it.
-            ConflictError: it was not interrupted, or is being written already.
+            ConflictError: it is complete, has failed without a word, or is being written already.
         """
         async with self._writing() as connection:
             here = await rows.message(connection, conversation, answer)
-            if here.role != "assistant" or here.state != "interrupted":
+            cut = here.state == "complete" and here.outcome == Outcome.LENGTH.value
+            if here.role != "assistant" or not (cut or here.state == "interrupted"):
                 raise ConflictError(f"{answer} is no interrupted answer ({here.state})")
             base = (here.content, here.thinking, here.tool_calls)
             values: dict[str, Any] = {"state": "running", "run": run, "model": model, "base": base}

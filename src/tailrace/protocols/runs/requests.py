@@ -13,7 +13,7 @@ from tailrace.protocols.problems import ProblemError
 __all__ = ["RunRequest", "parse", "parse_json"]
 
 
-class RunRequest(msgspec.Struct, kw_only=True):
+class RunRequest(msgspec.Struct, kw_only=True, rename={"go_on": "continue"}):
     """A request for an answer.
 
     Attributes:
@@ -26,6 +26,7 @@ class RunRequest(msgspec.Struct, kw_only=True):
         logprobs: tell the probabilities of tokens, with `top_logprobs` alternatives to each.
         suffix: text after the gap that a completion fills.
         raw: complete the prompt as it is, without the model's template.
+        go_on: ``continue`` in JSON: the last message is the beginning of an answer, from whose end the model goes on.
     """
 
     message: str | None = None
@@ -43,6 +44,7 @@ class RunRequest(msgspec.Struct, kw_only=True):
     top_logprobs: int | None = None
     suffix: str | None = None
     raw: bool | None = None
+    go_on: bool = False
 
     def conversation(self) -> list[dict[str, Any]]:
         """Returns the messages, the system prompt first.

@@ -239,7 +239,7 @@ class Commands:
         place = self._repl.tree.interrupted
         if place is None:
             self._say(say("repl.not_interrupted"))
-        elif not self._repl.tree.nodes[place].message.get("content"):
+        elif not any(self._repl.tree.nodes[place].message.get(name) for name in ("content", "thinking")):
             self._retry("")
         else:
             self._repl.go_on(place)

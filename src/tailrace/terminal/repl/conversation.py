@@ -7,7 +7,6 @@ from typing import Any
 
 from tailrace.client.sync import Client
 from tailrace.errors import TailraceError
-from tailrace.i18n import say
 from tailrace.run.reply import Reply
 from tailrace.terminal.repl.settings import Settings
 from tailrace.terminal.repl.tree import Tree
@@ -59,24 +58,15 @@ class Conversation(Answers):
         self._turn(question, None)
 
     def go_on(self, place: int) -> None:
-        """Has the model go on from its interrupted answer.
+        """Has the model go on with its answer that did not finish."""
+        self._turn(place, None, continued=True)
 
-        An answer at the end of the messages is gone on from by Ollama and by the embedded engine; an OpenAI-compatible
-        server may begin a new one, so it is asked to in words.
-        """
-        messages = self.tree.messages(place)
-        if self.client.upstream.startswith("openai:"):
-            messages.append({"role": "user", "content": say("repl.go_on")})
-        self._turn(place, None, messages)
-
-    def _turn(
-        self, parent: int | None, question: dict[str, Any] | None, messages: list[dict[str, Any]] | None = None
-    ) -> None:
+    def _turn(self, parent: int | None, question: dict[str, Any] | None, *, continued: bool = False) -> None:
         system = self.settings.system
         sent = [{"role": "system", "content": system}] if system else []
-        self._place = (parent, question, parent if messages is not None else None)
-        sent += messages if messages is not None else self.tree.messages(parent) if parent is not None else []
-        reply = self.answer(sent + ([question] if question is not None else []))
+        self._place = (parent, question, parent if continued else None)
+        sent += self.tree.messages(parent) if parent is not None else []
+        reply = self.answer(sent + ([question] if question is not None else []), continued=continued)
         self._keep(reply)
         ended = reply.outcome
         if self.open is not None and ended is not None and not ended.finished and not self.interrupts.stopped:

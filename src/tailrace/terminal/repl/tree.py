@@ -15,6 +15,7 @@ import msgspec
 
 from tailrace.conversation.export import FORMAT, document
 from tailrace.errors import RequestError
+from tailrace.events import Outcome
 from tailrace.i18n import say
 from tailrace.run.reply import Reply
 from tailrace.types import plain
@@ -149,7 +150,7 @@ class Tree:
 def _answer(reply: Reply) -> dict[str, Any]:
     answer = plain(reply.message)
     assert isinstance(answer, dict)
-    if reply.outcome is None or reply.interrupted:
+    if reply.outcome is not Outcome.COMPLETE:  # the limit of tokens is no end either: it can be continued
         answer["interrupted"] = reply.outcome.value if reply.outcome is not None else "cancelled"
     return answer
 

@@ -45,15 +45,20 @@ class Answers:
         self.err = Sink(sys.stderr, self.interrupts.blocked)
         self.open: ChatStream | None = None
 
-    def answer(self, messages: Sequence[dict[str, Any]]) -> Reply:
+    def answer(self, messages: Sequence[dict[str, Any]], *, continued: bool = False) -> Reply:
         """Has the model answer, showing what comes; returns the reply, however it ended.
+
+        Args:
+            messages: the conversation, with our marks.
+            continued: its last message is an answer that goes on.
 
         Raises:
             TailraceError: the answer cannot be asked for.
             Leave: the conversation is over; the reply until then is `open`.
         """
         settings = self.settings
-        stream = self.client.chat(
+        ask = self.client.continue_chat if continued else self.client.chat
+        stream: ChatStream = ask(
             settings.model,
             [{name: value for name, value in message.items() if name != "interrupted"} for message in messages],
             stream=True,
