@@ -82,15 +82,18 @@ class OllamaBackend:
             given = given_of(request)
             if not (given.text or given.thinking):
                 return await self.chat(asked_again(request))(report)
-            way = await self._way(request)
+            way = await self._way(request, report)
             opener = self.chat(way.request) if isinstance(way.request, ChatRequest) else self.generate(way.request)
             return Seamed(await opener(report), Seam(given, words=way.words, close=way.close))
 
         return open
 
-    async def _way(self, request: ContinueRequest) -> OllamaWay:
+    async def _way(self, request: ContinueRequest, report: Report) -> OllamaWay:
+        async def told(path: str, body: Any, kind: type[T]) -> T:
+            return self._read(await self._sent("POST", path, body, report), kind)
+
         try:
-            shown = await self.show(request.model)
+            shown = await told("/api/show", {"model": request.model}, ShowResponse)
         except errors.ModelNotFoundError:
             raise
         except (errors.ResponseError, errors.ProtocolError):  # a server that only looks like Ollama
@@ -98,7 +101,7 @@ class OllamaBackend:
         today = datetime.date.today().isoformat()  # noqa: DTZ011  (the reader's own day)
         way = ollama_way(request, shown, today)
         if way is None:
-            answer = self._read(await self.call("POST", "/api/chat", probe(request)), _Rendered)
+            answer = await told("/api/chat", probe(request), _Rendered)
             way = rendered_way(request, answer.debug.rendered_template if answer.debug is not None else "")
         return way
 
@@ -159,9 +162,17 @@ class OllamaBackend:
         Args:
             body: JSON types, bytes, an async iterable of bytes, or None.
         """
+        return await self._sent(method, path, body)
+
+    async def _sent(self, method: str, path: str, body: Any, report: Report | None = None) -> bytes:
+        """Sends a request as `call` does; one of a run's, to which it reports, has that run's limits."""
         http = await self.http()
         payload = body if body is None or isinstance(body, bytes) or hasattr(body, "__aiter__") else _encode(body)
-        exchange = await http.open(method, path, payload)
+        if report is None:
+            exchange = await http.open(method, path, payload)
+        else:
+            report(Signal.CONNECT)
+            exchange = await http.open(method, path, payload, connected=lambda: report(Signal.SENT))
         try:
             await raise_for_status(exchange)
             return await exchange.read_all()

@@ -98,11 +98,11 @@ class OpenAIBackend:
         """Returns what opens the rest of an answer."""
         return continued(self, request)
 
-    async def server(self) -> str:
+    async def server(self, report: Report) -> str:
         """Returns what the server is, by whom its models belong to; empty if it does not say."""
         if self._owner is None:
             try:
-                models = (await self._json("GET", "/models", _Models)).data
+                models = (await self._json("GET", "/models", _Models, report=report)).data
             except (errors.ResponseError, errors.ProtocolError):
                 return ""
             self._owner = next((model.owned_by for model in models if model.owned_by), "")
@@ -175,8 +175,13 @@ class OpenAIBackend:
         """This protocol has none of Ollama's other calls."""
         raise self._cannot(path.rpartition("/")[2])
 
-    async def _json(self, method: str, path: str, kind: type[T], body: Any = None) -> T:
-        exchange = await self._http.open(method, path, None if body is None else _encode(body))
+    async def _json(self, method: str, path: str, kind: type[T], body: Any = None, report: Report | None = None) -> T:
+        payload = None if body is None else _encode(body)
+        if report is None:
+            exchange = await self._http.open(method, path, payload)
+        else:  # it is asked in a run, which has its limits
+            report(Signal.CONNECT)
+            exchange = await self._http.open(method, path, payload, connected=lambda: report(Signal.SENT))
         try:
             await raise_for_status(exchange)
             data = await exchange.read_all()

@@ -40,7 +40,7 @@ class _Backend(Protocol):
     def chat(self, request: ChatRequest, **more: Any) -> Opener:
         """Returns what opens a chat."""
 
-    async def server(self) -> str:
+    async def server(self, report: Report) -> str:
         """Returns what the server is."""
 
 
@@ -51,7 +51,7 @@ def continued(backend: _Backend, request: ContinueRequest) -> Opener:
         given = given_of(request)
         if not (given.text or given.thinking):
             return await backend.chat(asked_again(request))(report)
-        members = _MEMBERS.get(await backend.server())
+        members = _MEMBERS.get(await backend.server(report))
         if members is not None:
             asked, close = _prefilled(request, given, own_thoughts=members is _LLAMA)
             try:

@@ -309,7 +309,7 @@ class StreamingChat(_Conversation):
     def _answer(self, turn: _Turn, out: Callable[[str], object]) -> Reply:
         """Has the model say its next words, and hands them out as they come."""
         client = self._client or default_client()
-        ask = client.continue_chat if turn.goes_on else client.chat
+        ask: Any = client.continue_chat if turn.goes_on else client.chat
         stream: ChatStream = ask(**self._asked(turn), stream=True)
         self._stream = stream
         if self._stop.event.is_set():
@@ -414,7 +414,7 @@ class AsyncStreamingChat(_Conversation):
 
     async def _answer(self, turn: _Turn, out: Callable[[str], object]) -> Reply:
         """Has the model say its next words, and hands them out as they come."""
-        ask = self._client.continue_chat if turn.goes_on else self._client.chat
+        ask: Any = self._client.continue_chat if turn.goes_on else self._client.chat
         stream: AsyncChatStream = await ask(**self._asked(turn), stream=True)
         self._stream = stream
         if self._stop.event.is_set():

@@ -71,7 +71,7 @@ async def chat(client: AsyncClient, asked: RunRequest, default: DefaultModel) ->
     """
     messages = asked.conversation()
     model = asked.model or default.known or default.remember(await client.default_model())
-    ask = client.continue_chat if asked.go_on else client.chat
+    ask: Any = client.continue_chat if asked.go_on else client.chat
     stream: AsyncChatStream = await ask(model, messages, stream=True, tools=asked.tools, **_rest(asked))
     return stream
 
@@ -80,6 +80,6 @@ def chat_sync(client: Client, asked: RunRequest, default: DefaultModel) -> ChatS
     """Does what `chat` does, for synchronous servers."""
     messages = asked.conversation()
     model = asked.model or default.known or default.remember(client.default_model())
-    ask = client.continue_chat if asked.go_on else client.chat
+    ask: Any = client.continue_chat if asked.go_on else client.chat
     stream: ChatStream = ask(model, messages, stream=True, tools=asked.tools, **_rest(asked))
     return stream

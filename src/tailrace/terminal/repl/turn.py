@@ -57,7 +57,7 @@ class Answers:
             Leave: the conversation is over; the reply until then is `open`.
         """
         settings = self.settings
-        ask = self.client.continue_chat if continued else self.client.chat
+        ask: Any = self.client.continue_chat if continued else self.client.chat
         stream: ChatStream = ask(
             settings.model,
             [{name: value for name, value in message.items() if name != "interrupted"} for message in messages],
