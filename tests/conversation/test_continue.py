@@ -32,7 +32,7 @@ class Face:
             self.chat = AsyncStreamingChat("m", client=AsyncClient(server.url), **rest)
         else:
             self.chat = StreamingChat("m", client=Client(server.url), **rest)
-        self._run = asyncio.run if asynchronous else lambda value: value
+        self._run: Any = asyncio.run if asynchronous else lambda value: value
 
     def send(self, text: str) -> Any:
         return self._run(self.chat.send(text))

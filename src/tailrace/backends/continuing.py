@@ -180,7 +180,7 @@ def probe(request: ContinueRequest) -> dict[str, Any]:
     """Returns the body of `/api/chat` that has it show the prompt, and not call the model (``DebugRenderOnly``)."""
     given = given_of(request)
     last = {"role": "assistant", "content": _TEXT, **({"thinking": _THINKING} if given.thinking else {})}
-    body = {"model": request.model, "messages": [*(request.messages or [])[:-1], last], "stream": False}
+    body: dict[str, Any] = {"model": request.model, "messages": [*(request.messages or [])[:-1], last], "stream": False}
     settings = {"tools": request.tools, "think": request.think, "keep_alive": request.keep_alive}
     body |= {name: value for name, value in settings.items() if value is not None}
     # One that does not know it makes a word.

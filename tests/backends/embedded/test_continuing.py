@@ -45,7 +45,7 @@ def cut_and_continued(client: Client, question: str, most: int, cuts: list[int])
     for cut in [*cuts, most]:
         options = {**settings, "num_predict": cut - used}
         given = [*messages, {"role": "assistant", "content": said}] if said else messages
-        asked = client.continue_chat if said else client.chat
+        asked: Any = client.continue_chat if said else client.chat
         said += asked(MODEL, given, options=options).message.content or ""
         used = cut
     return whole, said
