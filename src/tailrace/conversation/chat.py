@@ -116,8 +116,8 @@ class _Conversation:
     @property
     def interrupted(self) -> bool:
         """True if the last answer of the history did not finish: `continue_` goes on with it."""
-        last = next((each for each in reversed(self.messages) if each["role"] in ("assistant", "user")), {})
-        return "interrupted" in last
+        said = [message for message in self.messages if message["role"] in ("assistant", "user")]
+        return bool(said) and "interrupted" in said[-1]
 
     def clear(self) -> None:
         """Forgets everything but the system prompt."""

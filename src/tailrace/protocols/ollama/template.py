@@ -204,10 +204,10 @@ class _Frame:
             self.dot = before
 
     def scope_of(self, name: str) -> dict[str, Any]:
-        found = next((scope for scope in reversed(self.scopes) if name in scope), None)
-        if found is None:
+        scopes: list[dict[str, Any]] = [scope for scope in self.scopes if name in scope]
+        if not scopes:
             raise TemplateError(f"the variable {name} is not known")
-        return found
+        return scopes[-1]
 
 
 # -- functions ---------------------------------------------------------------------------------------------------------
