@@ -37,6 +37,8 @@ def pieces(kind: type[TextDelta] | type[ThinkingDelta], text: str, size: int) ->
         ("Once upon ", " a time", "Once upon  a time"),
         ("从前", "从前有座山", "从前有座山"),
         ("\n\nOnce", "Once upon", "\n\nOnce upon"),
+        ("\n\nOnce", "\n\nOnce upon", "\n\nOnce upon"),
+        ("\n\nOnce", "\nmore", "\n\nOnce\nmore"),
         ("a\n", "\nb", "a\n\nb"),
     ],
 )

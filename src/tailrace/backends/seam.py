@@ -51,20 +51,22 @@ class _Echo:
     """
 
     def __init__(self, given: str, *, spaced: bool = False) -> None:
-        self._given = given.lstrip()  # llama.cpp repeats thoughts without the white space before them
+        # llama.cpp repeats thoughts without the white space before them.
+        self._forms = {given, given.lstrip()} - {""}
         self._space = spaced and given.endswith(" ") and not given[:-1].endswith((" ", "\n"))
         self._held = ""
         self.over = not given
 
     def take(self, text: str) -> str:
         self._held += text
-        begun = self._held.lstrip() if self._given else ""
-        if len(begun) < len(self._given) and self._given.startswith(begun) and (begun or not self._held):
+        held = self._held
+        if any(len(held) < len(form) and form.startswith(held) for form in self._forms):
             return ""
         self.over = True
-        if self._given and begun.startswith(self._given):
-            return begun[len(self._given) :]
-        return self._held[1:] if self._space and self._held.startswith(" ") else self._held
+        for form in self._forms:
+            if held.startswith(form):
+                return held[len(form) :]
+        return held[1:] if self._space and held.startswith(" ") else held
 
     def rest(self) -> str:
         self.over = True
