@@ -85,19 +85,21 @@ def test_a_stopped_stream_goes_on(client: Client) -> None:
     assert (stream.reply.text + rest.reply.text).startswith(whole)
 
 
-# Cut where the given text is tokenised otherwise than it was generated, even a deterministic model goes another way.
-_SAME = 0.9
-
-
 @pytest.mark.long
+@pytest.mark.timeout(1800)
 def test_a_hundred_answers_read_as_if_uncut(client: Client) -> None:
-    """Of a hundred, cut at random, no seam has lost or repeated a character; nearly all are the same to the letter."""
-    same = 0
+    """Of a hundred, cut at random, nearly all are the same to the letter.
+
+    A cut within a word may leave a beginning that is read as other tokens than it was written as; from there even a
+    deterministic model may go another way. It goes on from the last character all the same.
+    """
+    others = []
     for seed in range(100):
-        whole, said = cut_and_continued(client, QUESTIONS[seed % len(QUESTIONS)], 48, some(seed, 48))
-        same += whole == said
-        print(seed, whole == said, flush=True)
-    assert same >= 100 * _SAME
+        whole, said = cut_and_continued(client, QUESTIONS[seed % len(QUESTIONS)], 32, some(seed, 32))
+        print(seed, "same" if whole == said else f"{whole!r} {said!r}", flush=True)
+        if whole != said:
+            others.append((whole, said))
+    assert len(others) <= 10, others
 
 
 # -- a real llama-server ----------------------------------------------------------------------------------------------
