@@ -117,7 +117,7 @@ def test_thoughts_that_never_end() -> None:
 
 def test_thoughts_that_the_server_tells() -> None:
     """Then the text is a text."""
-    events = [ThinkingDelta("so on."), TextDelta("Yes.")]
+    events: list[Event] = [ThinkingDelta("so on."), TextDelta("Yes.")]
 
     assert joined(Seam(Given("", "And "), close="</think>"), *events) == ("so on.", "Yes.")
 
