@@ -250,7 +250,6 @@ def owned_by(server: FakeOpenAI, owner: str) -> None:
         ("vllm", VLLM),
         ("sglang", VLLM),
         ("koboldcpp", {"continue_assistant_turn": True}),
-        ("user", {"continue_": True}),
     ],
 )
 def test_servers_that_go_on_with_a_message(openai: FakeOpenAI, owner: str, members: dict[str, Any]) -> None:

@@ -3,8 +3,7 @@
 Sources: ``entrypoints/openai/chat_completion/protocol.py`` of vllm-project/vllm, ``entrypoints/openai/protocol.py`` of
 sgl-project/sglang (``continue_final_message``); pull requests 23012 and 23089 of ggml-org/llama.cpp, whose llama-server
 goes on with a last message by default and takes the same members since; ``koboldcpp.py`` of LostRuins/koboldcpp
-(``continue_assistant_turn``); `typing.py` of the ``openai`` extension of oobabooga/text-generation-webui
-(``continue_``).
+(``continue_assistant_turn``).
 """
 
 from __future__ import annotations
@@ -29,7 +28,6 @@ _MEMBERS: dict[str, dict[str, Any]] = {  # by what `owned_by` says in the list o
     "vllm": _TRANSFORMERS,
     "sglang": _TRANSFORMERS,
     "koboldcpp": {"continue_assistant_turn": True},
-    "user": {"continue_": True},  # text-generation-webui
 }
 _REFUSALS = (400, 422)
 
