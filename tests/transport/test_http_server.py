@@ -121,6 +121,7 @@ def test_the_head_comes_before_the_body() -> None:
     [
         (b"nonsense\r\n", 0, 400),
         (b"GET /\r\n\r\n", 0, 400),
+        (b"GET / HTTP/0.9\r\n\r\n", 0, 400),
         (b"GET / HTTP/2.0\r\n\r\n", 0, 400),
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 0, 400),
         (b"GET / HTTP/1.1\n", 0, 400),
@@ -132,7 +133,9 @@ def test_the_head_comes_before_the_body() -> None:
         (b"GET / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 0, 400),
         (b"GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n", 0, 400),
         (b"GET / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n", 1, 501),
+        (b"GET / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 1, 501),
         (b"GET / HTTP/1.1\r\nTransfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n", 1, 501),
+        (b"GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", 1, 400),
         (b"GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 1, 400),
         (b"GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n+1\r\n", 1, 400),
         (b"GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nabc\r\n", 1, 400),
@@ -158,6 +161,10 @@ def test_what_is_no_request(data: bytes, heads: int, status: int) -> None:
         (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nb\r\n", 413),
         (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nabcdef\r\n5\r\n", 413),
         (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1;" + b"x" * 100, 431),
+        (
+            b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1;eeeeeeeeeeeeeeeeeeeeeeeeeeeee\r\nx\r\n" * 9,
+            431,
+        ),
         (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n" + b"X: y\r\n" * 20, 431),
     ],
 )
@@ -168,6 +175,24 @@ def test_limits(data: bytes, status: int) -> None:
     assert isinstance(error, tuple)
     assert error[0] == status
     assert parsed(each_byte(data), max_head=100, max_body=10)[-1] == error
+
+
+def test_c18_trailers_are_no_headers() -> None:
+    """They are dropped, also where a header of that name was sent."""
+    head, request = parsed([b"POST / HTTP/1.1\r\nA: b\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nA: c\r\nD: e\r\n\r\n"])
+
+    assert isinstance(request, Request)
+    assert request.head is head
+    assert request.head.headers == [("A", "b"), ("Transfer-Encoding", "chunked")]
+
+
+def test_c18_a_body_in_the_smallest_chunks() -> None:
+    """The framing of many small chunks is no flood."""
+    data = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 500 + b"0\r\n\r\n"
+    *_, request = parsed([data], max_head=100, max_body=500)
+
+    assert isinstance(request, Request)
+    assert request.body == b"x" * 500
 
 
 def test_what_just_fits() -> None:

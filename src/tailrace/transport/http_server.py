@@ -17,6 +17,7 @@ __all__ = ["MAX_BODY", "MAX_HEAD", "NEED_DATA", "BadRequestError", "Head", "Need
 
 MAX_HEAD = 64 * 1024
 MAX_BODY = 256 * 1024 * 1024  # images travel as base64
+_A_BYTE = 16  # bytes of framing that each byte of a body may have: one in a chunk of its own has five
 
 
 class BadRequestError(Exception):
@@ -81,7 +82,8 @@ class RequestParser:
     """Parses the requests of one connection.
 
     Args:
-        max_head: bytes that a request's head, or the trailers of its body, may have.
+        max_head: bytes that a request's head may have, or what frames its body: chunk sizes, their extensions and the
+            trailers, beyond what small chunks need. Trailers are dropped.
         max_body: bytes that a body may have.
     """
 
@@ -101,8 +103,8 @@ class RequestParser:
         self._refused: BadRequestError | None = None  # what llhttp found wrong with a head once it was whole
         self._told = False  # the head was given out
         self._complete = False
-        self._parts: list[bytes] = []
-        self._size = 0  # bytes of the head, or of the trailers, so far
+        self._body = bytearray()
+        self._size = 0  # bytes of the head, or of what frames the body, so far
         self._received = 0  # bytes of the body so far, those of a chunk as soon as its size is known
         self._remaining = 0  # bytes that the body, or the chunk with its line end, still lacks
 
@@ -140,13 +142,15 @@ class RequestParser:
         while not self._complete:
             if not self._read_body():
                 return NEED_DATA
-        request = Request(self._head, b"".join(self._parts))
+        request = Request(self._head, bytes(self._body))
         self._begin()
         return request
 
     def _expect_body(self, head: Head) -> None:
         """Finds out from the head how the body is framed."""
         coding = ", ".join(value for name, value in head.headers if name.lower() == "transfer-encoding")
+        if coding and head.version == "1.0":  # whose framing is not to be trusted (RFC 9112, section 6.1)
+            raise BadRequestError(400, "malformed request: HTTP/1.0 has no Transfer-Encoding")
         if coding and coding.lower() != "chunked":
             raise BadRequestError(501, f"transfer encoding {coding[:40]!r} is not supported")
         if self._refused is not None:
@@ -175,18 +179,19 @@ class RequestParser:
         """Parses the next line of a head, a chunk's size or trailers; False if it is not whole."""
         end = self._buffer.find(b"\n") + 1
         if self._size + (end or len(self._buffer)) > self._max_head:
-            raise BadRequestError(431, f"request headers are larger than {self._max_head} bytes")
+            what = "headers are" if self._expects == "head" else "trailers and chunk extensions are"
+            raise BadRequestError(431, f"request {what} larger than {self._max_head} bytes")
         if not end:
             return False
         line = self._parse(end)
+        self._size += end
         if self._expects == "size":
             self._expect_chunk(int(line.partition(b";")[0], 16))  # which llhttp found to be hexadecimal digits
-        else:
-            self._size += end
         return True
 
     def _expect_chunk(self, size: int) -> None:
         self._grow(size)
+        self._size = max(0, self._size - _A_BYTE * size)
         self._expects, self._remaining = ("chunk", size + 2) if size else ("trailers", 0)
 
     def _grow(self, size: int) -> None:
@@ -238,7 +243,7 @@ class RequestParser:
 
     def on_body(self, data: bytes) -> None:
         """A part of the body."""
-        self._parts.append(data)
+        self._body += data
 
     def on_message_complete(self) -> None:
         """The request is whole."""
