@@ -27,6 +27,7 @@ class Wire(asyncio.Transport):
         super().__init__({"peername": ("10.0.0.1", 5, 0, 0), "sockname": ("10.0.0.2", 6)})
         self.written = b""
         self.reading = True
+        self.unwritten = 0
         self.closed = self.aborted = self.ended = False
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
@@ -44,6 +45,9 @@ class Wire(asyncio.Transport):
 
     def abort(self) -> None:
         self.closed = self.aborted = True
+
+    def get_write_buffer_size(self) -> int:
+        return self.unwritten
 
     def pause_reading(self) -> None:
         self.reading = False
@@ -392,8 +396,16 @@ async def test_a_client_that_leaves_though_another_request_waits(served: Served)
     assert not served.state.connections
 
 
-@pytest.mark.parametrize("much", [GET * 100, POST.replace(b"5", b"999999") + b"x" * 100_000])
-async def test_more_behind_an_answer_than_waits(served: Served, much: bytes) -> None:
+LARGE = GET.replace(b"x\r\n", b"x\r\nX-A: " + b"a" * 30_000 + b"\r\n")
+MEDIUM = POST.replace(b"5", b"60000") + b"x" * 60_000
+
+
+@pytest.mark.parametrize(
+    ("much", "answered"),
+    [(GET * 100, 65), (POST.replace(b"5", b"999999") + b"x" * 100_000, 1), (LARGE * 9, 5), (MEDIUM * 9, 3)],
+    ids=["requests", "a body", "heads", "bodies"],
+)
+async def test_more_behind_an_answer_than_waits(served: Served, much: bytes, answered: int) -> None:
     """It is not answered, but the client's leaving is still seen; the connection ends after what was promised."""
     served.get()
     served.get(much)
@@ -401,7 +413,60 @@ async def test_more_behind_an_answer_than_waits(served: Served, much: bytes) -> 
     for _ in range(101):
         await served.answer()
 
-    assert served.wire.written.count(b"HTTP/1.1 200 OK") == (65 if much.startswith(GET) else 1)
+    assert served.wire.written.count(b"HTTP/1.1 200 OK") == answered
+    assert served.wire.closed
+
+
+async def test_c19_what_waits_is_counted_only_while_it_does(served: Served) -> None:
+    """However much comes in the course of time on one connection, it is answered."""
+    for _ in range(9):
+        served.get(LARGE * 3)
+        for _ in range(3):
+            await served.answer()
+
+    assert served.wire.written.count(b"HTTP/1.1 200 OK") == 27
+    assert not served.wire.closed
+
+
+async def test_c19_a_client_that_sends_no_more(served: Served) -> None:
+    """It has left, though what was written to it is not on its way yet."""
+    left: list[str] = []
+    await streaming(served)
+    served.get(GET)
+    assert served.push.watch(lambda: left.append("left"))
+
+    assert not served.connection.eof_received()
+    assert left == ["left"]
+
+
+@pytest.mark.parametrize("junk", [b"junk\r\n\r\n", b"GET / HTTP/2.0\r\n\r\n", b"GET / HTTP/1.1\r\nX-A" + b"a" * 70_000])
+@pytest.mark.parametrize("begun", [False, True])
+async def test_c19_junk_behind_a_request(served: Served, junk: bytes, begun: bool) -> None:
+    """What was asked is answered, begun or not, and the connection ends behind it."""
+    if begun:
+        await streaming(served)
+        served.get(junk)
+        assert not served.wire.closed
+        await _send(served.push)
+        assert served.wire.written.endswith(b"1\r\ny\r\n")
+        return
+    served.get(GET + POST + b"Hello" + GET)
+    served.get(junk)
+    for _ in range(4):
+        await served.answer()
+
+    assert served.wire.written.count(b"HTTP/1.1 ") == served.wire.written.count(b"HTTP/1.1 200 OK") == 3
+    assert served.wire.closed
+
+
+async def test_c19_a_bad_body_behind_a_request(served: Served) -> None:
+    """The request that it belongs to is not begun; those before it are answered."""
+    chunked = POST.replace(b"Content-Length: 5", b"Transfer-Encoding: chunked")
+    served.get(GET + GET + chunked + b"zz\r\n")
+    for _ in range(3):
+        await served.answer()
+
+    assert [scope["method"] for scope in served.scopes] == ["GET", "GET"]
     assert served.wire.closed
 
 
@@ -483,6 +548,19 @@ async def test_while_the_client_takes_nothing(served: Served) -> None:
 
 async def _send(push: Any) -> None:
     await push.send({"type": "http.response.body", "body": b"y", "more_body": True})
+
+
+async def test_c21_a_client_that_takes_nothing_for_long(served: Served) -> None:
+    """It is let go of, since its answer would be kept for as long as it likes; one that takes a little is not."""
+    await streaming(served)
+    served.wire.unwritten = 100
+    served.connection.pause_writing()
+    served.wire.unwritten = 99
+    served.connection._look_at_writing()
+    assert not served.wire.aborted
+    served.connection._look_at_writing()
+
+    assert served.wire.aborted
 
 
 async def test_a_body_that_does_not_go_in_chunks(served: Served) -> None:

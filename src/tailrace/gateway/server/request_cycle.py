@@ -76,6 +76,7 @@ class RequestCycle:
     Attributes:
         complete: the answer is.
         gone: the client has left, or was refused.
+        held: bytes of it that are kept while it waits for others to be answered.
         keep_alive: the connection stays open after the answer.
         more_body: not all of the request's body has come.
         started: the answer's head was sent.
@@ -83,7 +84,7 @@ class RequestCycle:
 
     __slots__ = (
         *("_body", "_bodiless", "_chunked", "_event", "_expects", "_left", "_line", "_news", "_old", "_rest"),
-        *("_batch", "_write", "complete", "gone", "keep_alive", "more_body", "started"),
+        *("_batch", "_write", "complete", "gone", "held", "keep_alive", "more_body", "started"),
     )
 
     def __init__(self, line: Line, method: str, version: str, *, keep_alive: bool, expects: bool) -> None:
@@ -93,6 +94,7 @@ class RequestCycle:
         self.keep_alive = keep_alive and not self._old
         self._expects = expects and not self._old
         self.gone = False
+        self.held = 0
         # The request's body, as `receive` gives it.
         self._body: bytearray | None = None
         self.more_body = True

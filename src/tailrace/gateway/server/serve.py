@@ -65,7 +65,11 @@ def serve(
     logger.setLevel(logging.ERROR)  # what strangers send is no news
     config = uvicorn.Config(
         with_detached_responses(app, DIRECT_WRITE, ENDPOINT),
-        http=limited(head_time=context.settings.head_time, most=most),
+        http=limited(
+            head_time=context.settings.head_time,
+            most=most,
+            write_time=2 * context.settings.stream_settings.send_timeout,  # which lets go of a stream's reader first
+        ),
         loop="auto",
         ws="none",
         lifespan="on",
