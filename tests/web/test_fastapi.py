@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from fastapi import BackgroundTasks, FastAPI
@@ -278,6 +280,20 @@ def test_json_by_other_names(upstream: FakeOllama, kind: str) -> None:
     upstream.script(say("Hello"))
     with routed(upstream, model="m") as url, Reader(url, "/chat/stream", {"message": "hi"}, kind=kind) as reader:
         assert text(reader.all()) == "Hello"
+
+
+def test_c21_a_body_that_does_not_come(upstream: FakeOllama) -> None:
+    """It is waited for as long as the router is told to; the connection ends then."""
+    with routed(upstream, model="m", body_time=0.05) as url:
+        where = urlsplit(url)
+        answer = b""
+        with socket.create_connection((where.hostname, where.port), PATIENCE) as sock:
+            sock.sendall(b"POST /chat/stream HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
+            while data := sock.recv(65536):
+                answer += data
+
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert upstream.requests == []
 
 
 def test_an_upstream_that_cannot_be_asked() -> None:

@@ -30,7 +30,7 @@ class Body:
         self.size = 0
         self._limit = limit
         self._headers = {"Connection": "close"} if close else {}
-        self._parts: list[bytes] = []
+        self._data = bytearray()  # however small the parts are, it is no larger than they are together
         if length.isascii() and length.isdigit() and int(length[:19]) > limit:
             raise self._too_large()
 
@@ -46,17 +46,17 @@ class Body:
         self.size += len(part)
         if self.size > self._limit:
             raise self._too_large()
-        self._parts.append(part)
+        self._data += part
 
     def take(self) -> bytes:
         """Returns what has come, and forgets it."""
-        data = b"".join(self._parts)
+        data = bytes(self._data)
         self.drop()
         return data
 
     def drop(self) -> None:
         """Forgets what has come."""
-        self._parts.clear()
+        self._data.clear()
 
 
 def check_media_type(content_type: str) -> None:

@@ -13,6 +13,7 @@ Without FastAPI, Starlette's endpoints may return `tailrace.web.sse(stream)` as 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import copy
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
@@ -170,6 +171,7 @@ def chat_router(
     path: str = "/chat/stream",
     on_leave: OnLeave = "cancel",
     max_body: int = MAX_BODY,
+    body_time: float = 30.0,
     bounds: Bounds | None = None,
     stream_settings: StreamSettings | None = None,
 ) -> APIRouter:
@@ -191,6 +193,7 @@ def chat_router(
         on_leave: what becomes of a run when its reader leaves, unless its request says so by ``linger``: ``"cancel"``,
             ``"continue"``, or seconds to wait for a reader to come back.
         max_body: bytes of a request.
+        body_time: seconds that they may take to come.
         bounds: how many runs are kept, how much of them, and how long.
         stream_settings: pings and limits.
 
@@ -206,7 +209,7 @@ def chat_router(
         """Starts an answer and reads it out as server-sent events."""
 
         async def start() -> Response:
-            asked = parse(await _body(request, max_body), request.query_params)
+            asked = parse(await _body(request, max_body, body_time), request.query_params)
             if asked.prompt is not None:
                 raise ProblemError(400, "this route takes a message or messages")
             asked.model = asked.model or model
@@ -246,16 +249,20 @@ async def _answer(make: Callable[[], Awaitable[Response]]) -> Response:
         return Response(told.body, told.status, told.headers, MEDIA_TYPE)
 
 
-async def _body(request: Request, limit: int) -> bytes:
+async def _body(request: Request, limit: int, seconds: float) -> bytes:
     """Returns the body of a request.
 
     Raises:
-        ProblemError: it is too large, or not JSON by its own word.
+        ProblemError: it is too large or too slow, or not JSON by its own word.
     """
     body = Body(limit, request.headers.get("content-length", ""))
     try:
-        async for part in request.stream():
-            body.add(part)
+        async with asyncio.timeout(seconds):
+            async for part in request.stream():
+                body.add(part)
+    except TimeoutError:
+        headers = {"Connection": "close"}  # the rest of it is not read either
+        raise ProblemError(408, f"the body did not come within {seconds:g} s", headers=headers) from None
     except ClientDisconnect:
         raise ProblemError(400, "the connection closed in the middle of the body") from None
     if body.size:
