@@ -22,6 +22,7 @@ from tailrace.gateway.chats import Chats
 from tailrace.gateway.cluster.lost_runs import Runs
 from tailrace.gateway.cluster.worker_ids import WorkerId
 from tailrace.gateway.counters import Counters
+from tailrace.gateway.scheduling.turns import Turns
 from tailrace.gateway.scheduling.upstreams import Upstream, Upstreams
 from tailrace.gateway.settings import Settings
 from tailrace.protocols.problems import ProblemError, problem_of
@@ -62,7 +63,7 @@ class GatewayContext:
         self.linger = linger_of(settings.on_leave)
         self.started = time.time()
         self.incoming = 0  # bytes of bodies that are being read
-        self.rendering = asyncio.Lock()  # of finished texts
+        self.rendering = Turns("texts to render")
         self._starting = 0  # how many runs are about to begin
         self._keyed: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
         self._over = False  # the server has stopped
