@@ -151,6 +151,26 @@ async def test_memory_is_made_by_those_that_ended_first(clock: Clock) -> None:
     await _end(runs[1], more, big)
 
 
+async def test_c21_requests_and_what_is_kept_with_runs_count(clock: Clock) -> None:
+    """A large request counts while its run goes on; what is kept beside a log counts until the run is forgotten."""
+    registry = Registry(Bounds(log_bytes=300_000, keep=10))
+    run = registry.add(await _start(Registry()), asked=200_000)
+    registry.weigh(run, 50_000)
+    assert 250_000 < registry.size < 300_000
+    registry.add(other := await _start(Registry()), asked=200_000)
+    clock.now += 1
+    with pytest.raises(ProblemError, match="full"):
+        registry.check_room()
+    await _end(run, other)
+    registry.check_room()
+    clock.now += 1
+
+    assert 50_000 < registry.size < 100_000
+    clock.now += 10
+    registry.check_room()
+    assert registry.size == 0
+
+
 async def test_run_that_ended_before_it_was_added(clock: Clock) -> None:
     """It counts as ended, and is forgotten as others are."""
     registry = Registry(Bounds(keep=10))

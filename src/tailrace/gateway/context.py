@@ -26,7 +26,7 @@ from tailrace.gateway.scheduling.turns import Turns
 from tailrace.gateway.scheduling.upstreams import Upstream, Upstreams
 from tailrace.gateway.settings import Settings
 from tailrace.protocols.problems import ProblemError, problem_of
-from tailrace.protocols.runs.requests import RunRequest
+from tailrace.protocols.runs.requests import RunRequest, check_name
 from tailrace.run.run import Run
 from tailrace.telemetry import Telemetry
 from tailrace.types import ChatRequest, GenerateRequest
@@ -112,7 +112,7 @@ class GatewayContext:
                 raise problem_of(error) from error
             finally:
                 self._starting -= 1
-            self._begin(run, key, body, owner)
+            self._begin(run, key, body, owner, asked=limits.size_of(asked))
             return run, True
 
     def start_work(self, upstream: Upstream, operation: str, body: dict[str, Any], caller: Caller) -> Run:
@@ -133,11 +133,11 @@ class GatewayContext:
         self._begin(run, owner=caller.owner)
         return run
 
-    def _begin(self, run: Run, key: str = "", body: bytes = b"", owner: str = "") -> None:
+    def _begin(self, run: Run, key: str = "", body: bytes = b"", owner: str = "", *, asked: int = 0) -> None:
         run.start(asyncio.get_running_loop())
         run.released.add(lambda: _drop_frames(run.cause))
         self.counters.watch(run)
-        self.runs.add(run, key, body, owner)
+        self.runs.add(run, key, body, owner, asked=asked)
         if self._over:  # the server stopped while this one was about to begin
             _stop(run)
 
@@ -149,6 +149,7 @@ class GatewayContext:
         begin: Callable[[str], Awaitable[object]] | None,
     ) -> Run:
         """Returns the run of a request, before its start; it has its place in the queue."""
+        check_name(asked.model)
         named = asked.model or self.settings.model or await self._default()
         asked.model = await self.meant(named) if asked.model else self.settings.aliases.get(named, named)
         request = self._checked(asked)

@@ -27,7 +27,7 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         runs: how many may run at once.
         run_bytes: memory of one run's log.
-        log_bytes: memory of all logs.
+        log_bytes: memory of all logs, and of the requests of what runs.
         keep: seconds that a run is kept after its end.
     """
 
@@ -38,10 +38,12 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Entry:
-    __slots__ = ("created", "ended", "key", "owner", "run", "size")
+    __slots__ = ("asked", "created", "ended", "kept", "key", "owner", "run", "size")
 
-    def __init__(self, run: Run, key: tuple[str, str] | None, owner: str) -> None:
+    def __init__(self, run: Run, key: tuple[str, str] | None, owner: str, asked: int) -> None:
         self.run = run
+        self.asked = asked  # bytes of the request, while the run goes on
+        self.kept = 0  # bytes that are kept with it beside its log
         self.owner = owner
         self.key = key
         self.created = time.time()
@@ -98,10 +100,18 @@ class Registry:
         if not self._make_room():
             raise ProblemError(503, "the logs of the running answers are full", headers={"Retry-After": "5"})
 
-    def add(self, run: Run, key: str = "", body: bytes = b"", owner: str = "") -> Run:
-        """Keeps a started run, under an idempotency key if one was given; for its owner only."""
+    def add(self, run: Run, key: str = "", body: bytes = b"", owner: str = "", *, asked: int = 0) -> Run:
+        """Keeps a started run, under an idempotency key if one was given; for its owner only.
+
+        Args:
+            run: the run.
+            key: the idempotency key; empty: none.
+            body: the request that came with it.
+            owner: whose it is.
+            asked: bytes of memory that its request takes while it goes on.
+        """
         place = (owner, key) if key else None
-        entry = _Entry(run, place, owner)
+        entry = _Entry(run, place, owner, asked)
         with self.lock:
             self._entries[run.id] = self._running[run.id] = entry
             if place is not None:
@@ -111,6 +121,17 @@ class Registry:
         if run.log.sealed and run.is_released:
             self._let_go.append(entry)
         return run
+
+    def weigh(self, run: Run, kept: int) -> None:
+        """Counts memory that is kept with a run beside its log, until it is forgotten.
+
+        Args:
+            run: one that was just added.
+            kept: bytes.
+        """
+        with self.lock:
+            if (entry := self._running.get(run.id)) is not None:
+                entry.kept = kept
 
     def joined(self, key: str, body: bytes, owner: str = "") -> Run | None:
         """Returns the run that an earlier request with this key started; None if there is none.
@@ -178,7 +199,7 @@ class Registry:
         if now >= made + _FRESH:
             with self.lock:
                 self._tidy()
-                size = sum(_size(entry.run) for entry in self._running.values())
+                size = sum(_size(entry.run) + entry.asked + entry.kept for entry in self._running.values())
             self._sum = (now, size)
         return size
 
@@ -190,7 +211,7 @@ class Registry:
         while self._let_go:
             entry = self._let_go.popleft()
             if self._running.pop(entry.run.id, None) is not None:
-                entry.ended, entry.size = now, _size(entry.run)
+                entry.ended, entry.size = now, _size(entry.run) + entry.kept
                 self._ended[entry.run.id] = entry
                 self._ended_size += entry.size
         while self._ended:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+
+import aiosqlite
 import pytest
 from tests.gateway.conversations.turns import turn
 
 from tailrace.errors import RequestError
+from tailrace.gateway.conversations import database
 from tailrace.gateway.conversations.store import Store
 from tailrace.gateway.conversations.texts import snippet, title_of
 from tailrace.render.layout import text_width
@@ -105,6 +110,69 @@ async def test_a_search_has_bounds(store: Store) -> None:
         await store.page("%" * 1001)
 
 
+async def test_c21_a_list_is_bounded_in_bytes(store: Store) -> None:
+    """Titles and names from a time without limits are cut, and nothing else of a conversation is read for a list."""
+    await store.create(title="t" * 3_000_000, model="m" * 3_000_000, system="s" * 3_000_000, options={"o": "o" * 1000})
+    (one,) = await store.page()
+    (found,) = await store.page("tt")
+
+    assert (one.title, one.model) == ("t" * 1000, "m" * 1000)
+    assert (found.title, found.snippet) == ("t" * 1000, "t" * 72 + "…")
+
+
+@pytest.mark.parametrize("place", [0, 50, 999, 1000, 1001, 5000, 1_999_990])
+async def test_c21_a_snippet_of_a_long_message(store: Store, place: int) -> None:
+    """Only the text around what was found is read, wherever in megabytes it stands."""
+    text = "".join(("x" * place, "WILLOW", "y" * (2_000_000 - place)))
+    await turn(store, (await store.create()).id, text, "nothing")
+    (one,) = await store.page("willow")
+
+    assert one.snippet == snippet(text, "willow")
+
+
+async def test_c21_one_letter_as_often_as_may_be(store: Store) -> None:
+    """The time of a search is that of reading, whatever is looked for: LIKE would take a minute for this."""
+    await turn(store, (await store.create()).id, "a" * 4_000_000, "nothing")
+
+    assert await store.page("a" * 999 + "b") == []
+
+
+async def test_c21_a_search_stops_when_nobody_waits_for_it(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite is told to stop, and the next search works."""
+    stopped: list[str] = []
+    interrupt = aiosqlite.Connection.interrupt
+
+    async def told(connection: aiosqlite.Connection) -> None:
+        stopped.append("stopped")
+        await interrupt(connection)
+        goes_on.set()
+
+    monkeypatch.setattr(aiosqlite.Connection, "interrupt", told)
+    await turn(store, (await store.create()).id, "a" * 4_000_000, "nothing")
+    reading, goes_on = asyncio.Event(), threading.Event()
+    lower = database._lower
+    loop = asyncio.get_running_loop()
+
+    def lowered(text: str | None) -> str | None:
+        loop.call_soon_threadsafe(reading.set)
+        goes_on.wait()
+        return lower(text)
+
+    monkeypatch.setattr(database, "_lower", lowered)
+    await store.close()  # the function is the connection's
+    search = asyncio.ensure_future(store.page("b"))
+    try:
+        await reading.wait()
+        search.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await search
+    finally:
+        goes_on.set()
+
+    assert stopped[:1] == ["stopped"]
+    assert await store.page("nothing") != []
+
+
 @pytest.mark.parametrize(
     ("question", "title"),
     [
@@ -116,6 +184,7 @@ async def test_a_search_has_bounds(store: Store) -> None:
         ("春" * 30, "春" * 30),
         ("春" * 31, "春" * 29 + "…"),
         ("x" * 200_000, "x" * 59 + "…"),
+        ("\n" * 200_000 + "x\n" * 200_000, "x"),
     ],
 )
 def test_titles(question: str, title: str) -> None:

@@ -14,14 +14,17 @@ from urllib.parse import unquote
 import msgspec
 
 from tailrace.protocols.problems import ProblemError
-from tailrace.protocols.runs.requests import RunRequest
+from tailrace.protocols.runs.requests import RunRequest, check_name
 from tailrace.types import ChatRequest, GenerateRequest
 
-__all__ = ["Limits", "check", "check_options"]
+__all__ = ["Limits", "check", "check_options", "check_size", "check_word", "size_of"]
 
 _MOST = {"num_batch": 65_536, "num_thread": 1024, "draft_num_predict": 1024}  # options beyond which is no sense
 _ALTERNATIVES = 20
 _STOPS = 64
+_IMAGES = 1000  # of a message
+_OPTIONS_BYTES = 64 * 1024
+_WORD = 100  # characters of a setting that is one word, such as how to think
 _TOOLS = 256
 _SCHEMA_BYTES = 64 * 1024
 _SCHEMA_DEPTH = 32
@@ -54,15 +57,21 @@ def check(asked: RunRequest | ChatRequest | GenerateRequest, limits: Limits) -> 
     Raises:
         ProblemError: 400: what is too much.
     """
-    messages = None if isinstance(asked, GenerateRequest) else asked.messages
-    if len(messages or ()) > limits.messages:
-        raise _too_much(f"{len(messages or ()):,} messages", limits.messages, "--max-messages")
+    check_name(asked.model)
+    for name in ("think", "keep_alive"):
+        check_word(name, getattr(asked, name))
+    if isinstance(asked, GenerateRequest):
+        _check_images(asked.images)
+    else:
+        _check_messages(asked.messages or [], limits)
     alternatives = asked.top_logprobs
     if alternatives is not None and not 0 <= alternatives <= _ALTERNATIVES:
         raise ProblemError(400, f"top_logprobs is a number from 0 to {_ALTERNATIVES}")
     check_options(asked.options, limits)
     if limits.tokens is not None:
         asked.options = _shortened(asked.options, limits.tokens)
+    if isinstance(asked.format, str) and len(asked.format) > _SCHEMA_BYTES:
+        raise ProblemError(400, f"format is larger than {_SCHEMA_BYTES:,} bytes")
     if isinstance(asked.format, dict):
         _check_schema(asked.format, "format")
     tools = None if isinstance(asked, GenerateRequest) else asked.tools
@@ -70,6 +79,18 @@ def check(asked: RunRequest | ChatRequest | GenerateRequest, limits: Limits) -> 
         raise ProblemError(400, f"{len(tools or ())} tools are more than {_TOOLS}")
     for number, tool in enumerate(tools or ()):
         _check_schema(tool, f"tools[{number}]")
+
+
+def _check_messages(messages: list[dict[str, Any]], limits: Limits) -> None:
+    if len(messages) > limits.messages:
+        raise _too_much(f"{len(messages):,} messages", limits.messages, "--max-messages")
+    for message in messages:
+        _check_images(message.get("images"))
+
+
+def _check_images(images: object) -> None:
+    if isinstance(images, list) and len(images) > _IMAGES:
+        raise ProblemError(400, f"{len(images):,} images of a message are more than {_IMAGES:,}")
 
 
 def check_options(options: dict[str, Any] | None, limits: Limits) -> None:
@@ -80,6 +101,7 @@ def check_options(options: dict[str, Any] | None, limits: Limits) -> None:
     """
     if not options:
         return
+    check_size(options)
     context = _number(options.get("num_ctx"))
     if limits.context is not None and context > limits.context:
         raise _too_much(f"a context of {context:,.0f} tokens", limits.context, "--max-context")
@@ -89,6 +111,39 @@ def check_options(options: dict[str, Any] | None, limits: Limits) -> None:
     stop = options.get("stop")
     if isinstance(stop, list) and len(stop) > _STOPS:
         raise ProblemError(400, f"{len(stop):,} stop words are more than {_STOPS}")
+
+
+def check_size(options: dict[str, Any]) -> None:
+    """Makes sure that options are not larger than any would be.
+
+    Raises:
+        ProblemError: 400.
+    """
+    if len(msgspec.json.encode(options)) > _OPTIONS_BYTES:
+        raise ProblemError(400, f"the options are larger than {_OPTIONS_BYTES:,} bytes")
+
+
+def check_word(name: str, value: object) -> None:
+    """Makes sure that a setting is no longer than a word.
+
+    Raises:
+        ProblemError: 400.
+    """
+    if isinstance(value, str) and len(value) > _WORD:
+        raise ProblemError(400, f"{name} has {len(value):,} characters, and {_WORD} at most are one")
+
+
+def size_of(asked: RunRequest | ChatRequest | GenerateRequest) -> int:
+    """Returns about how many bytes a request has: its texts and images, which are kept while its run goes on."""
+    texts = (getattr(asked, name, None) for name in ("message", "prompt", "suffix", "system", "images"))
+    messages = None if isinstance(asked, GenerateRequest) else asked.messages
+    return sum(map(_length, texts)) + sum(_length(part) for message in messages or () for part in message.values())
+
+
+def _length(part: object) -> int:
+    if isinstance(part, (str, bytes)):
+        return len(part)
+    return sum(len(each) for each in part if isinstance(each, (str, bytes))) if isinstance(part, list) else 0
 
 
 def _too_much(what: str, most: int, option: str) -> ProblemError:
@@ -110,13 +165,13 @@ def _shortened(options: dict[str, Any] | None, most: int) -> dict[str, Any]:
 
 def _check_schema(schema: dict[str, Any], where: str) -> None:
     """Refuses a schema that takes long to be made a grammar of, or that refers to somewhere else."""
+    if len(msgspec.json.encode(schema)) > _SCHEMA_BYTES:
+        raise ProblemError(400, f"{where} is larger than {_SCHEMA_BYTES:,} bytes")
     for value, depth in _values(schema):
         if depth > _SCHEMA_DEPTH:
             raise ProblemError(400, f"{where} is nested deeper than {_SCHEMA_DEPTH} levels")
         if isinstance(value, dict):
             _check_part(value, where)
-    if len(msgspec.json.encode(schema)) > _SCHEMA_BYTES:
-        raise ProblemError(400, f"{where} is larger than {_SCHEMA_BYTES:,} bytes")
     if _unfolded(schema, schema, {}) > _SCHEMA_VALUES:
         raise ProblemError(400, f"{where} has more than {_SCHEMA_VALUES:,} parts, with what it refers to")
 

@@ -12,9 +12,9 @@ import errno
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
@@ -26,8 +26,11 @@ from tailrace.gateway.conversations import schema
 
 __all__ = ["Database", "url_of"]
 
+T = TypeVar("T")
+
 _log = logging.getLogger(__name__)
 _DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
+_AGAIN = 0.05  # seconds between two attempts to stop a statement
 _CONNECTIONS = 4  # each has a thread, with SQLite
 _FILES = ("", "-wal", "-shm")  # what belongs to a SQLite database
 
@@ -98,6 +101,11 @@ class Database:
             if engine is not None:
                 await engine.dispose()
 
+    def position(self, text: sa.ColumnElement[str], part: sa.ColumnElement[str]) -> sa.ColumnElement[int]:
+        """Returns where a part of a text begins, counted from 1; 0: nowhere."""
+        name = "strpos" if self.url.get_backend_name() == "postgresql" else "instr"
+        return sa.Function(name, text, part, type_=sa.Integer())
+
     @contextlib.asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
         """A transaction that reads: all of it sees one state.
@@ -107,6 +115,35 @@ class Database:
         """
         async with self._transaction(writes=False) as connection:
             yield connection
+
+    async def read(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """Does what may take long in a transaction that reads; it stops when this is cancelled.
+
+        SQLite, on its thread, would go on to the end of a statement for nobody, and a connection would be taken by it.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        driver: Any = None
+
+        async def reading() -> T:
+            nonlocal driver
+            async with self.reading() as connection:
+                driver = (await connection.get_raw_connection()).driver_connection
+                return await work(connection)
+
+        task = asyncio.ensure_future(reading())
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.cancel()
+            while not task.done():
+                if self.path is not None and driver is not None:
+                    await driver.interrupt()  # of no effect before the statement is begun
+                await asyncio.wait({task}, timeout=_AGAIN)
+            if not task.cancelled():
+                task.exception()  # of which nobody has to know any more
+            raise
 
     @contextlib.asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncConnection]:

@@ -9,11 +9,27 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tailrace.gateway.conversations import answers
+from tailrace.gateway.conversations.database import Database
 from tailrace.gateway.conversations.schema import conversations, messages
 from tailrace.gateway.conversations.values import Conversation, Message, id_of_message
 from tailrace.gateway.errors import MissingError
 
-__all__ = ["add", "found", "message", "new_answer", "no_conversation", "no_message", "the", "title", "whole"]
+__all__ = [
+    "add",
+    "contains",
+    "found",
+    "message",
+    "new_answer",
+    "no_conversation",
+    "no_message",
+    "spoken",
+    "the",
+    "title",
+    "whole",
+]
+
+_AROUND = 1000  # characters before and behind what was found
+_ID = 100  # characters of an id that is none, in an error
 
 
 async def whole(connection: AsyncConnection, conversation: str) -> Conversation:
@@ -102,14 +118,33 @@ async def add(connection: AsyncConnection, conversation: str, *new: Message) -> 
         await connection.execute(messages.insert().values(values | {"conversation": conversation}))
 
 
-async def found(connection: AsyncConnection, of: Sequence[str], q: str) -> dict[str, str]:
-    """Returns the text in which `q` is found, the newest of each conversation."""
-    said = messages.c.content.icontains(q, autoescape=True)
-    newest = sa.select(sa.func.max(messages.c.number)).where(messages.c.conversation.in_(of), said)
-    query = sa.select(messages.c.conversation, messages.c.content).where(
+def contains(column: sa.ColumnElement[str], q: str, database: Database) -> sa.ColumnElement[bool]:
+    """Says whether a text has `q` in it, whatever its case.
+
+    Not by LIKE, whose time is the product of both lengths: a text and a pattern of one letter take minutes.
+    """
+    return database.position(sa.func.lower(column), sa.func.lower(sa.literal(q, column.type))) > 0
+
+
+def spoken(q: str, database: Database) -> sa.ColumnElement[bool]:
+    """Says whether a message of a conversation has `q` in it."""
+    of = messages.c.conversation == conversations.c.id
+    return sa.select(messages.c.id).where(of, contains(messages.c.content, q, database)).exists()
+
+
+async def found(connection: AsyncConnection, of: Sequence[str], q: str, database: Database) -> dict[str, str]:
+    """Returns the text around the place where `q` is found, in the newest message of each conversation."""
+    content = messages.c.content
+    newest = sa.select(sa.func.max(messages.c.number)).where(
+        messages.c.conversation.in_(of), contains(content, q, database)
+    )
+    at = database.position(sa.func.lower(content), sa.func.lower(sa.literal(q, content.type)))
+    # A letter may be as many as three in lower case, so that the place is about there.
+    around = sa.func.substr(content, sa.case((at > _AROUND, at - _AROUND), else_=1), 2 * _AROUND + len(q))
+    query = sa.select(messages.c.conversation, around.label("text")).where(
         messages.c.number.in_(newest.group_by(messages.c.conversation))
     )
-    return {row.conversation: row.content for row in await connection.execute(query)}
+    return {row.conversation: row.text for row in await connection.execute(query)}
 
 
 def the(conversation: str) -> sa.Update:
@@ -119,9 +154,9 @@ def the(conversation: str) -> sa.Update:
 
 def no_conversation(conversation: str) -> MissingError:
     """Returns the error."""
-    return MissingError(f"no conversation {conversation}")
+    return MissingError(f"no conversation {conversation[:_ID]}")
 
 
 def no_message(message: str) -> MissingError:
     """Returns the error."""
-    return MissingError(f"no message {message} in this conversation")
+    return MissingError(f"no message {message[:_ID]} in this conversation")

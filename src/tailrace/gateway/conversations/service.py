@@ -35,6 +35,8 @@ _log = logging.getLogger(__name__)
 _ANEW = "pip install --force-reinstall sqlalchemy"  # what to do where it cannot be imported
 _FIRST_LOOK = 2.0  # seconds that the database gets to show that it is there
 _SETTLING = 1.0  # seconds that it gets to take the end of an answer before somebody asks for it
+_LONGEST = 8 * 1024 * 1024  # characters of a conversation: all of it is read for each turn, and to show it
+_MESSAGE = 1000  # as many are counted for a message, beside its text
 _LAST_WORDS = 3.0  # seconds that it gets to take the ends of the answers when the gateway stops
 
 
@@ -159,6 +161,7 @@ class Conversations:
         async with self._lock(id):  # so that a repeated request finds what the first one started
             await self.settle()  # so that an answer that was just stopped can be continued at once
             conversation = await store.get(id)
+            _check_room(conversation, turn)
             asked, begin = self._meaning(store, conversation, turn)
             begun: list[tuple[Message | None, Message]] = []
 
@@ -168,12 +171,13 @@ class Conversations:
             linger = self._context.linger
             run, new = await self._context.start(asked, caller, linger=linger, key=key, body=body, begin=beginning)
             if new:
-                self._turned[run] = begun[0]
+                self._turned[run] = question, answer = begun[0]
+                kept = (question.content if question is not None else "", answer.content, answer.base)
+                self._context.runs.weigh(run, sum(map(len, kept)))
                 self._write_down(run, begun[0][1], writer)
             if run not in self._turned:
                 raise ProblemError(422, "this Idempotency-Key was used for another request")
-        question, answer = self._turned[run]
-        return Begun(question, answer, run), new
+        return Begun(*self._turned[run], run), new
 
     async def delete(self, id: str, caller: Caller) -> None:
         """Deletes a conversation, and stops its runs."""
@@ -287,6 +291,17 @@ class Conversations:
             metrics=reply.metrics,
             error=fault_of(ended) if ended.fault is not None else None,
         )
+
+
+def _check_room(conversation: Conversation, turn: Turn) -> None:
+    """Makes sure that a turn has room in its conversation.
+
+    Raises:
+        ProblemError: 413.
+    """
+    size = sum(len(each.content) + len(each.thinking) + _MESSAGE for each in conversation.messages)
+    if size + len(turn.content or "") > _LONGEST:
+        raise ProblemError(413, f"a conversation has {_LONGEST:,} characters at most", hint="begin another one")
 
 
 def _load() -> tuple[type[Store], type[ConversationWriter]]:

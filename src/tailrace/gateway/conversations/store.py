@@ -45,6 +45,7 @@ __all__ = ["Store"]
 _log = logging.getLogger(__name__)
 _LONGEST_QUERY = 1000  # characters
 _MOST = 500  # conversations of one page
+_SHOWN = 1000  # characters of a title or a model's name in a list, of a database whose were not bounded
 _MICROSECOND = datetime.timedelta(microseconds=1)
 
 
@@ -213,19 +214,23 @@ class Store:
         """
         if len(q) > _LONGEST_QUERY:
             raise RequestError(f"q is longer than {_LONGEST_QUERY} characters")
-        query = sa.select(conversations).order_by(conversations.c.updated.desc()).limit(max(1, min(limit, _MOST)))
+        of = conversations.c
+        cut = [sa.func.substr(column, 1, _SHOWN).label(column.name) for column in (of.title, of.model)]
+        query = sa.select(of.id, of.created, of.updated, *cut).order_by(of.updated.desc())
+        query = query.limit(max(1, min(limit, _MOST)))
         if owner is not None:
-            query = query.where(conversations.c.owner == owner)
+            query = query.where(of.owner == owner)
         if before is not None:
-            query = query.where(conversations.c.updated < before)
+            query = query.where(of.updated < before)
         if q:
-            titled = conversations.c.title.icontains(q, autoescape=True)
-            of = messages.c.conversation == conversations.c.id
-            spoken = sa.select(messages.c.id).where(of, messages.c.content.icontains(q, autoescape=True)).exists()
-            query = query.where(titled | spoken)
-        async with self._database.reading() as connection:
+            query = query.where(rows.contains(of.title, q, self._database) | rows.spoken(q, self._database))
+
+        async def read(connection: AsyncConnection) -> tuple[Sequence[sa.Row[Any]], dict[str, str]]:
             listed = (await connection.execute(query)).all()
-            found = await rows.found(connection, [row.id for row in listed], q) if q else {}
+            ids = [row.id for row in listed]
+            return listed, await rows.found(connection, ids, q, self._database) if q else {}
+
+        listed, found = await self._database.read(read)
         return [
             Summary(
                 id=row.id,

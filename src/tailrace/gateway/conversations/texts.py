@@ -20,8 +20,8 @@ _SPACES = re.compile(r"\s+")
 
 def title_of(question: str) -> str:
     """Returns a conversation's title by its first question: the first line, cut at about 60 columns."""
-    line = next((line for line in question.splitlines() if line.strip()), "")
-    line = _SPACES.sub(" ", line[: 20 * _TITLE]).strip()
+    line = next(iter(question.lstrip()[: 20 * _TITLE].splitlines()), "")
+    line = _SPACES.sub(" ", line).strip()
     if text_width(line) <= _TITLE:
         return line
     row = wrap(units([Span(line)]), _TITLE - 1)[0]
@@ -29,9 +29,12 @@ def title_of(question: str) -> str:
 
 
 def snippet(text: str, wanted: str) -> str:
-    """Returns the text around the first place where `wanted` is found; from the start if it is not."""
-    found = re.search(re.escape(wanted), text, re.IGNORECASE)
-    at, end = found.span() if found else (0, 0)
+    """Returns the text around the first place where `wanted` is found; from the start if it is not.
+
+    A few letters are longer in lower case, so that behind many of them the place is about there.
+    """
+    at = text.lower().find(wanted.lower())  # a regular expression would take the product of both lengths
+    at, end = (min(at, len(text)), at + len(wanted)) if at >= 0 else (0, 0)
     first, last = max(0, at - _BEFORE), min(len(text), end + _AFTER)
     body = _SPACES.sub(" ", text[first:last]).strip()
     return ("…" if first else "") + body + ("…" if last < len(text) else "")

@@ -34,6 +34,7 @@ from tailrace.web.stopping import stop as stop_run
 
 __all__ = ["ENDPOINTS"]
 
+_LONGEST_ID = 255  # characters: ids are kept as long as runs
 _SHOWN = (*CONTENT, Queued, Loading, Prefill)  # this wire has a part for what a run waits for
 
 
@@ -45,6 +46,8 @@ async def ask(request: Request) -> Answer:
     context = context_of(request)
     caller, chats = caller_of(request.scope), context.chats
     body, asked = run_request_of(await read_body(request))
+    if max(len(body.id), len(body.goes_on)) > _LONGEST_ID:
+        raise ProblemError(400, f"the id of a chat, or of a message, has {_LONGEST_ID} characters at most")
     before = chats.latest.get((caller.owner, body.id))
     if before is not None:
         before.set_linger(0.0)

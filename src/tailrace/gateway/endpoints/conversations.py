@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -10,21 +11,27 @@ from msgspec import UNSET, UnsetType
 from starlette.requests import Request
 from starlette.responses import Response
 
+from tailrace.gateway.access import limits
 from tailrace.gateway.access.middleware import caller_of
 from tailrace.gateway.context import GatewayContext, context_of
 from tailrace.gateway.conversations.service import Conversations, Turn
 from tailrace.gateway.conversations.values import Conversation, Message, Summary
 from tailrace.gateway.endpoint import UPSTREAM, Endpoint, EndpointTable, Node
+from tailrace.gateway.endpoints.answering import unless_left
 from tailrace.gateway.endpoints.body import read_body, read_json
 from tailrace.gateway.endpoints.runs import Described, describe, key_of, whole_of
-from tailrace.gateway.responses import json
+from tailrace.gateway.responses import json, response
 from tailrace.protocols.problems import ProblemError
-from tailrace.protocols.runs.requests import parse_json
+from tailrace.protocols.runs.requests import check_name, parse_json
 
 if TYPE_CHECKING:
     from tailrace.gateway.conversations.store import Store
 
 __all__ = ["ENDPOINTS", "Change", "Listed", "Turned"]
+
+_TITLE = 1000  # characters
+_SYSTEM = 200_000  # characters of a system prompt: longer than what most models can read
+_SEARCH = 10.0  # seconds
 
 
 class Change(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -85,16 +92,36 @@ async def listing(request: Request) -> Response:
     limit = query.get("limit", "50")
     if not (limit.isascii() and limit.isdigit() and 0 < int(limit[:9]) <= 500):
         raise ProblemError(400, "limit is a number from 1 to 500")
-    found = await store.page(
-        query.get("q", ""), limit=int(limit[:9]), before=query.get("before"), owner=_owner(request)
-    )
-    return json(Listed(conversations=found))
+    q, before = query.get("q", ""), query.get("before")
+    try:
+        async with asyncio.timeout(_SEARCH):
+            looking = store.page(q, limit=int(limit[:9]), before=before, owner=_owner(request))
+            return json(Listed(conversations=await unless_left(request, looking)))
+    except TimeoutError:
+        raise ProblemError(503, f"the search took longer than {_SEARCH:g} s", hint="look for less") from None
+
+
+def _checked(settings: Change | Turn) -> None:
+    """Holds a conversation's settings to limits of their own: they come back in each list, or with each turn.
+
+    Raises:
+        ProblemError: 400: one of them is too large; it says which.
+    """
+    for name, most in (("title", _TITLE), ("system", _SYSTEM)):
+        if isinstance(value := getattr(settings, name, None), str) and len(value) > most:
+            raise ProblemError(400, f"the {name} has {len(value):,} characters, and may have {most:,}")
+    if isinstance(settings.model, str):
+        check_name(settings.model)
+    limits.check_word("think", settings.think)
+    if isinstance(settings.options, dict):
+        limits.check_size(settings.options)
 
 
 async def create(request: Request) -> Response:
     """``POST /conversations``."""
     _, _, store, _ = await _here(request)
     change = await read_json(request, Change)
+    _checked(change)
     given = {name: value for name, value in msgspec.structs.asdict(change).items() if value is not UNSET}
     given.pop("leaf", None)
     made = await store.create(**given, owner=caller_of(request.scope).owner)
@@ -112,6 +139,7 @@ async def change(request: Request) -> Response:
     """``PATCH /conversations/{id}``."""
     _, _, store, id = await _here(request)
     change = await read_json(request, Change)
+    _checked(change)
     return json(await store.update(id, **msgspec.structs.asdict(change)))
 
 
@@ -135,9 +163,8 @@ async def export(request: Request) -> Response:
     else:
         data, kind = await store.export_json(id), "application/json"
     name = quote("".join(char if char.isalnum() or char in " -_." else "_" for char in title)[:60].strip() or id)
-    return Response(
-        data, headers={"Content-Disposition": f"attachment; filename*=UTF-8''{name}.{format}"}, media_type=kind
-    )
+    headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{name}.{format}"}
+    return response(data, headers=headers, media_type=kind)
 
 
 async def turn(request: Request) -> Response:
@@ -145,6 +172,7 @@ async def turn(request: Request) -> Response:
     context, kept, _, id = await _here(request)
     body = await read_body(request)
     asked: Turn = parse_json(body, Turn)
+    _checked(asked)
     whole = whole_of(request, body)
     begun, new = await kept.turn(id, asked, caller_of(request.scope), key_of(request), whole)
     turned = Turned(question=begun.question, answer=begun.answer, run=describe(context, begun.run))
@@ -225,7 +253,7 @@ ENDPOINTS = EndpointTable(
             status=201,
             also=(200,),
             gives=Turned,
-            errors=(*UPSTREAM, 409, 422),
+            errors=(*UPSTREAM, 409, 413, 422),
             node=_OWNER,
         ),
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import datetime
 from typing import Any
 
@@ -16,9 +15,10 @@ from tailrace.gateway.access.middleware import caller_of
 from tailrace.gateway.context import GatewayContext, context_of
 from tailrace.gateway.endpoint import EVENTS as EVENT_STREAM
 from tailrace.gateway.endpoint import UPSTREAM, Endpoint, EndpointTable, Node
+from tailrace.gateway.endpoints.answering import unless_left
 from tailrace.gateway.endpoints.body import read_body
 from tailrace.gateway.endpoints.encoders import WIRES, source_of
-from tailrace.gateway.responses import Answer, json
+from tailrace.gateway.responses import Answer, json, response
 from tailrace.protocols.event_json import fault_of, fields_of, name_of
 from tailrace.protocols.problems import ProblemError
 from tailrace.protocols.runs.requests import RunRequest, parse
@@ -37,6 +37,7 @@ __all__ = ["ENDPOINTS", "Described", "RunList", "Said", "describe", "key_of", "r
 
 _LONGEST_KEY = 255
 _AT_ONCE = 10
+_IN_A_LIST = 500  # characters of an upstream's words
 
 
 class Said(msgspec.Struct, kw_only=True):
@@ -86,21 +87,21 @@ class RunList(msgspec.Struct, kw_only=True):
 
 
 def describe(context: GatewayContext, run: Run, *, whole: bool = True) -> Described:
-    """Returns a run as JSON shows it; in lists without what it said."""
-    ended = run.ended
+    """Returns a run as JSON shows it; in lists without what it said, nor more of an error than a few lines."""
+    ended, most = run.ended, None if whole else _IN_A_LIST
     created = datetime.datetime.fromtimestamp(context.runs.created(run.id), datetime.UTC)
     described = Described(
         id=run.id,
         model=run.model,
         state="ended" if ended is not None else run.state.value,
         outcome=ended.outcome.value if ended is not None else None,
-        reason=ended.reason if ended is not None else "",
+        reason=ended.reason[:most] if ended is not None else "",
         events=run.log.end,
         first=run.log.first,
         created=created.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         readers=run.readers,
         metrics=run.metrics(),
-        error=fault_of(ended) if ended is not None and ended.fault is not None else None,
+        error=_cut(fault_of(ended), most) if ended is not None and ended.fault is not None else None,
         waiting=_waiting(run),
     )
     if whole:
@@ -108,6 +109,10 @@ def describe(context: GatewayContext, run: Run, *, whole: bool = True) -> Descri
         calls = [msgspec.to_builtins(call) for call in reply.tool_calls]
         described.reply = Said(text=reply.text, thinking=reply.thinking, tool_calls=calls)
     return described
+
+
+def _cut(error: dict[str, Any], most: int | None) -> dict[str, Any]:
+    return {name: value[:most] if isinstance(value, str) else value for name, value in error.items()}
 
 
 def _waiting(run: Run) -> dict[str, Any] | None:
@@ -201,7 +206,7 @@ async def events(request: Request) -> Answer:
         return Response(status_code=204)
     if request.method == "HEAD" or follow == "false":
         there = b"" if request.method == "HEAD" else _whats_there(source, medium)
-        return Response(there, headers=dict(medium.headers))
+        return response(there, headers=dict(medium.headers))
     return EventStream(run, source, stream_settings=context.settings.stream_settings, medium=medium)
 
 
@@ -223,8 +228,14 @@ async def _read(request: Request, run: Run) -> tuple[Source | None, Medium]:
         return source_of(run, make(run, int(context.runs.created(run.id)))), medium
     before = context.before(run)
     named: WireName = "html" if render else "plain" if wire == "plain" else "runs"
-    async with prepared(run, before) if render else contextlib.nullcontext():
+    if not render:
         return reading(run, cursors, wire=named, before=before), EVENTS
+
+    async def rendered() -> Source | None:
+        async with prepared(run, before):
+            return reading(run, cursors, wire=named, before=before)
+
+    return await unless_left(request, rendered()), EVENTS  # a long text takes long
 
 
 def _whats_there(source: Source, medium: Medium) -> bytes:

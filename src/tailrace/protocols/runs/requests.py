@@ -10,7 +10,10 @@ import msgspec
 
 from tailrace.protocols.problems import ProblemError
 
-__all__ = ["RunRequest", "parse", "parse_json"]
+__all__ = ["LONGEST_NAME", "RunRequest", "check_name", "parse", "parse_json"]
+
+LONGEST_NAME = 512
+"""Characters of a model's name: it is told again in lists, figures and errors, for as long as a run is kept."""
 
 
 class RunRequest(msgspec.Struct, kw_only=True, rename={"go_on": "continue"}):
@@ -99,7 +102,18 @@ def parse(body: bytes, query: Mapping[str, str]) -> RunRequest:
     for name in ("message", "model", "system"):
         if query.get(name) and not getattr(asked, name):
             setattr(asked, name, query[name])
+    check_name(asked.model)
     linger = asked.linger
     if linger is not msgspec.UNSET and linger is not None and not 0 <= linger < 1e6:
         raise ProblemError(400, "linger is seconds, 0 or more, or null")
     return asked
+
+
+def check_name(model: str) -> None:
+    """Makes sure that a model's name is not too long.
+
+    Raises:
+        ProblemError: 400.
+    """
+    if len(model) > LONGEST_NAME:
+        raise ProblemError(400, f"the model's name has {len(model):,} characters, and {LONGEST_NAME} at most are one")
