@@ -131,7 +131,7 @@ async def test_c21_a_snippet_of_a_long_message(store: Store, place: int) -> None
 
 
 async def test_c21_one_letter_as_often_as_may_be(store: Store) -> None:
-    """The time of a search is that of reading, whatever is looked for: LIKE would take a minute for this."""
+    """The time of a search is that of reading, whatever is looked for: LIKE takes a thousand times as long."""
     await turn(store, (await store.create()).id, "a" * 4_000_000, "nothing")
 
     assert await store.page("a" * 999 + "b") == []
