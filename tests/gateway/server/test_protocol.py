@@ -368,6 +368,19 @@ async def test_trailers_and_endless_framing(served: Served) -> None:
     assert served.wire.ended
 
 
+@pytest.mark.parametrize(("size", "fits"), [(1, False), (8, True)])
+async def test_c18_a_body_in_small_chunks(served: Served, size: int, fits: bool) -> None:
+    """It costs more to read than it is long, so that one of megabytes comes in larger ones."""
+    served.get(POST.replace(b"Content-Length: 5", b"Transfer-Encoding: chunked"))
+    for _ in range(100):
+        served.get(b"%x\r\n%b\r\n" % (size, b"x" * size) * 300)
+    served.get(b"0\r\n\r\n")
+    await served.answer()
+
+    assert (b"HTTP/1.1 200 " in served.wire.written) == fits
+    assert (b"HTTP/1.1 431 " in served.wire.written) != fits
+
+
 # -- several requests ------------------------------------------------------------------------------------------------
 
 

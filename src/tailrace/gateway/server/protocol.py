@@ -35,8 +35,8 @@ __all__ = ["HttpProtocol", "limited"]
 
 _HEAD_BYTES = 64 * 1024
 _HEADERS = 200  # of a request, and as many trailers
-_FRAMING_BYTES = 64 * 1024  # chunk sizes, their extensions and trailers, beyond what small chunks need
-_A_BYTE = 16  # bytes of framing that each byte of a body may have: one in a chunk of its own has five
+_FRAMING_BYTES = 64 * 1024  # chunk sizes, their extensions and trailers, beyond the following
+_A_BYTE = 2  # bytes that may come for each byte of a body, itself included: small chunks cost most to read
 _VERSIONS = ("1.1", "1.0")
 _FRAMING = (b"content-length", b"transfer-encoding")
 _WAITING = 64  # requests that wait behind one that is being answered
