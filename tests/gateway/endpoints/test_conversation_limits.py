@@ -80,7 +80,7 @@ def test_c21_ids_of_chats_are_bounded(gateway: Gateway, where: str) -> None:
     """They are kept as long as runs."""
     messages = [{"id": "i" * 256, "role": "assistant", "parts": [{"type": "text", "text": "hi"}]}]
     messages.append({"id": "u", "role": "user", "parts": [{"type": "text", "text": "hi"}]})
-    body = {"id": "c", "model": "m", "messages": messages, "messageId": messages[0]["id"]}
+    body: dict[str, Any] = {"id": "c", "model": "m", "messages": messages, "messageId": messages[0]["id"]}
     if where == "id":
         body |= {"id": "c" * 256, "messageId": None}
     answer = gateway.call("POST", "/ai/chat", body)
