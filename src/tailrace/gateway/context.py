@@ -26,7 +26,7 @@ from tailrace.gateway.scheduling.turns import Turns
 from tailrace.gateway.scheduling.upstreams import Upstream, Upstreams
 from tailrace.gateway.settings import Settings
 from tailrace.protocols.problems import ProblemError, problem_of
-from tailrace.protocols.runs.requests import RunRequest, check_name
+from tailrace.protocols.runs.requests import RunRequest, check_name, size_of
 from tailrace.run.run import Run
 from tailrace.telemetry import Telemetry
 from tailrace.types import ChatRequest, GenerateRequest
@@ -64,6 +64,7 @@ class GatewayContext:
         self.started = time.time()
         self.incoming = 0  # bytes of bodies that are being read
         self.rendering = Turns("texts to render")
+        self.searching = Turns("searches", working=2)  # half of the connections to the database are for all else
         self._starting = 0  # how many runs are about to begin
         self._keyed: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
         self._over = False  # the server has stopped
@@ -112,7 +113,7 @@ class GatewayContext:
                 raise problem_of(error) from error
             finally:
                 self._starting -= 1
-            self._begin(run, key, body, owner, asked=limits.size_of(asked))
+            self._begin(run, key, body, owner, asked=size_of(asked))
             return run, True
 
     def start_work(self, upstream: Upstream, operation: str, body: dict[str, Any], caller: Caller) -> Run:

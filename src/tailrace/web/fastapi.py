@@ -25,7 +25,7 @@ from tailrace.client.aio import AsyncClient
 from tailrace.client.streams import BaseStream
 from tailrace.errors import TailraceError
 from tailrace.protocols.problems import MEDIA_TYPE, ProblemError, problem_of
-from tailrace.protocols.runs.requests import RunRequest, parse
+from tailrace.protocols.runs.requests import RunRequest, parse, size_of
 from tailrace.protocols.sse import SSEDecoder
 from tailrace.run.run import Run
 from tailrace.web.asgi import EventStream, frames, sse
@@ -151,7 +151,7 @@ class _Chat:
             return run, EventStream(run, Source(plain_feed(run)), stream_settings=self.stream_settings, headers=where)
 
         run, events = start(await chat(self.client, asked, self.default), linger, read)
-        self.runs.add(run)
+        self.runs.add(run, asked=size_of(asked))
         return StreamResponse.of(events)
 
     def read_on(self, id: str, cursors: Iterable[str]) -> Response:

@@ -25,7 +25,7 @@ from tailrace.client.streams import SyncStream
 from tailrace.client.sync import Client
 from tailrace.errors import TailraceError
 from tailrace.protocols.problems import MEDIA_TYPE, ProblemError, problem_of
-from tailrace.protocols.runs.requests import RunRequest, parse
+from tailrace.protocols.runs.requests import RunRequest, parse, size_of
 from tailrace.run.run import Run
 from tailrace.web.bodies import MAX_BODY, Body, check_media_type
 from tailrace.web.cursors import cursors_of, reading
@@ -108,7 +108,7 @@ class _Chat:
             return run, EventStream(run, Source(plain_feed(run)), place, stream_settings=stream_settings)
 
         run, events = start_run(chat_sync(self.client, asked, self.default), linger, read)
-        return self.runs.add(run), events
+        return self.runs.add(run, asked=size_of(asked)), events
 
 
 def chat_blueprint(

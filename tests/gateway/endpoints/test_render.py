@@ -149,6 +149,24 @@ async def test_c21_a_turn_is_over_when_its_work_is() -> None:
         await task
 
 
+async def test_c21_as_many_at_once_as_there_may_be() -> None:
+    """Two of three have their turn; the third gets it when one of them is done."""
+    turns, here = Turns("searches", working=2), 0
+    most = 0
+
+    async def work(client: str) -> None:
+        nonlocal here, most
+        async with turns.turn(client):
+            here += 1
+            most = max(most, here)
+            await asyncio.sleep(0)
+            here -= 1
+
+    await asyncio.gather(*(work(client) for client in "abc"))
+
+    assert (most, here) == (2, 0)
+
+
 def test_c21_who_has_too_many_is_told_so() -> None:
     """Each refusal says when to come again."""
     turns = Turns("texts to render", most=1, each=1)

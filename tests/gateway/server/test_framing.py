@@ -195,15 +195,18 @@ def test_c19_junk_behind_a_request_costs_it_nothing(gateway: Gateway) -> None:
         (head("http://evil.example/healthz", "Host: localhost", method="GET"), 400),
         (head("http://a@localhost/healthz", "Host: localhost", method="GET"), 400),
         (head("*x", "Host: localhost", method="GET"), 400),
+        (head("ftp://localhost/healthz", "Host: localhost", method="GET"), 400),
+        (head("/runs", "Host: localhost", KEY.strip(), "Idempotency-Key: a", "Idempotency-Key: b"), 400),
     ],
-    ids=range(18),
+    ids=range(20),
 )
 def test_c20_what_only_looks_like_http_1_1(gateway: Gateway, request_: bytes, status: int) -> None:
     """Old and new versions, codings that nobody undoes, folded lines, two hosts: refused once, whatever follows."""
     answer = told(gateway, request_ + f"GET /healthz HTTP/1.1\r\n{HOST}Connection: close\r\n\r\n".encode())
 
-    assert statuses(answer)[0] == status
-    assert len(statuses(answer)) == (2 if request_.count(b"Host: localhost") == 2 else 1)
+    of_meaning = request_.count(b"Host: localhost") == 2 or b"Idempotency-Key" in request_  # it ends where it ends
+
+    assert statuses(answer) == ([status, 200] if of_meaning else [status])
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from tailrace.protocols.problems import ProblemError
 from tailrace.protocols.runs.requests import RunRequest, check_name
 from tailrace.types import ChatRequest, GenerateRequest
 
-__all__ = ["Limits", "check", "check_options", "check_size", "check_word", "size_of"]
+__all__ = ["Limits", "check", "check_options", "check_size", "check_word"]
 
 _MOST = {"num_batch": 65_536, "num_thread": 1024, "draft_num_predict": 1024}  # options beyond which is no sense
 _ALTERNATIVES = 20
@@ -131,19 +131,6 @@ def check_word(name: str, value: object) -> None:
     """
     if isinstance(value, str) and len(value) > _WORD:
         raise ProblemError(400, f"{name} has {len(value):,} characters, and {_WORD} at most are one")
-
-
-def size_of(asked: RunRequest | ChatRequest | GenerateRequest) -> int:
-    """Returns about how many bytes a request has: its texts and images, which are kept while its run goes on."""
-    texts = (getattr(asked, name, None) for name in ("message", "prompt", "suffix", "system", "images"))
-    messages = None if isinstance(asked, GenerateRequest) else asked.messages
-    return sum(map(_length, texts)) + sum(_length(part) for message in messages or () for part in message.values())
-
-
-def _length(part: object) -> int:
-    if isinstance(part, (str, bytes)):
-        return len(part)
-    return sum(len(each) for each in part if isinstance(each, (str, bytes))) if isinstance(part, list) else 0
 
 
 def _too_much(what: str, most: int, option: str) -> ProblemError:

@@ -28,7 +28,7 @@ __all__ = ["AccessMiddleware", "Caller", "caller_of"]
 
 Headers = dict[bytes, bytes]
 
-_ONCE = (b"host", b"origin", b"authorization", b"sec-fetch-site", b"x-priority")
+_ONCE = (b"host", b"origin", b"authorization", b"sec-fetch-site", b"x-priority", b"idempotency-key")
 _TRACE = (b"traceparent", b"tracestate")
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _FORMS = ("application/x-www-form-urlencoded", "multipart/form-data", "text/plain")

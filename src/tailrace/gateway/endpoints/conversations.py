@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -87,18 +88,35 @@ def _owner(request: Request) -> str | None:
 
 async def listing(request: Request) -> Response:
     """``GET /conversations``."""
-    _, _, store, _ = await _here(request)
+    context, _, store, _ = await _here(request)
     query = request.query_params
     limit = query.get("limit", "50")
     if not (limit.isascii() and limit.isdigit() and 0 < int(limit[:9]) <= 500):
         raise ProblemError(400, "limit is a number from 1 to 500")
     q, before = query.get("q", ""), query.get("before")
+    looking = store.page(q, limit=int(limit[:9]), before=before, owner=_owner(request))
+    if not q:
+        return json(Listed(conversations=await looking))
+    return json(
+        Listed(conversations=await unless_left(request, _found(context, caller_of(request.scope).key, looking)))
+    )
+
+
+async def _found(context: GatewayContext, client: str, looking: Coroutine[Any, Any, list[Summary]]) -> list[Summary]:
+    """Searches in a client's turn, for a while.
+
+    Raises:
+        ProblemError: 429, 503: there are too many searches; 503: it takes too long.
+    """
+    turns = context.searching
     try:
-        async with asyncio.timeout(_SEARCH):
-            looking = store.page(q, limit=int(limit[:9]), before=before, owner=_owner(request))
-            return json(Listed(conversations=await unless_left(request, looking)))
+        with turns.place(client):
+            async with asyncio.timeout(_SEARCH), turns.turn(client):
+                return await looking
     except TimeoutError:
-        raise ProblemError(503, f"the search took longer than {_SEARCH:g} s", hint="look for less") from None
+        raise ProblemError(503, f"the search takes longer than {_SEARCH:g} s", hint="look for less") from None
+    finally:
+        looking.close()
 
 
 def _checked(settings: Change | Turn) -> None:
@@ -191,7 +209,7 @@ ENDPOINTS = EndpointTable(
             "List or search conversations, the one changed last first.",
             query=("q", "limit", "before"),
             gives=Listed,
-            errors=(400, 503),
+            errors=(400, 429, 503),
         ),
         Endpoint(
             "POST",

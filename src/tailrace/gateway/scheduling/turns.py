@@ -21,19 +21,20 @@ T = TypeVar("T")
 
 
 class Turns:
-    """Gives requests their turns; one has it at a time. Belongs to one event loop.
+    """Gives requests their turns. Belongs to one event loop.
 
     Args:
         what: what is worked on, for who has too much of it.
         most: how many requests there may be at once.
         each: how many of one client.
+        working: how many have their turn at once.
     """
 
-    def __init__(self, what: str, *, most: int = 32, each: int = 8) -> None:
+    def __init__(self, what: str, *, most: int = 32, each: int = 8, working: int = 1) -> None:
         self._what = what
         self._most = most
         self._each = each
-        self._queue = FairQueue(1, most)
+        self._queue = FairQueue(working, most)
         self._here: Counter[str] = Counter()
 
     @contextlib.contextmanager

@@ -43,6 +43,7 @@ _WAITING = 64  # requests that wait behind one that is being answered
 _WAITING_BYTES = 128 * 1024  # of them, heads and bodies
 _LAST_WORDS = 2.0  # seconds that a peer gets to read why it was refused, while what it still sends is dropped
 _DROPPED = 64 * 1024 * 1024  # bytes of that
+_SCHEMES = (b"http", b"https")
 _AUTHORITY_END = re.compile(rb"[/?#]")
 _ASGI = {"version": "3.0", "spec_version": "2.3"}
 
@@ -243,7 +244,7 @@ class HttpProtocol(asyncio.Protocol):
         version = self._parser.get_http_version()
         self._check_version(version)
         if self._url != b"*" and not self._url.startswith(b"/") and not self._is_for_host():
-            self._refuse(400, "the request's target is another host than its Host header")
+            self._refuse(400, "the request's target is not of the host in its Host header")
         if self._waiting and (len(self._waiting) == _WAITING or self._held + size > _WAITING_BYTES):
             self._hear_no_more()
         if self._deaf:
@@ -296,7 +297,10 @@ class HttpProtocol(asyncio.Protocol):
 
     def _is_for_host(self) -> bool:
         """A target may name the host as well, as to a proxy; what is checked later is the header."""
-        host = _AUTHORITY_END.split(self._url.partition(b"://")[2], maxsplit=1)[0]
+        scheme, _, rest = self._url.partition(b"://")
+        if scheme.lower() not in _SCHEMES:
+            return False
+        host = _AUTHORITY_END.split(rest, maxsplit=1)[0]
         return [host.lower()] == [value.lower() for name, value in self._headers if name == b"host"]
 
     def _take_request(self, version: str, size: int) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from tailrace.protocols.problems import ProblemError
 
-__all__ = ["LONGEST_NAME", "RunRequest", "check_name", "parse", "parse_json"]
+if TYPE_CHECKING:
+    from tailrace.types import ChatRequest, GenerateRequest
+
+__all__ = ["LONGEST_NAME", "RunRequest", "check_name", "parse", "parse_json", "size_of"]
 
 LONGEST_NAME = 512
 """Characters of a model's name: it is told again in lists, figures and errors, for as long as a run is kept."""
@@ -117,3 +120,16 @@ def check_name(model: str) -> None:
     """
     if len(model) > LONGEST_NAME:
         raise ProblemError(400, f"the model's name has {len(model):,} characters, and {LONGEST_NAME} at most are one")
+
+
+def size_of(asked: RunRequest | ChatRequest | GenerateRequest) -> int:
+    """Returns about how many bytes a request has: its texts and images, which are kept while its run goes on."""
+    texts = (getattr(asked, name, None) for name in ("message", "prompt", "suffix", "system", "images"))
+    messages = getattr(asked, "messages", None) or ()
+    return sum(map(_length, texts)) + sum(_length(part) for message in messages for part in message.values())
+
+
+def _length(part: object) -> int:
+    if isinstance(part, (str, bytes)):
+        return len(part)
+    return sum(len(each) for each in part if isinstance(each, (str, bytes))) if isinstance(part, list) else 0
