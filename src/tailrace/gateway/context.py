@@ -167,7 +167,7 @@ class GatewayContext:
         except BaseException:
             admitted.leave()
             raise
-        run.released.add(admitted.leave)
+        admitted.belongs_to(run)
         return run
 
     def _marked(self, run: Run) -> Run:

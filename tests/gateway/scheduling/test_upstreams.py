@@ -34,8 +34,8 @@ async def begin(upstreams: Upstreams, model: str = "m", key: str = "") -> Run:
     request = ChatRequest(model=model, messages=[{"role": "user", "content": "hi"}])
     admitted = await upstreams.admit(request, key, "interactive")
     run = Run(admitted.open, model=model)
+    admitted.belongs_to(run)
     run.start(asyncio.get_running_loop())
-    run.released.add(admitted.leave)
     return run
 
 
@@ -206,7 +206,24 @@ async def test_one_client_has_a_limit_of_its_own(servers: list[FakeOllama]) -> N
     runs.append(await begin(upstreams, key="a"))
     for run in [*runs, other]:
         await stopped(run)
-    assert not upstreams._runs_per_key
+    assert not upstreams._places
+
+
+async def test_the_next_run_may_begin_once_the_ending_was_read(servers: list[FakeOllama]) -> None:
+    """A client that is allowed one run begins another while the first one's connection is still being closed."""
+    for server in servers:
+        server.always(say("x"), path="/api/chat")
+    upstreams = Upstreams([Upstream(AsyncClient(server.url), FairQueue()) for server in servers], per_key=1)
+    begun = []
+    for _ in range(3):
+        run = await begin(upstreams, key="a")
+        while run.ended is None:
+            await asyncio.sleep(0)
+        begun.append(run)
+
+    for run in begun:
+        await stopped(run)
+    assert not upstreams._places
 
 
 async def test_a_full_queue_leads_elsewhere(servers: list[FakeOllama]) -> None:

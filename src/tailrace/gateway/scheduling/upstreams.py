@@ -10,15 +10,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from tailrace import errors
 from tailrace.client.aio import AsyncClient
 from tailrace.events import Ended, Event, Outcome, Progress, Queued, TextDelta, ThinkingDelta, ToolCall, ToolCallDelta
 from tailrace.gateway.scheduling.fair_queue import FairQueue, Priority, Ticket
 from tailrace.run.exchange import Exchange, OnEvents, Report
-from tailrace.run.run import error_of
+from tailrace.run.run import Run, error_of
 from tailrace.types import ChatRequest, GenerateRequest
 
 __all__ = ["Admitted", "Upstream", "Upstreams"]
@@ -103,7 +103,7 @@ class Upstreams:
     def __init__(self, all: Sequence[Upstream], per_key: int | None = None) -> None:
         self.all = all
         self._per_key = per_key
-        self._runs_per_key: Counter[str] = Counter()  # how many runs each client has
+        self._places: defaultdict[str, set[_Place]] = defaultdict(set)  # of the runs of each client
 
     @property
     def first(self) -> Upstream:
@@ -164,24 +164,31 @@ class Upstreams:
             place.leave()
 
     def _place(self, key: str, priority: Priority) -> _Place:
-        if self._per_key is not None and self._runs_per_key[key] >= self._per_key:
+        if self._per_key is not None and sum(not each.over() for each in self._places[key]) >= self._per_key:
             error = errors.BusyError(f"this client has {self._per_key} runs already", 429, hint=_ONE_ENDS)
             error.retry_after = 1.0
             raise error
-        return _Place(self._runs_per_key, key, priority)
+        return _Place(self._places, key, priority)
 
 
 class _Place:
-    """A run's place in one queue after the other, counted for its client until `leave`."""
+    """A run's place in one queue after the other, until `leave`.
 
-    def __init__(self, runs_per_key: Counter[str], key: str, priority: Priority) -> None:
-        self._runs_per_key = runs_per_key
+    It counts for its client until its run is over: whoever has read the ending may begin the next run at once, though
+    the connection to the model server is not closed yet.
+
+    Attributes:
+        over: returns whether its run has ended.
+    """
+
+    def __init__(self, places: defaultdict[str, set[_Place]], key: str, priority: Priority) -> None:
+        self.over: Callable[[], bool] = lambda: False
+        self._places = places
         self._key = key
         self._priority: Priority = priority
-        self._left = False
         self.ticket = Ticket(key, priority)
         self.at: Upstream | None = None
-        runs_per_key[key] += 1
+        places[key].add(self)
 
     def join(self, at: Upstream) -> None:
         """Takes a place in an upstream's queue.
@@ -211,11 +218,11 @@ class _Place:
     def leave(self) -> None:
         """Leaves; may be called again."""
         self.give_up()
-        if not self._left:
-            self._left = True
-            self._runs_per_key[self._key] -= 1
-            if not self._runs_per_key[self._key]:
-                del self._runs_per_key[self._key]
+        places = self._places.get(self._key)
+        if places is not None:
+            places.discard(self)
+            if not places:
+                del self._places[self._key]
 
 
 class Admitted:
@@ -235,7 +242,13 @@ class Admitted:
         assert place.at is not None
         self.first = place.at
         self.leave = place.leave
+        self._place = place
         self._trying = _Trying(place, others, request)
+
+    def belongs_to(self, run: Run) -> None:
+        """Counts this place for its client only as long as the run goes on, and frees it with the run."""
+        self._place.over = lambda: run.ended is not None
+        run.released.add(self.leave)
 
     async def open(self, report: Report) -> Exchange:
         """Waits in the queue and opens the exchange, with one upstream after the other. See `Opener`."""
