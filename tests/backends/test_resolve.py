@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from importlib import util
+from typing import Any
 
 import pytest
 
@@ -281,6 +283,18 @@ async def test_openai_servers_get_the_key_too(key: str, monkeypatch: pytest.Monk
         assert [record.header("authorization") for record in server.requests] == [None, "Bearer k"]
 
 
+def test_openai_gets_its_own_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OPENAI_API_KEY goes to OpenAI, and there only so long as no key is named for us."""
+    shown = []
+    monkeypatch.setenv("OPENAI_API_KEY", "theirs")
+    for key in ("", "ours"):
+        monkeypatch.setenv("TAILRACE_API_KEY", key)
+        backend: Any = Resolver("openai:https://api.openai.com/v1").known
+        shown.append(backend._http.headers["authorization"])
+
+    assert shown == ["Bearer theirs", "Bearer ours"]
+
+
 # -- who answers -----------------------------------------------------------------------------------------------------
 
 
@@ -295,6 +309,21 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> None:
     """The embedded engine is installed, and nobody has been told yet that it is used."""
     monkeypatch.setattr(resolve, "embedded_installed", lambda: True)
     monkeypatch.setattr(resolve, "_noted", False)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_whether_the_engine_is_installed(there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is looked for, and not imported."""
+    asked: list[str] = []
+
+    def find(name: str) -> object:
+        asked.append(name)
+        return object() if there else None
+
+    monkeypatch.setattr(util, "find_spec", find)
+
+    assert resolve.embedded_installed() is there
+    assert asked == ["xllamacpp"]
 
 
 async def test_ollama_that_answers_is_taken(

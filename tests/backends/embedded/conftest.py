@@ -33,3 +33,11 @@ def from_wheel(wheel: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("UV_NO_CACHE", "1")
     monkeypatch.setenv("UV_FIND_LINKS", str(wheel.parent))
     return wheel
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty data folder, and no Ollama store."""
+    monkeypatch.setenv("TAILRACE_HOME", str(tmp_path / "data"))
+    monkeypatch.setenv("OLLAMA_MODELS", str(tmp_path / "ollama"))
+    return tmp_path / "data"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -300,3 +301,99 @@ def test_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
     pool = asyncio.run(make())
     assert (pool.slots, pool.context) == (5, 4096)
+
+
+async def test_everybody_leaves_during_a_load(loader: Loader) -> None:
+    """A model whose waiters have all left stays for a while, with no user; a load that then fails is nobody's news."""
+    for error in (None, ModelError("broken")):
+        pool = Pool(loader)
+        loader.error = error
+        loader.go.clear()
+        task = asyncio.create_task(pool.acquire(model("a")))
+        await turns()
+        task.cancel()
+        await turns()
+        loader.go.set()
+        while pool._tasks:
+            await turns()
+        assert [loaded.users for loaded in pool.loaded.values()] == ([0] if error is None else [])
+
+
+async def test_two_loads_of_one_model_for_one_context(loader: Loader) -> None:
+    """Who asks for another context, and for the one that is loading, gets in the end what they asked for."""
+    pool = Pool(loader)
+    loader.go.clear()
+    small, large = (asyncio.create_task(pool.acquire(model("a"), context)) for context in (1000, 2000))
+    await turns()
+    capped = asyncio.create_task(pool.acquire(model("a")))  # any context will do
+    await turns()
+    loader.go.set()
+
+    pool.release(await small, FOREVER)
+    assert (await large).engine.asked_context == 2000
+    assert await capped is await large
+    assert [made.closed for made in loader.made] == [True, False]
+
+
+async def test_a_second_load_that_finds_it_done(loader: Loader) -> None:
+    """Who asks for the context that a model is being loaded with anyway gets that one."""
+    pool = Pool(loader)
+    loader.go.clear()
+    any_will_do, the_same = (asyncio.create_task(pool.acquire(model("a"), context)) for context in (None, pool.context))
+    await turns()
+    loader.go.set()
+
+    assert await any_will_do is await the_same
+    assert len(loader.made) == 1
+
+
+async def test_more_context_than_the_default_and_no_more_in_the_model(loader: Loader) -> None:
+    """What a model can have is known once it is loaded; if that is no more than it has, it is not loaded again."""
+    pool = Pool(loader)
+    pool.context = 8192
+
+    loaded = await pool.acquire(model("a"), 100_000)
+
+    assert (loaded.engine.facts.n_ctx, len(loader.made)) == (8192, 1)
+
+
+async def test_a_model_that_is_used_again_as_its_time_is_up(loader: Loader) -> None:
+    """A timer that fires for a model in use, or for one that is gone, does nothing."""
+    pool = Pool(loader)
+    loaded = await pool.acquire(model("a"))
+
+    pool._expire(loaded)
+    assert not pool._tasks
+    pool.release(loaded, FOREVER)
+    await pool._remove(loaded)
+    await pool._remove(loaded)
+
+    assert not pool.loaded
+    assert [made.closed for made in loader.made] == [True]
+
+
+async def test_a_load_that_is_cancelled_as_the_program_ends(loader: Loader) -> None:
+    """Who waits for it is cancelled too, and the pool forgets it."""
+    pool = Pool(loader)
+    loader.go.clear()
+    waiting = asyncio.create_task(pool.acquire(model("a")))
+    await turns()
+    for task in pool._tasks:
+        task.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    loader.go.set()
+    await turns()
+    assert (pool.loaded, pool._pending, pool._tasks) == ({}, {}, set())
+
+
+def test_memory_that_cannot_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system does not say how much memory there is, much is taken to be there."""
+
+    def unknown(name: str) -> int:
+        raise ValueError(name)
+
+    monkeypatch.setattr(os, "sysconf", unknown, raising=False)
+
+    assert pools._memory() == 16 << 30

@@ -26,7 +26,7 @@ def chat_payload(body: dict[str, Any], facts: Facts = ABLE, system: str | None =
     return dict(json.loads(requests.chat_payload(parsed, chosen, facts, system)))
 
 
-# ---- options and durations ----
+# ---- options ----
 
 
 def test_options_request_over_model_over_ollamas_defaults() -> None:
@@ -52,41 +52,6 @@ def test_options_of_the_wrong_type(given: dict[str, Any], text: str) -> None:
     with pytest.raises(OllamaAPIError) as caught:
         requests.options(given, {})
     assert (caught.value.status, caught.value.text) == (500, text)
-
-
-@pytest.mark.parametrize(
-    ("value", "seconds"),
-    [
-        (None, 300.0),
-        (0, 0.0),
-        (1.5, 1.5),
-        ("5m", 300.0),
-        ("1h30m", 5400.0),
-        ("1.5s", 1.5),
-        ("90s", 90.0),
-        ("250ms", 0.25),
-        ("0", 0.0),
-        (-1, float("inf")),
-        ("-1m", float("inf")),
-        (1e12, float("inf")),
-    ],
-)
-def test_keep_alive(value: object, seconds: float) -> None:
-    assert ollama_requests.keep_alive(value, 300.0) == seconds
-
-
-@pytest.mark.parametrize("value", ["-1", "300", "", "5 m", "m", "5x", "five", True, [], {}])
-def test_keep_alive_that_is_none(value: object) -> None:
-    with pytest.raises(OllamaAPIError) as caught:
-        ollama_requests.keep_alive(value, 300.0)
-    assert caught.value.status == 400
-
-
-@pytest.mark.parametrize("value", ["1" * 300_000, "1" * 300_000 + "x", "1." * 150_000 + "h", "1h" * 150_000 + "x"])
-def test_keep_alive_of_great_length(value: str) -> None:
-    """A text that is no duration is refused after one look at each of its characters: several took hours."""
-    with pytest.raises(OllamaAPIError):
-        ollama_requests.keep_alive(value, 300.0)
 
 
 # ---- requests ----
@@ -191,6 +156,27 @@ def test_generate_and_raw() -> None:
     raw = json.loads(requests.raw_payload(body, chosen, PLAIN))
     assert (raw["prompt"], raw["logprobs"], raw["json_schema"]) == ("p", 3, {"type": "object"})
     assert "messages" not in raw
+
+
+@pytest.mark.parametrize(
+    ("field", "text"), [({"template": "t"}, "the model's own template"), ({"context": [1]}, "context is not supported")]
+)
+def test_prompts_that_are_refused(field: dict[str, Any], text: str) -> None:
+    """What the engine cannot do with a prompt is a bad request, which says what to do."""
+    with pytest.raises(OllamaAPIError, match=text) as caught:
+        requests.generate_payload(GenerateBody(model="m", prompt="p", **field), requests.options(None, {}), PLAIN, None)
+    assert caught.value.status == 400
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [({"images": ["AAAA"]}, "does not support images"), ({"think": True}, "does not support thinking")],
+)
+def test_raw_prompts_that_are_refused(field: dict[str, Any], text: str) -> None:
+    """A prompt that is used as it is has no place for images and reasoning."""
+    with pytest.raises(OllamaAPIError, match=text) as caught:
+        requests.raw_payload(GenerateBody(model="m", prompt="p", **field), requests.options(None, {}), PLAIN)
+    assert caught.value.status == 400
 
 
 # ---- answers ----

@@ -111,10 +111,11 @@ class _Watched:
             return on_events(events)
 
         await self._exchange.relay(heard)
-        for *events, last in broken:
+        for events in broken:
+            last = events[-1]
             assert isinstance(last, Ended)
             error = await _crash(errors.TruncatedError(last.fault.message if last.fault else ""))
-            on_events([*events, ended_by(error)])
+            on_events([*events[:-1], ended_by(error)])
 
 
 async def _crash(error: errors.TailraceError) -> errors.TailraceError:

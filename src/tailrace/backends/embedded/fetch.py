@@ -293,7 +293,7 @@ def _sweep(folder: Path) -> None:
 
 
 def _try_lock(descriptor: int) -> bool:
-    if sys.platform == "win32":
+    if sys.platform == "win32":  # pragma: no cover - Windows
         import msvcrt
 
         try:

@@ -241,11 +241,10 @@ class Pool:
                     return
                 loaded = others[0]
             loaded.draining = True
-            if loaded.users:
+            while loaded.users:
                 loaded.idle.clear()
                 await loaded.idle.wait()
-            if loaded.users == 0:
-                await self._remove(loaded)
+            await self._remove(loaded)
 
     def _expire(self, loaded: Loaded) -> None:
         if loaded.users == 0 and not loaded.draining:

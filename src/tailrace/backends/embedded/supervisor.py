@@ -105,10 +105,8 @@ class _Worker:
         return self.process.poll() is None
 
     def ending(self) -> str:
-        """How the process ended, with the last it wrote."""
+        """How the process, which has ended, did so, with the last it wrote."""
         code = self.process.returncode
-        if code is None:
-            return ""
         how = f"exit code {code}"
         if code < 0:
             with contextlib.suppress(ValueError):
@@ -321,7 +319,7 @@ def _register_fork(supervisor: Supervisor) -> None:
     global _forked
     if _forked is None:
         _forked = weakref.WeakSet()
-        if hasattr(os, "register_at_fork"):
+        if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no fork
             os.register_at_fork(after_in_child=_after_fork)
     _forked.add(supervisor)
 

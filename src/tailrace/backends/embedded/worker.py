@@ -172,8 +172,7 @@ class Worker:
 def main() -> None:
     """Runs the worker until its parent is gone. Never returns."""
     say = _private_stdout()
-    if hasattr(signal, "SIGINT"):
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     code = 0
     folder = ""
     try:
