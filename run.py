@@ -69,8 +69,8 @@ CHECKS = {
     "lint": ["ruff check --quiet", "ruff format --check --quiet", "lint-imports --no-logo"],
     "types": ["mypy --strict"],
 }
-# Two processes or more: a test waits half of its time for servers that start, and for browsers.
-WORKERS = max(2, min(os.cpu_count() or 1, 8))
+# One process more than there are processors: a test waits for servers that start, and for browsers.
+WORKERS = min((os.cpu_count() or 1) + 1, 8)
 SIDE_BY_SIDE = ("-n", str(WORKERS), "--dist", "loadfile", "--no-loadscope-reorder")
 QUICK = (*SIDE_BY_SIDE, "-m", "not long", "--durations", "10")
 

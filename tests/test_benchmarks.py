@@ -9,14 +9,16 @@ import sys
 from pathlib import Path
 
 import pytest
-from benchmarks.__main__ import LONG, NAMES
+from benchmarks.__main__ import NAMES
+from tests.thinning import sampled
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.long) if name in LONG else name for name in NAMES]
-)
+QUICK = ("short", "start", "stopping", "terminal", "html", "wires", "steps")  # one of each kind, a few seconds each
+
+
+@pytest.mark.parametrize("name", sampled(NAMES, *QUICK))
 def test_benchmark_completes(name: str) -> None:
     """A quick run prints a table and one line of JSON, or says why it cannot run here."""
     path = os.pathsep.join([str(ROOT), str(ROOT / "src")])

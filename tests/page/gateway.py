@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -85,7 +86,8 @@ class Gateway:
         """Deletes all conversations."""
         while conversations := json.loads(self._call("GET", "/conversations"))["conversations"]:
             for conversation in conversations:
-                self._call("DELETE", f"/conversations/{conversation['id']}")
+                with contextlib.suppress(urllib.error.HTTPError):  # a page that just closed may have deleted it
+                    self._call("DELETE", f"/conversations/{conversation['id']}")
 
     def freeze(self) -> None:
         """Stops it in its tracks, as a machine does that falls asleep."""
@@ -97,9 +99,13 @@ class Gateway:
 
     def _call(self, method: str, path: str) -> bytes:
         request = urllib.request.Request(self.url + path, method=method)
-        with urllib.request.urlopen(request, timeout=PATIENCE) as response:
-            body: bytes = response.read()
-            return body
+        try:
+            with urllib.request.urlopen(request, timeout=PATIENCE) as response:
+                body: bytes = response.read()
+                return body
+        except urllib.error.HTTPError as error:
+            error.close()
+            raise
 
     def _read(self, ready: threading.Event) -> None:
         assert self.process.stderr is not None

@@ -9,6 +9,7 @@ from tests.render.documents import CHINESE, DOCUMENTS, ENGLISH
 from tests.render.html_tree import checked, of_html, of_text
 from tests.render.structure import pieces
 from tests.render.test_blocks import document
+from tests.thinning import diagonal
 
 from tailrace.render.blocks import MAX_OPEN
 from tailrace.render.html import LIMIT, HtmlStream, render
@@ -330,8 +331,7 @@ _ENDLESS = [
 ]
 
 
-@pytest.mark.parametrize("head", ["", "```py\n", "|a|b|\n|-|-|\n", "> ", "1. "])
-@pytest.mark.parametrize("unit", _ENDLESS)
+@pytest.mark.parametrize(("head", "unit"), diagonal(["", "```py\n", "|a|b|\n|-|-|\n", "> ", "1. "], _ENDLESS))
 def test_the_tail_is_bounded(head: str, unit: str) -> None:
     """Whatever does not end, the tail does not grow with it, nor does a piece."""
     stream = HtmlStream()
@@ -360,8 +360,11 @@ def test_x15_a_mebibyte_of_one_mark_is_linear_in_html(unit: str) -> None:
     assert _work(text, 1 << 12) <= 40 * len(text)
 
 
-@pytest.mark.parametrize("head", ["", "```py\n", "|a|b|\n|-|-|\n", "- ", "> "])
-@pytest.mark.parametrize("line", ["- a b c\n", "  - x\n", "|a|\n", "> a\n", "word\n", "    code\n", "1. a\n", "|\n"])
+_HEADS = ["", "```py\n", "|a|b|\n|-|-|\n", "- ", "> "]
+_LINES = ["- a b c\n", "  - x\n", "|a|\n", "> a\n", "word\n", "    code\n", "1. a\n", "|\n"]
+
+
+@pytest.mark.parametrize(("head", "line"), diagonal(_HEADS, _LINES))
 def test_x15_an_endless_block_is_linear_in_html(head: str, line: str) -> None:
     """Each line costs what it is long, whatever block does not end."""
     once, twice = (_work(head + (line * 60_000)[:size], 512) for size in (30_000, 60_000))
@@ -371,8 +374,8 @@ def test_x15_an_endless_block_is_linear_in_html(head: str, line: str) -> None:
 
 @pytest.mark.parametrize("text", [ENGLISH, CHINESE, "- item of a list\n", "Words without end. ", "x = 1  # one\n"])
 def test_x15_an_answer_in_small_deltas_is_linear_in_html(text: str) -> None:
-    """25,000 and 50,000 characters in deltas of 5, with a frame for each: twice the text is twice the work."""
-    once, twice = (_work((text * 5000)[:count], 5) for count in (25_000, 50_000))
+    """15,000 and 30,000 characters in deltas of 5, with a frame for each: twice the text is twice the work."""
+    once, twice = (_work((text * 5000)[:count], 5) for count in (15_000, 30_000))
 
     assert twice <= 2.2 * once
 
