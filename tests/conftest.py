@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 from hypothesis import HealthCheck, settings
+from tests.thinning import is_long
 
 from tailrace.backends.embedded import fetch, models
 from tailrace.backends.embedded.adding import add_model
@@ -45,8 +46,12 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begins with the tests that take longest, so that no process has one left when the others have ended."""
+    for item in items:
+        if is_long(item.nodeid.removeprefix("tests/")):
+            item.add_marker(pytest.mark.long)
     items.sort(key=lambda item: item.get_closest_marker("timeout") is None)
 
 

@@ -10,15 +10,11 @@ from pathlib import Path
 
 import pytest
 from benchmarks.__main__ import NAMES
-from tests.thinning import sampled
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-QUICK = ("short", "start", "stopping", "terminal", "html", "wires", "steps")  # one of each kind, a few seconds each
-
-
-@pytest.mark.parametrize("name", sampled(NAMES, *QUICK))
+@pytest.mark.parametrize("name", NAMES)
 def test_benchmark_completes(name: str) -> None:
     """A quick run prints a table and one line of JSON, or says why it cannot run here."""
     path = os.pathsep.join([str(ROOT), str(ROOT / "src")])

@@ -372,7 +372,11 @@ def test_x15_an_endless_block_is_linear_in_html(head: str, line: str) -> None:
     assert twice <= 2.2 * once
 
 
-@pytest.mark.parametrize("text", [ENGLISH, CHINESE, "- item of a list\n", "Words without end. ", "x = 1  # one\n"])
+@pytest.mark.parametrize(
+    "text",
+    [ENGLISH, CHINESE, "- item of a list\n", "Words without end. ", "x = 1  # one\n"],
+    ids=["english", "chinese", "list", "words", "code"],
+)
 def test_x15_an_answer_in_small_deltas_is_linear_in_html(text: str) -> None:
     """15,000 and 30,000 characters in deltas of 5, with a frame for each: twice the text is twice the work."""
     once, twice = (_work((text * 5000)[:count], 5) for count in (15_000, 30_000))

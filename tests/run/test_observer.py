@@ -11,6 +11,7 @@ from tailrace.run.run import _watching
 
 def test_faults_of_an_observer_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     """What an observer raises is logged, with its cause, and goes no further."""
+
     def fail() -> None:
         raise ValueError("mine")
 

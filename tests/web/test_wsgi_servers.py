@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from tests.thinning import sampled
 from tests.web.flask_app import MAX_BODY
 from tests.web.nginx import nginx
 from tests.web.reader import PATIENCE, Reader, text, texts
@@ -22,7 +21,7 @@ FREED = 2.5  # seconds in which the model is to be free once the browser has gon
 SEND_TIMEOUT = 2.0
 
 
-@pytest.fixture(scope="module", params=sampled(SERVERS, "gunicorn", "waitress"))
+@pytest.fixture(scope="module", params=SERVERS)
 def one_server(request: pytest.FixtureRequest) -> Iterator[WSGIServer]:
     """Each server in turn; the application is loaded, and has asked something, before gunicorn forks."""
     with serving(request.param, env={"SEND_TIMEOUT": str(SEND_TIMEOUT), "ASK_AT_IMPORT": "1"}) as served:
