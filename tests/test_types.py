@@ -49,7 +49,6 @@ def both(name: str, *path: str) -> tuple[Any, Any]:
         ["Message", "ToolCall", "Function"],
         ["Tool", "Function"],
         ["Tool", "Function", "Parameters"],
-        ["Tool", "Function", "Parameters", "Property"],
         ["ListResponse", "Model"],
         ["ProcessResponse", "Model"],
     ],
@@ -180,7 +179,9 @@ def test_model_dump(exclude_none: bool) -> None:
     assert {name: value for name, value in dumped.items() if name != "message"} == {
         name: value for name, value in theirs.items() if name != "message"
     }
-    assert dumped["message"]["tool_calls"] == theirs["message"]["tool_calls"]
+    (call,) = dumped["message"]["tool_calls"]
+    told = {name: value for name, value in call["function"].items() if value is not None}  # ours has an index besides
+    assert [{"function": told}] == theirs["message"]["tool_calls"]
     assert json.loads(ours.model_dump_json(exclude_none=exclude_none)) == dumped
 
 

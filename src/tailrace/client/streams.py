@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import itertools
 import weakref
-from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Generic, Literal, TypeVar, overload
 
@@ -41,18 +41,24 @@ T = TypeVar("T")
 
 
 class _Clock:
-    """Formats the time of a batch, once for all of its chunks."""
+    """Formats the time of a batch, once for all of its chunks; the date and the second, once for all of the second."""
 
-    __slots__ = ("_at", "_text")
+    __slots__ = ("_at", "_prefix", "_second", "_text")
 
     def __init__(self) -> None:
         self._at = -1.0
+        self._second = -1
+        self._prefix = ""
         self._text = ""
 
     def stamp(self, at: float) -> str:
         if at != self._at:
             self._at = at
-            self._text = datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+            second = int(at)
+            if second != self._second:
+                self._second = second
+                self._prefix = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+            self._text = f"{self._prefix}.{min(round((at - second) * 1e6), 999_999):06d}Z"
         return self._text
 
 
@@ -134,7 +140,7 @@ def _raise_for(run: Run, ended: Ended) -> None:
         raise error
 
 
-def _chunked(reader: Reader, events: Sequence[Event], chunks: Chunks[C], clock: _Clock) -> Iterator[C]:
+def _chunked(reader: Reader, events: Sequence[Event], chunks: Chunks[C], clock: _Clock) -> Iterable[C]:
     """Returns the chunks of what was just read; each carries the time its event came, whenever it is read."""
     run = reader.run
     parts = run.log.parts(reader.after - len(events), events)
@@ -410,7 +416,7 @@ class _Items(Generic[C]):
 
     def chunked(self, events: Sequence[Event], chunks: Chunks[C]) -> Iterator[C]:
         """Returns the chunks of the batch just taken."""
-        return _chunked(self._reader, events, chunks, self._clock)
+        return iter(_chunked(self._reader, events, chunks, self._clock))
 
     def with_ending(self, items: Iterator[C], events: Sequence[Event]) -> Iterator[C]:
         """Appends what the ending raises, if `events` hold one."""
