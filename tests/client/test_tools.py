@@ -15,7 +15,7 @@ import pytest
 from ollama._utils import convert_function_to_tool
 
 from tailrace import Tool, errors, tool_from_function
-from tailrace.client.tools import tool_of
+from tailrace.client.tools import tool_of, tools_of
 from tailrace.types import plain
 
 
@@ -197,9 +197,11 @@ SAME: list[Callable[..., Any]] = [
 
 
 def normal(tool: Any) -> Any:
-    """A tool as JSON types, where an empty list is as good as none."""
+    """A tool as JSON types, where an empty list is as good as none; without the defaults, which only ours tells."""
     value = tool.model_dump(exclude_none=True)
     parameters = value["function"]["parameters"]
+    for schema in (parameters.get("properties") or {}).values():
+        schema.pop("default", None)
     for name in ("required", "properties"):
         parameters[name] = parameters.get(name) or None
     return value
@@ -267,12 +269,12 @@ def union(a: int | str, b: float | bool | None = None) -> None:
 
 
 def test_unions() -> None:
-    """A union names all its types; ours in alphabetical order, ollama-python's in the order of a set's hashing."""
+    """A union is ``anyOf``, which is JSON Schema; ollama-python joins the names of the types to one that is none."""
     theirs, ours = (made.model_dump()["function"]["parameters"] for made in _both(union))
 
-    for name, kinds in (("a", "integer, string"), ("b", "boolean, number")):
-        assert ours["properties"][name]["type"] == kinds
-        assert sorted(theirs["properties"][name]["type"].split(", ")) == kinds.split(", ")
+    for name, kinds in (("a", ["integer", "string"]), ("b", ["number", "boolean"])):
+        assert ours["properties"][name] == {"anyOf": [{"type": kind} for kind in kinds], "description": ""}
+        assert sorted(theirs["properties"][name]["type"].split(", ")) == sorted(kinds)
     assert list(ours["required"]) == list(theirs["required"]) == ["a"]
 
 
@@ -283,7 +285,7 @@ def test_unions() -> None:
         (Literal[1, 2], {"type": "integer", "enum": [1, 2]}),
         (Colour, {"type": "string", "enum": ["blue", "red"], "title": "Colour"}),
         (list[int], {"type": "array", "items": {"type": "integer"}}),
-        (list[Literal["a"]], {"type": "array", "items": {"enum": ["a"]}}),
+        (list[Literal["a"]], {"type": "array", "items": {"type": "string", "enum": ["a"]}}),
         (dict[str, int], {"type": "object", "additionalProperties": {"type": "integer"}}),
         (
             Place,
@@ -429,19 +431,207 @@ def test_methods(function: Callable[..., Any]) -> None:
 
 
 class Address(pydantic.BaseModel):
+    """Where somebody lives."""
+
     city: str
+    floor: int = 0
 
 
-def test_pydantic_annotations() -> None:
-    """A pydantic model as an annotation is a text to both libraries."""
+class Tree(pydantic.BaseModel):
+    value: int
+    children: list["Tree"] = []
+
+
+ADDRESS = {
+    "title": "Address",
+    "type": "object",
+    "description": "Where somebody lives.",
+    "properties": {
+        "city": {"title": "City", "type": "string"},
+        "floor": {"title": "Floor", "type": "integer", "default": 0},
+    },
+    "required": ["city"],
+}
+
+
+@dataclasses.dataclass
+class Letter:
+    to: Address
+
+
+def schema_of(annotation: Any, *default: Any) -> dict[str, Any]:
+    """The schema of a parameter with that annotation."""
 
     def function(a) -> None:  # type: ignore[no-untyped-def]
         pass
 
-    function.__annotations__["a"] = Address
+    function.__annotations__["a"] = annotation
+    function.__defaults__ = default or None
+    schema = properties(function)["a"]
+    assert isinstance(schema, dict)
+    return schema
 
-    theirs = normal(convert_function_to_tool(function))["function"]["parameters"]["properties"]
-    assert properties(function) == theirs == {"a": {"type": "string", "description": ""}}
+
+def test_pydantic_annotations() -> None:
+    """A model of pydantic's has its properties, wherever it stands; ollama-python makes a text of it."""
+    assert schema_of(Address) == ADDRESS
+    assert schema_of(list[Address])["items"] == ADDRESS
+    assert schema_of(dict[str, Address])["additionalProperties"] == ADDRESS
+    assert schema_of(Address | None) == ADDRESS
+    assert schema_of(Address | int)["anyOf"] == [ADDRESS, {"type": "integer"}]
+    assert schema_of(Letter)["properties"]["to"] == ADDRESS
+    assert schema_of(Annotated[list[Address], pydantic.Field(min_length=1)]) == {
+        "type": "array",
+        "items": ADDRESS,
+        "minItems": 1,
+        "description": "",
+    }
+
+
+def test_a_schema_that_holds_itself() -> None:
+    """A schema has no references; one that holds itself ends where it would begin again."""
+    assert schema_of(Tree)["properties"]["children"]["items"] == {"type": "object"}
+
+
+@pytest.mark.parametrize(
+    ("annotation", "schema"),
+    [
+        (Annotated[int, "unit"], {"type": "integer", "description": "unit"}),
+        (Annotated[int, pydantic.Field(description="d", ge=1)], {"type": "integer", "description": "d", "minimum": 1}),
+        (Annotated[int, msgspec.Meta(description="d", le=9)], {"type": "integer", "description": "d", "maximum": 9}),
+        (
+            Annotated[int | None, pydantic.Field(description="d", lt=3)],
+            {"type": "integer", "exclusiveMaximum": 3, "description": "d"},
+        ),
+        (Optional[Annotated[int, "d"]], {"type": "integer", "description": "d"}),  # noqa: UP045
+        (
+            list[Annotated[int, "d"]],
+            {"type": "array", "items": {"type": "integer", "description": "d"}, "description": ""},
+        ),
+        (typing.NewType("Big", int), {"type": "integer", "description": ""}),
+        (
+            tuple[int, str],
+            {
+                "type": "array",
+                "minItems": 2,
+                "maxItems": 2,
+                "prefixItems": [{"type": "integer"}, {"type": "string"}],
+                "items": False,
+                "description": "",
+            },
+        ),
+        (
+            list[int | str],
+            {"type": "array", "items": {"anyOf": [{"type": "integer"}, {"type": "string"}]}, "description": ""},
+        ),
+        (Literal["a", 1], {"type": ["string", "integer"], "enum": ["a", 1], "description": ""}),
+    ],
+    ids=str,
+)
+def test_annotations(annotation: Any, schema: dict[str, Any]) -> None:
+    """Descriptions and limits of ``Annotated[…]``, and what may be of several types, are in the schema."""
+    assert schema_of(annotation) == schema
+
+
+@pytest.mark.parametrize(
+    ("annotation", "default", "told"),
+    [
+        (int, 5, {"default": 5}),
+        (str, "", {"default": ""}),
+        (bool, False, {"default": False}),
+        (Colour, Colour.RED, {"default": "red"}),
+        (list[int], [1], {"default": [1]}),
+        (int, pydantic.Field(5, description="d", ge=1), {"default": 5, "description": "d", "minimum": 1}),
+        (int, pydantic.Field(description="d"), {"description": "d"}),
+        (int | None, None, {}),
+        (float, float("inf"), {}),
+        (object, object(), {}),
+    ],
+    ids=str,
+)
+def test_defaults_are_told(annotation: Any, default: Any, told: dict[str, Any]) -> None:
+    """A default is in the schema, unless it is None or nothing that JSON has."""
+    without = schema_of(annotation)
+
+    assert schema_of(annotation, default) == {**without, **told}
+
+
+def numpy_style(city: str, days: int = 1, units: str = "") -> str:
+    """Tell the weather.
+
+    In some detail.
+
+    Parameters
+    ----------
+    city : str
+        Its name,
+        in any language
+    days, units : int, optional
+        How it is told
+
+    Returns
+    -------
+    str
+        The weather.
+    """
+    return f"{city}{days}{units}"
+
+
+def sphinx_style(city: str, days: int = 1, units: str = "") -> str:
+    """Tell the weather.
+
+    In some detail.
+
+    :param city: Its name,
+        in any language
+    :type city: str
+    :param int days: How it is told
+    :param units: How it is told
+    :returns: The weather.
+    :raises ValueError: never
+    """
+    return f"{city}{days}{units}"
+
+
+def epydoc_style(city: str, days: int = 1, units: str = "") -> str:
+    """Tell the weather.
+
+    In some detail.
+
+    @param city: Its name,
+        in any language
+    @param days: How it is told
+    @param units: How it is told
+    @return: The weather.
+    """
+    return f"{city}{days}{units}"
+
+
+@pytest.mark.parametrize("function", [numpy_style, sphinx_style, epydoc_style])
+def test_other_docstrings(function: Callable[..., Any]) -> None:
+    """NumPy's, Sphinx's and Epydoc's forms are read as Google's is: the summary, and a text for each argument."""
+    tool = plain(tool_from_function(function))["function"]
+
+    assert tool["description"].split() == ["Tell", "the", "weather.", "In", "some", "detail."]
+    assert {name: schema["description"] for name, schema in tool["parameters"]["properties"].items()} == {
+        "city": "Its name, in any language",
+        "days": "How it is told",
+        "units": "How it is told",
+    }
+
+
+def misleading(a: int) -> None:
+    """Note: this is a text, and so is the rest.
+
+    Example::
+
+        misleading(1)
+    """
+
+
+def test_a_text_that_is_no_list() -> None:
+    """A docstring without any such form is the description."""
+    assert plain(tool_from_function(misleading))["function"]["description"].startswith("Note: this is a text")
 
 
 # -- what a tool may be ----------------------------------------------------------------------------------------------
@@ -462,6 +652,20 @@ def test_tools_of_both_libraries() -> None:
 
     assert tool_of(ours) == tool_of(theirs)
     assert isinstance(ours, Tool)
+
+
+def test_one_tool_is_a_list_of_one() -> None:
+    """A function, a `Tool` or a dict alone is meant as a list; a text is none."""
+    one: Any = [tool_of(plain_types)]
+
+    assert (
+        tools_of(plain_types) == tools_of(tool_from_function(plain_types)) == tools_of(one[0]) == tools_of(one) == one
+    )
+    assert tools_of(iter([plain_types])) == one
+    with pytest.raises(errors.RequestError, match="tools is a list of functions, Tools or dicts, not str"):
+        tools_of("plain_types")
+    with pytest.raises(errors.RequestError, match="a tool holds something that is not JSON"):
+        tools_of([{"function": {"name": object()}}])
 
 
 @pytest.mark.parametrize("tool", [None, 5, "name", ["list"], object()], ids=["None", "5", "name", "list", "object"])

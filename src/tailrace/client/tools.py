@@ -1,23 +1,38 @@
-"""Tools from functions: the JSON Schema of a Python function, from its annotations and its Google-style docstring."""
+"""Tools from functions: the JSON Schema of a Python function, from its annotations and its docstring."""
 
 from __future__ import annotations
 
 import inspect
-import re
+import math
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import msgspec
-
+from tailrace.client.annotations import hints_of, is_union, meant
+from tailrace.client.docstrings import read_docstring
+from tailrace.client.schemas import description_of, schema_of
 from tailrace.errors import RequestError
-from tailrace.types import Tool, ToolFunction, ToolParameters, plain
+from tailrace.types import Tool, ToolFunction, ToolParameters, ToolProperty, plain
 
-__all__ = ["tool_from_function", "tool_of"]
+__all__ = ["tool_from_function", "tool_of", "tools_of"]
 
-_BLOCK = re.compile(r"\s*(args|arguments|parameters|returns?|yields?|raises|examples?)\s*:", re.IGNORECASE)
-_ARGUMENT = re.compile(r"\s*\*{0,2}(?P<name>\w+)\s*(?:\((?P<type>[^)]*)\))?\s*:\s*(?P<text>.*)")
+_SAYS_THE_TYPE = frozenset(("type", "anyOf", "oneOf", "allOf", "enum", "const"))
+
+
+def tools_of(tools: Any) -> list[dict[str, Any]]:
+    """Returns tools as JSON types; one alone is a list of one.
+
+    Raises:
+        RequestError: one of them is none.
+    """
+    if tools is None:
+        return []
+    if isinstance(tools, (str, bytes)):
+        raise RequestError(f"tools is a list of functions, Tools or dicts, not {type(tools).__name__}")
+    if isinstance(tools, (Tool, Mapping)) or callable(tools) or not hasattr(tools, "__iter__"):
+        return [tool_of(tools)]
+    return [tool_of(tool) for tool in tools]
 
 
 def tool_of(tool: Any) -> dict[str, Any]:
@@ -27,7 +42,7 @@ def tool_of(tool: Any) -> dict[str, Any]:
         RequestError: it is none of them.
     """
     if isinstance(tool, (Tool, Mapping)) or hasattr(tool, "model_dump"):
-        result = plain(tool)
+        result = _plain(tool)
         if isinstance(result, dict):
             if "function" in result:
                 result.setdefault("type", "function")
@@ -39,12 +54,20 @@ def tool_of(tool: Any) -> dict[str, Any]:
     raise RequestError(f"a tool is a function, a Tool or a dict, not {type(tool).__name__}")
 
 
+def _plain(tool: Any) -> Any:
+    try:
+        return plain(tool)
+    except TypeError as error:
+        raise RequestError(f"a tool holds something that is not JSON: {error}") from error
+
+
 def tool_from_function(function: Callable[..., Any]) -> Tool:
     """Returns the tool that a function is.
 
-    Each parameter's type comes from its annotation (none means string; a union names all of them, joined by commas;
-    an optional one is not required), its text from the docstring's ``Args:`` block. As in ollama-python a parameter
-    with a default stays required; what that one drops (``enum``, ``items``, nested properties) is kept.
+    Each parameter's schema comes from its annotation: none means a text, and what may be None is not required. Its
+    description is that of an ``Annotated[…]``, or what the docstring says of it in Google's, NumPy's, Sphinx's or
+    Epydoc's form. As in ollama-python a parameter with a default stays required; what that one drops (choices, items,
+    nested properties, limits, the default itself) is kept, and what may be of several types is ``anyOf``.
 
     Raises:
         RequestError: it has no name, or does not tell its parameters.
@@ -56,19 +79,20 @@ def tool_from_function(function: Callable[..., Any]) -> Tool:
         signature = None
     if not name or signature is None:
         raise RequestError(f"a tool is a function with a name and parameters, not {function!r}")
-    doc, arguments = _docstring(inspect.getdoc(function) or "")
-    try:
-        hints = typing.get_type_hints(function)
-    except Exception:  # annotations that do not resolve are as good as none
-        hints = {}
+    doc, arguments = read_docstring(inspect.getdoc(function) or "")
+    hints = hints_of(function)
     properties: dict[str, Any] = {}
     required: list[str] = []
     for argument, parameter in signature.parameters.items():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue
         annotation = hints.get(argument, str if parameter.annotation is parameter.empty else parameter.annotation)
+        if type(parameter.default).__module__.partition(".")[0] == "pydantic":  # f(a: int = Field(description=…))
+            annotation = typing.Annotated[annotation, parameter.default]
         schema, optional = _schema(annotation)
-        properties[argument] = {"type": "string", **schema, "description": arguments.get(argument, "")}
+        text = description_of(annotation) or arguments.get(argument, "") or schema.get("description", "")
+        typed = schema if _SAYS_THE_TYPE & schema.keys() else {"type": "string", **schema}
+        properties[argument] = ToolProperty({**typed, **_default(parameter.default), "description": text})
         if not optional:
             required.append(argument)
     parameters = ToolParameters(properties=properties, required=required)
@@ -76,67 +100,34 @@ def tool_from_function(function: Callable[..., Any]) -> Tool:
 
 
 def _schema(annotation: Any) -> tuple[dict[str, Any], bool]:
-    """Returns the JSON Schema of an annotation, and whether None is among its values."""
-    origin = typing.get_origin(annotation)
-    if origin is typing.Annotated:
-        return _schema(typing.get_args(annotation)[0])
-    if origin in (typing.Union, types.UnionType):
-        members = typing.get_args(annotation)
-        others = [member for member in members if member is not type(None)]
-        schemas = [_schema(member)[0] for member in others]
-        if len(schemas) == 1:
-            return schemas[0], len(others) < len(members)
-        names = {name: None for schema in schemas for name in str(schema.get("type", "string")).split(", ")}
-        return {"type": ", ".join(sorted(names))}, len(others) < len(members)
+    """Returns the JSON Schema of an annotation without None, and whether None is among its values."""
+    annotation = meant(annotation)
+    if typing.get_origin(annotation) is typing.Annotated:
+        inner, *metadata = typing.get_args(annotation)
+        if is_union(inner) and type(None) in typing.get_args(inner):
+            others = _without_none(inner)
+            if others is not types.NoneType:
+                return schema_of(typing.Annotated[(others, *metadata)]), True
+    if is_union(annotation) and type(None) in typing.get_args(annotation):
+        return schema_of(_without_none(annotation)), True
+    return schema_of(annotation), False
+
+
+def _without_none(union: Any) -> Any:
+    others = tuple(member for member in typing.get_args(union) if member is not types.NoneType)
+    return typing.Union[others]  # noqa: UP007
+
+
+def _default(default: Any) -> dict[str, Any]:
+    """Returns the default as a schema tells it; None and what is not JSON are not told."""
+    if default is None or default is inspect.Parameter.empty or default is ...:
+        return {}
+    if isinstance(default, float) and not math.isfinite(default):
+        return {}
+    if type(default).__module__.partition(".")[0] == "pydantic":
+        default = getattr(default, "default", None)
+        return {} if type(default).__module__.partition(".")[0] == "pydantic_core" else _default(default)
     try:
-        schema = msgspec.json.schema(annotation, ref_template="#/$defs/{name}")
-    except (TypeError, ValueError, AttributeError):
-        return {"type": "string"}, False
-    return _inlined(schema), False
-
-
-def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
-    """Replaces references by what they name: model templates do not follow them."""
-    definitions = schema.pop("$defs", {})
-
-    def walk(node: Any, depth: int = 0) -> Any:
-        if isinstance(node, dict):
-            name = node.get("$ref", "")
-            if name and depth < 8:
-                return walk(definitions.get(name.rpartition("/")[2], {}), depth + 1)
-            return {key: walk(value, depth) for key, value in node.items() if key != "$ref"}
-        return [walk(item, depth) for item in node] if isinstance(node, list) else node
-
-    result = walk(schema)
-    assert isinstance(result, dict)
-    if "type" not in result and result.get("enum"):
-        kinds = {bool: "boolean", int: "integer", float: "number", str: "string"}
-        result["type"] = kinds.get(type(result["enum"][0]), "string")
-    return result
-
-
-def _docstring(text: str) -> tuple[str, dict[str, str]]:
-    """Returns the text before the first block, and the texts of the ``Args:`` block by name."""
-    summary: list[str] = []
-    arguments: dict[str, str] = {}
-    block: str | None = None
-    last = ""
-    for line in text.splitlines():
-        heading = _BLOCK.match(line)
-        if heading:
-            block = heading[1].lower()
-        elif block is None:
-            summary.append(line.strip())
-        elif block in ("args", "arguments", "parameters"):
-            argument = _ARGUMENT.match(line)
-            if argument:
-                last = argument["name"]
-                arguments[last] = argument["text"].strip()
-            elif last and line.strip():
-                arguments[last] = f"{arguments[last]} {line.strip()}".strip()
-    return "\n".join(summary).strip(), arguments
-
-
-def tools_of(tools: Sequence[Any] | None) -> list[dict[str, Any]]:
-    """Returns tools as JSON types."""
-    return [tool_of(tool) for tool in tools or ()]
+        return {"default": plain(default)}
+    except TypeError:
+        return {}

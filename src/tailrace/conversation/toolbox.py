@@ -13,6 +13,7 @@ import msgspec
 from tailrace.client.tools import tool_from_function
 from tailrace.errors import RequestError, ToolError
 from tailrace.events import ToolCall
+from tailrace.types import plain
 
 __all__ = ["OnToolError", "Stop", "Toolbox"]
 
@@ -41,8 +42,10 @@ class Toolbox:
     """Functions by name.
 
     Args:
-        functions: with annotations and a Google-style docstring, see `tailrace.tool_from_function`; synchronous ones,
-            or coroutine functions for asynchronous conversations.
+        functions: with annotations and a docstring, see `tailrace.tool_from_function`; synchronous ones, or coroutine
+            functions for asynchronous conversations. A call's arguments are converted to the annotations where that
+            loses nothing (``"30"`` to 30, an object to a dataclass or a model of pydantic's); where it would, the call
+            fails, and says why.
         on_error: what becomes of a call that fails: ``"model"``: the model is told, and may try again; ``"raise"``: a
             `ToolError`, caused by the function's own exception.
 
@@ -110,30 +113,32 @@ class Toolbox:
 
     async def _awaited(self, call: ToolCall) -> Any:
         try:
-            function = self._function(call)
+            function, placed, named = self._prepared(call)
             if inspect.iscoroutinefunction(function):
-                return await function(**call.arguments)
-            return await asyncio.to_thread(function, **call.arguments)
+                return await function(*placed, **named)
+            return await asyncio.to_thread(function, *placed, **named)
         except Exception as error:
             return _Failed(error)
 
     def _called(self, call: ToolCall) -> Any:
-        function = self._function(call)
+        function, placed, named = self._prepared(call)
         if inspect.iscoroutinefunction(function):
-            return asyncio.run(function(**call.arguments))
-        return function(**call.arguments)
+            return asyncio.run(function(*placed, **named))
+        return function(*placed, **named)
 
-    def _function(self, call: ToolCall) -> Callable[..., Any]:
+    def _prepared(self, call: ToolCall) -> tuple[Callable[..., Any], list[Any], dict[str, Any]]:
+        """Returns the function of a call, and the arguments as its annotations say."""
+        from tailrace.conversation.arguments import ArgumentError, bound
+
         function = self._functions.get(call.name)
         if function is None:
             raise LookupError(f"there is no tool called {call.name!r}; there are: {', '.join(self._functions)}")
         if call.invalid is not None:
             raise ValueError(f"the arguments are not a JSON object: {call.invalid}")
         try:
-            inspect.signature(function).bind(**call.arguments)
-        except TypeError as error:
+            return function, *bound(function, call.arguments)
+        except ArgumentError as error:
             raise ValueError(f"{call.name}: {error}") from error
-        return function
 
     def _told(self, call: ToolCall, result: Any) -> str:
         if not isinstance(result, _Failed):
@@ -157,7 +162,7 @@ def _text(result: Any) -> str:
         return result
     if isinstance(result, Mapping) or not isinstance(result, (int, float)):
         try:
-            return msgspec.json.encode(result).decode()
-        except (TypeError, ValueError):
+            return msgspec.json.encode(plain(result)).decode()
+        except (TypeError, ValueError, RecursionError):
             pass
     return str(result)
