@@ -171,7 +171,7 @@ async def test_clients_are_context_managers(library: ModuleType, server: FakeOll
 # -- request bodies --------------------------------------------------------------------------------------------------
 
 
-def weather(city: str, days: int = 1) -> str:
+def weather(city: str, days: int) -> str:
     """Tells the weather.
 
     Args:

@@ -14,7 +14,7 @@ import msgspec
 from tailrace.backends.base import Backend
 from tailrace.backends.resolve import Resolver
 from tailrace.client.continuing import Continuation
-from tailrace.client.requests import model_of, without_none
+from tailrace.client.requests import keep_alive_of, messages_of, model_of, options_of, without_none
 from tailrace.errors import ProtocolError, RequestError, TimedOutError
 from tailrace.run.exchange import Exchange, Opener, Report
 from tailrace.run.log import MemoryLog
@@ -195,7 +195,7 @@ class BaseClient:
 
     async def _embed(self, **body: Any) -> EmbedResponse:
         model_of(body.get("model"))
-        values = {name: plain(value) for name, value in without_none(body).items()}
+        values = create_body(body)
         return await self._answer((await self._backend()).embed(values))
 
     async def _create_blob(self, path: str | os.PathLike[str]) -> str:
@@ -231,9 +231,27 @@ def _decoded(data: bytes, kind: type[T], where: str) -> T:
         raise ProtocolError(f"{where} answered with something unexpected: {error}") from error
 
 
+_FORMS: dict[str, Callable[[Any], Any]] = {
+    "messages": messages_of,
+    "options": options_of,
+    "parameters": options_of,
+    "keep_alive": keep_alive_of,
+}
+
+
 def create_body(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the body of `/api/create`, whose ``from`` is a word of Python's."""
-    return {"from" if name == "from_" else name: plain(value) for name, value in without_none(values).items()}
+    """Returns the body of a request as JSON types, without what is not set; ``from`` is a word of Python's.
+
+    Raises:
+        RequestError: something in it has no form that could be sent.
+    """
+    body: dict[str, Any] = {}
+    for name, value in without_none(values).items():
+        try:
+            body["from" if name == "from_" else name] = _FORMS.get(name, plain)(value)
+        except TypeError as error:
+            raise RequestError(f"{name} holds something that has no form in JSON: {error}") from error
+    return body
 
 
 def now() -> str:

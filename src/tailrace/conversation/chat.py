@@ -17,6 +17,7 @@ import msgspec
 
 from tailrace.client.aio import AsyncClient
 from tailrace.client.default import default_client
+from tailrace.client.requests import images_of
 from tailrace.client.streams import AsyncChatStream, ChatStream
 from tailrace.client.sync import Client
 from tailrace.conversation.export import FORMAT
@@ -447,10 +448,11 @@ class AsyncStreamingChat(_Conversation):
             stream.cancel()
 
 
-def _question(content: str, images: Sequence[Any] | None) -> dict[str, Any]:
+def _question(content: str, images: Any) -> dict[str, Any]:
+    """Returns the question as a message; images are read now, so that the history can be saved."""
     question: dict[str, Any] = {"role": "user", "content": content}
-    if images:
-        question["images"] = list(images)
+    if images is not None and (read := images_of(images)):
+        question["images"] = read
     return question
 
 

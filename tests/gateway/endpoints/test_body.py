@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import select
 import socket
@@ -213,6 +214,30 @@ def test_c7_paths_of_images_are_not_read(gateway: Gateway, tmp_path: Any) -> Non
         answer = gateway.call("POST", "/runs", {"messages": [message], "model": "m"})
         assert answer.status == 400
         assert str(path) not in answer.json["detail"]
+
+
+def test_c7_images_in_parts_are_data(gateway: Gateway, tmp_path: Any) -> None:
+    """An image in a part is a data URL; a path or an address in its place is refused, and never shown."""
+    data = base64.b64encode(b"\x89PNG\r\n\x1a\n" + b"x" * 20).decode()
+    image = tmp_path / "image.png"
+    image.write_bytes(base64.b64decode(data))
+    parts = [
+        {"type": "image", "image": str(image)},
+        {"type": "image", "path": str(image)},
+        {"type": "image_url", "image_url": {"url": image.as_uri()}},
+        {"type": "image_url", "image_url": {"url": "http://127.0.0.1/a.png"}},
+    ]
+    for part in parts:
+        answer = gateway.call("POST", "/runs", {"messages": [{"role": "user", "content": [part]}], "model": "m"})
+        assert answer.status == 400
+        assert "messages[0].content[0]" in answer.json["detail"]
+        assert str(image) not in answer.json["detail"]
+
+    good = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}}
+    message = {"role": "user", "content": [{"type": "text", "text": "see"}, good]}
+    path, record = gateway.start(say("x"), messages=[message], linger=None)
+    gateway.ended(path)
+    assert record.json["messages"] == [{"role": "user", "content": "see", "images": [data]}]
 
 
 _JSON = st.recursive(

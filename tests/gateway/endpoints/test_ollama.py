@@ -153,6 +153,34 @@ def test_all_of_a_chat_reaches_the_model(front: Front) -> None:
     assert sent["messages"] == [{**messages[0], "role": "system"}, *messages[1:]]
 
 
+PARTS = [
+    {"type": "text", "text": "see"},
+    {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}},
+]
+
+
+def test_content_in_parts(front: Front, other: Front) -> None:
+    """Content in parts reaches a model server in its own form, with its images; so do arguments as text."""
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}}
+    asked = [
+        {"role": "user", "content": PARTS},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "content": [{"type": "text", "text": "1"}], "tool_call_id": "c"},
+    ]
+
+    before = front.seen("/api/chat")
+    assert front.call("/api/chat", {**CHAT, "messages": asked}).status == 200
+    question, calling, result = front.next("/api/chat", before).json["messages"]
+
+    assert question == {"role": "user", "content": "see", "images": [PNG]}
+    assert calling["tool_calls"][0]["function"] == {"name": "f", "arguments": {"a": 1}}
+    assert result["content"] == "1"
+
+    before = other.seen("/v1/chat/completions")
+    assert other.call("/api/chat", {**CHAT, "messages": asked[:1]}).status == 200
+    assert other.next("/v1/chat/completions", before).json["messages"][0]["content"] == PARTS
+
+
 def test_all_of_a_completion_reaches_the_model(front: Front) -> None:
     """Prompt, suffix, system, template, context and images; and a raw prompt."""
     body = {
@@ -449,10 +477,13 @@ BAD: list[tuple[str, Any, int, str]] = [
     ("/api/generate", {"prompt": "hi"}, 404, "model '' not found"),
     ("/api/chat", {"model": 1, "messages": HI}, 400, "`$.model`"),
     ("/api/chat", {"model": "m", "messages": "hi"}, 400, "`$.messages`"),
-    ("/api/chat", message(content=[{"type": "text", "text": "hi"}]), 400, "`$.messages[0].content`"),
     ("/api/chat", {"model": "m", "messages": [{"content": "hi"}]}, 400, "role"),
-    ("/api/chat", message(tool_calls=[{"function": {"name": "f", "arguments": "{}"}}]), 400, "arguments"),
+    ("/api/chat", message(tool_calls=[{"function": {"name": "f", "arguments": "[1]"}}]), 400, "arguments is an object"),
     ("/api/chat", message(images=["data:image/png;base64,AAAA"]), 400, "illegal base64 data"),
+    ("/api/chat", message(content=5), 400, "`$.messages[0].content`"),
+    ("/api/chat", message(content=[{"type": "video"}]), 400, "messages[0].content[0]: a part of the type 'video'"),
+    ("/api/chat", message(content=[{"type": "image", "path": "/etc/hostname"}]), 400, "no file is read from here"),
+    ("/api/chat", message(content=[{"type": "image", "url": "http://a/b"}]), 400, "no address and no file"),
     ("/api/chat", message(images=["/etc/hostname"]), 400, "illegal base64 data"),
     ("/api/chat", message(images=["photo.png"]), 400, "illegal base64 data"),
     ("/api/generate", {**GENERATE, "images": ["no image!"]}, 400, "illegal base64 data"),

@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from tailrace.types.content import ContentError, flattened, sent_image
+
 __all__ = [
     "Call",
     "ChatBody",
@@ -153,11 +155,27 @@ def read(body: bytes, kind: type[Body]) -> tuple[Body, dict[str, Any]]:
     if not body.strip():
         raise OllamaAPIError(400, "missing request body")
     try:
-        given = msgspec.json.decode(body)
+        given = _flattened(msgspec.json.decode(body))
         made = msgspec.convert(given, kind)
+    except ContentError as error:
+        raise OllamaAPIError(400, str(error)) from None
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise OllamaAPIError(400, str(error)) from None
     return made, given
+
+
+def _flattened(given: Any) -> Any:
+    """Returns a body whose messages have a text as content and objects as arguments: Ollama itself takes no others."""
+    messages = given.get("messages") if isinstance(given, dict) else None
+    if not isinstance(messages, list):
+        return given
+    made = [
+        flattened(message, f"messages[{number}]", sent_image)
+        if isinstance(message, dict) and (isinstance(message.get("content"), (list, dict)) or message.get("tool_calls"))
+        else message
+        for number, message in enumerate(messages)
+    ]
+    return {**given, "messages": made}
 
 
 # ---- options and keep_alive ----

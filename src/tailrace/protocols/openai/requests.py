@@ -302,9 +302,9 @@ def _content(content: str | list[Part] | None, place: str) -> tuple[str, list[st
     texts: list[str] = []
     images: list[str] = []
     for number, part in enumerate(content):
-        if part.type in ("text", "refusal"):
+        if part.type in ("text", "refusal", "input_text", "output_text"):
             texts.append(part.text or part.refusal or "")
-        elif part.type == "image_url":
+        elif part.type in ("image_url", "input_image"):
             images.append(_image(part, f"{place}[{number}].image_url"))
         else:
             _unsupported(f"a part of the type {part.type[:40]!r}", f"{place}[{number}].type")

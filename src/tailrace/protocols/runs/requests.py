@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tailrace.protocols.problems import ProblemError
+from tailrace.types.content import ContentError, flattened, sent_image
 
 if TYPE_CHECKING:
     from tailrace.types import ChatRequest, GenerateRequest
@@ -58,7 +59,7 @@ class RunRequest(msgspec.Struct, kw_only=True, rename={"go_on": "continue"}):
         Raises:
             ProblemError: there are none.
         """
-        messages = [_sent(message) for message in self.messages or ()]
+        messages = [_sent(message, number) for number, message in enumerate(self.messages or ())]
         if self.message:
             messages.append({"role": "user", "content": self.message})
         if not messages:
@@ -68,14 +69,20 @@ class RunRequest(msgspec.Struct, kw_only=True, rename={"go_on": "continue"}):
         return messages
 
 
-def _sent(message: dict[str, Any]) -> dict[str, Any]:
+def _sent(message: dict[str, Any], number: int) -> dict[str, Any]:
     """Returns a message whose images are data: a name would be that of a file here, which is none of the sender's."""
+    try:
+        message = flattened(message, f"messages[{number}]", sent_image)
+    except ContentError as error:
+        raise ProblemError(400, str(error)) from error
     images = message.get("images")
     if not images:
         return message
     try:
-        return {**message, "images": [base64.b64decode(image, validate=True) for image in images]}
-    except (TypeError, ValueError) as error:
+        if not isinstance(images, list):
+            raise TypeError
+        return {**message, "images": [base64.b64decode("".join(image.split()), validate=True) for image in images]}
+    except (AttributeError, TypeError, ValueError) as error:
         raise ProblemError(400, "the images of a message are a list of base64 texts") from error
 
 
