@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import pickle
+import pprint
 import subprocess
 import sys
 from collections.abc import Callable
@@ -218,6 +220,14 @@ def test_unknown_arguments_of_dumps() -> None:
         tailrace.Message("a").model_dump_json(mode="json")
 
 
+def test_dataclasses_and_printing() -> None:
+    """`dataclasses.asdict` takes a record, and so does `pprint`, however long it is."""
+    answer: Any = tailrace.ChatResponse(**ANSWER)
+
+    assert without_none(dataclasses.asdict(answer)) == without_none(answer.model_dump())
+    assert "assistant" in pprint.pformat(answer, width=20)
+
+
 @BOTH
 def test_habits(library: ModuleType) -> None:
     """Iterating gives names and values; records copy and pickle, and cannot be hashed, as in ollama-python."""
@@ -272,6 +282,14 @@ def test_fastapi() -> None:
     """Records are bodies and responses of FastAPI, with a document; ``response_model_exclude_none`` is honoured."""
     app = fastapi.FastAPI()
 
+    @app.post("/one")
+    def one(message: tailrace.Message) -> str | None:
+        return message.content
+
+    @app.post("/bare")
+    def bare(messages: list[tailrace.Message]):  # type: ignore[no-untyped-def]
+        return tailrace.ChatResponse(messages[0])
+
     @app.post("/", response_model_exclude_none=True)
     def answer(messages: list[tailrace.Message]) -> tailrace.ChatResponse:
         return tailrace.ChatResponse(messages[-1], model="m")
@@ -283,6 +301,8 @@ def test_fastapi() -> None:
         "model": "m",
     }
     assert client.post("/", json=[{"content": "a"}]).status_code == 422
+    assert client.post("/one", json={"role": "user", "content": "a"}).json() == "a"
+    assert client.post("/bare", json=[{"role": "user"}]).json()["message"]["role"] == "user"
     (media,) = client.get("/openapi.json").json()["paths"]["/"]["post"]["responses"]["200"]["content"].values()
     assert "message" in media["schema"]["properties"]
 

@@ -286,11 +286,11 @@ def _object(value: Any, kind: Any, place: str) -> Any:
         return value
     if not isinstance(value, Mapping):
         raise _wrong(place, "an object", value)
-    hints = hints_of(kind)
+    hints, is_struct = hints_of(kind), issubclass(kind, msgspec.Struct)
     if typing.is_typeddict(kind):
         names = {name: (name, _is_required(hint, name in kind.__required_keys__)) for name, hint in hints.items()}
         return _members(value, names, hints, place)
-    if dataclasses.is_dataclass(kind):
+    if dataclasses.is_dataclass(kind) and not is_struct:
         fields = {
             field.name: (field.name, field.default is field.default_factory is dataclasses.MISSING)
             for field in dataclasses.fields(kind)

@@ -13,7 +13,7 @@ import msgspec
 
 from tailrace.errors import RequestError
 
-__all__ = ["Field", "fields_of", "made", "validated"]
+__all__ = ["AsDataclass", "Field", "fields_of", "made", "validated"]
 
 
 class Field(msgspec.Struct, frozen=True):
@@ -52,6 +52,24 @@ def fields_of(cls: Any) -> dict[str, Field]:
 
 def _default_of(field: msgspec.structs.FieldInfo) -> Any:
     return field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
+
+
+class AsDataclass:
+    """An attribute of dataclasses, which records have as well: ``dataclasses.asdict`` works, and FastAPI knows by it
+    that a parameter is the body of a request."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, record: object, owner: type) -> Any:
+        return getattr(_dataclass_of(owner), self._name)
+
+
+@functools.cache
+def _dataclass_of(cls: Any) -> Any:
+    import dataclasses
+
+    return dataclasses.make_dataclass(cls.__name__, cls.__struct_fields__)
 
 
 @functools.cache

@@ -98,12 +98,12 @@ def _text(part: Mapping[str, Any], place: str, *names: str) -> str:
     return found
 
 
-def _held(part: Mapping[str, Any]) -> Any:
+def _held(part: Mapping[str, Any], depth: int = 3) -> Any:
     """Returns what a part holds as its image, out of the objects that it is wrapped in; None if it holds none."""
     kind = str(part.get("media_type") or part.get("mime_type") or part.get("mimeType") or "image/")
     found = next((part[name] for name in _HELD if part.get(name) is not None), None)
     if isinstance(found, Mapping):
-        return _held(found)
+        return _held(found, depth - 1) if depth else None
     named = _DATA_URL.match(found[:200]) if isinstance(found, str) else None
     return found if (named["kind"] if named else kind).startswith(("image/", "application/octet-stream")) else None
 

@@ -44,6 +44,8 @@ class Record(msgspec.Struct, metaclass=_RecordMeta, repr_omit_defaults=True):
     """
 
     _refuses_unknown: ClassVar[bool] = False
+    __dataclass_fields__: ClassVar[Any] = building.AsDataclass()
+    __dataclass_params__: ClassVar[Any] = building.AsDataclass()
 
     def __getitem__(self, key: str) -> Any:
         value = getattr(self, key, None) if key in self.__struct_fields__ else None

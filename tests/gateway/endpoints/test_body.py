@@ -235,7 +235,7 @@ def test_c7_images_in_parts_are_data(gateway: Gateway, tmp_path: Any) -> None:
 
     good = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}}
     message = {"role": "user", "content": [{"type": "text", "text": "see"}, good]}
-    path, record = gateway.start(say("x"), messages=[message], linger=None)
+    path, record = gateway.start(say("x"), message=None, messages=[message], linger=None)
     gateway.ended(path)
     assert record.json["messages"] == [{"role": "user", "content": "see", "images": [data]}]
 
