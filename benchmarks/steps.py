@@ -17,6 +17,7 @@ from tailrace.protocols.ollama.decode import AnswerDecoder
 from tailrace.run.bounded_log import BoundedLog
 from tailrace.run.exchange import Exchange, Report
 from tailrace.run.run import Run
+from tailrace.transport.connect import Link
 from tailrace.transport.connection import Connection
 from tailrace.transport.http_client import HttpExchange
 from tailrace.transport.io_batch import IOBatch
@@ -69,7 +70,7 @@ async def _decoded(connection: Connection) -> None:
 
 def _run(connection: Connection) -> Run:
     async def open(_report: Report) -> Exchange:
-        return WireExchange(HttpExchange(connection, "", ""), AnswerDecoder(), "application/x-ndjson")
+        return WireExchange(HttpExchange(Link(connection), "", ""), AnswerDecoder(), "application/x-ndjson")
 
     run = Run(open, log=BoundedLog(_LIMIT))
     run.start(asyncio.get_running_loop())

@@ -22,6 +22,7 @@ from tailrace.conversation.chat import AsyncStreamingChat, StreamingChat
 from tailrace.conversation.toolbox import Toolbox
 from tailrace.errors import (
     BusyError,
+    ClientClosedError,
     ConnectionError,
     EngineError,
     EvictedError,
@@ -134,6 +135,7 @@ __all__ = [
     "ChatResponse",
     "ChatStream",
     "Client",
+    "ClientClosedError",
     "ConnectionError",
     "EmbedResponse",
     "EmbeddingsResponse",

@@ -4,6 +4,7 @@
 
     TailraceError
     ├── RequestError (ValueError)         the request is not one: nothing was sent
+    │   └── ClientClosedError (RuntimeError)  the client was closed before
     ├── ConnectionError (builtins.ConnectionError)  nothing answers: refused, no such host, TLS
     ├── ResponseError                     the server answered, and the answer is no
     │   ├── ModelNotFoundError            404: the server does not have the model
@@ -35,6 +36,7 @@ from typing import Any, ClassVar
 
 __all__ = [
     "BusyError",
+    "ClientClosedError",
     "ConnectionError",
     "EngineError",
     "EvictedError",
@@ -63,9 +65,12 @@ class TailraceError(Exception):
     Attributes:
         reply: what a run had generated when it ended, a `tailrace.Reply`; None outside runs.
         hint: what to do next, one line; empty if there is nothing to add.
+        about: what is to be set right, in a word or two: ``key``, ``proxy``, ``certificate``, ``ollama`` …; empty where
+            nothing of that kind is known.
     """
 
     reply: Any = None
+    about: str = ""
 
     def __init__(self, message: str = "", *, hint: str = "") -> None:
         super().__init__(message)
@@ -85,6 +90,10 @@ class RequestError(TailraceError, ValueError):
     def __init__(self, error: str, *, hint: str = "") -> None:
         super().__init__(error, hint=hint)
         self.error = error
+
+
+class ClientClosedError(RequestError, RuntimeError):
+    """The client was closed, and is asked all the same; nothing was sent. A `RuntimeError` too, as httpx's is."""
 
 
 class ConnectionError(TailraceError, builtins.ConnectionError):

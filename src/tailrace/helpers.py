@@ -13,6 +13,7 @@ from tailrace.client.streams import ChatStream
 from tailrace.client.sync import Client
 from tailrace.events import Outcome
 from tailrace.i18n import say
+from tailrace.i18n.output import put
 from tailrace.run.reply import Reply
 
 __all__ = ["CancellableStream", "stream_chat", "stream_with_progress"]
@@ -66,16 +67,13 @@ def stream_with_progress(prompt: str, model: str = _MODEL, *, client: Client | N
     Raises:
         TailraceError: as for `Client.chat`.
     """
-    print(say("helper.model", model=model))
-    print(_RULE)
+    put(f"{say('helper.model', model=model)}\n{_RULE}\n")
     messages = [{"role": "user", "content": prompt}]
     stream: ChatStream = (client or default_client()).chat(model, messages, stream=True, **rest)
     try:
-        _pump(stream, _print)
+        _pump(stream, put)
     finally:
-        print()
-        print(_RULE)
-        print(say("helper.characters", count=len(stream.reply.text)))
+        put(f"\n{_RULE}\n{say('helper.characters', count=len(stream.reply.text))}\n")
     return stream.reply
 
 
@@ -110,14 +108,10 @@ class CancellableStream:
         if self.cancelled:  # before the stream was there to be cancelled
             stream.cancel()
         try:
-            _pump(stream, _print)
+            _pump(stream, put)
         finally:
             self.reply = stream.reply
             self._stream = None
         if self.reply.outcome is Outcome.CANCELLED:
-            print("\n" + say("helper.cancelled"))
+            put(f"\n{say('helper.cancelled')}\n")
         return self.reply.text
-
-
-def _print(text: str) -> None:
-    print(text, end="", flush=True)

@@ -122,8 +122,8 @@ def test_both_clients_have_one_surface(name: str) -> None:
 def test_the_client_itself() -> None:
     """A client takes host, follow_redirects, timeout and headers as ollama-python's does, where the rest is httpx's.
 
-    On purpose different: arguments of httpx are not taken (``verify`` is, with httpx's meaning); a timeout that is not
-    given means our limits for each phase, not waiting for ever.
+    The arguments of httpx have its meaning, or say what to use instead (tests/client/test_options.py). On purpose
+    different: a timeout that is not given means our limits for each phase, not waiting for ever.
     """
     theirs = inspect.signature(ollama.Client.__bases__[0]).parameters
     for client in (tailrace.Client, tailrace.AsyncClient):
@@ -132,7 +132,9 @@ def test_the_client_itself() -> None:
             assert ours[name].kind == theirs[name].kind
             assert ours[name].default == theirs[name].default
         assert ours["timeout"].kind == theirs["timeout"].kind
-        assert set(ours) - set(theirs) == {"api_key", "verify"}
+        httpx_options = {"verify", "cert", "auth", "cookies", "params", "proxy", "trust_env", "limits"}
+        assert httpx_options <= set(inspect.signature(httpx.Client).parameters)
+        assert set(ours) - set(theirs) == {"api_key", "unsupported", *httpx_options}
 
 
 # The questions and answers of /v1/systemone: plain dicts and one response class do here.

@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 import re
 from asyncio import sleep
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -28,7 +29,7 @@ from tailrace.types import (
 if TYPE_CHECKING:  # the HTTP client takes longer to import than all of ours; making a client imports it
     from tailrace.transport.http_client import HttpExchange
 
-__all__ = ["Backend", "Decoder", "WireExchange", "open_patiently", "raise_for_status"]
+__all__ = ["Backend", "Decoder", "WireExchange", "open_patiently", "other_form", "raise_for_status"]
 
 RETRIES = 2  # of a request that a busy server refused; only before the first token
 _RETRY_AFTER_MOST = 30.0  # a server that wants us to wait longer than this gets its error shown instead
@@ -44,6 +45,12 @@ class Backend(Protocol):
 
     kind: str
     url: str
+
+    def way(self) -> str:
+        """Returns ``through the proxy …`` if one stands before the server, else nothing."""
+
+    def with_headers(self, headers: Mapping[str, str | None]) -> Backend:
+        """Returns one whose requests carry these headers too, by names in lower case; None takes one away."""
 
     def chat(self, request: ChatRequest) -> Opener:
         """Returns what opens a run of a chat."""
@@ -159,18 +166,25 @@ async def raise_for_status(exchange: HttpExchange) -> None:
         NotModelServerError: HTML.
         ModelNotFoundError, BusyError, UnsupportedError, ResponseError: by status.
     """
+    status = exchange.status
     if exchange.content_type == "text/html":
-        _raise_html(exchange, await exchange.read_error())
-    if exchange.status < 400:
+        raise _of_page(exchange, await exchange.read_error())
+    if status < 400:
         if exchange.redirect is not None:
             where = exchange.redirect
-            raise errors.NotModelServerError(f"{exchange.url} redirects to {where}", exchange.status)
+            raise errors.NotModelServerError(f"{exchange.url} redirects to {where}", status)
         return
     body = await exchange.read_error()
     if body.lstrip()[:1] == "<":
-        _raise_html(exchange, body)
-    text = _body_text(body) or _EMPTY.get(exchange.status, "") or f"HTTP {exchange.status} without a word"
-    status = exchange.status
+        raise _of_page(exchange, body)
+    text, is_told = _body_text(body)
+    if status == 407:
+        raise _of_proxy_key(exchange)
+    if exchange.via is not None and status in (502, 503, 504) and not is_told:
+        raise _of_proxy(exchange, text)
+    text = text or _EMPTY.get(status, "") or f"HTTP {status} without a word"
+    if status == 401:
+        raise _of_key(exchange, text, body)
     if status == 404 and "model" in text:
         raise errors.ModelNotFoundError(text, status, hint="pull it first, or name one of those that list() shows")
     if status in (429, 503):
@@ -179,35 +193,110 @@ async def raise_for_status(exchange: HttpExchange) -> None:
         raise error
     if status == 501:
         raise errors.UnsupportedError(text, status)
-    raise errors.ResponseError(text, status, hint=advice(text))
+    hint = advice(text) or (other_form(exchange.url) if status == 404 else "")
+    raise errors.ResponseError(text, status, hint=hint or _came_through(exchange))
 
 
 _EMPTY = {
-    401: "unauthorized: set OLLAMA_API_KEY or TAILRACE_API_KEY",
+    401: "unauthorized",
     403: "forbidden: the server does not accept this Host or Origin",
     404: "the server does not have this path; is it the right kind of upstream?",
 }
+_KEY = (
+    "give a key with api_key=, TAILRACE_API_KEY or OLLAMA_API_KEY; "
+    "a name and a password with auth= or as user:password@ before the host"
+)
+_WRONG_KEY = (
+    "the key or password that was sent is not taken: correct api_key=, TAILRACE_API_KEY or OLLAMA_API_KEY, "
+    "or user:password@ before the host"
+)
 
 
-def _body_text(body: str) -> str:
-    """Returns the error text of a body: JSON's ``error``, else the body as it is."""
+def _of_key(exchange: HttpExchange, text: str, body: str = "") -> errors.ResponseError:
+    """The error of a server that wants to know who asks."""
+    if "signin_url" in body:  # this Ollama is to ask ollama.com, and is not signed in there
+        error = errors.ResponseError(text, 401, hint=advice("unauthorized"))
+        error.about = "sign-in"
+        return error
+    refused = exchange.is_authorized
+    error = errors.ResponseError(text, 401, hint=_WRONG_KEY if refused else _KEY)
+    error.about = "wrong-key" if refused else "key"
+    return error
+
+
+def _of_proxy_key(exchange: HttpExchange) -> errors.ResponseError:
+    """The error of a proxy that wants to know who asks."""
+    via = exchange.via
+    named = str(via) if via is not None else f"a proxy before {exchange.url}"
+    hint = via.key_hint if via is not None else "give the proxy its name and password, in HTTP_PROXY or proxy="
+    error = errors.ResponseError(f"{named} wants a name and a password", 407, hint=hint)
+    error.about = "proxy-key"
+    return error
+
+
+def _of_proxy(exchange: HttpExchange, text: str) -> errors.ResponseError:
+    """The error of a proxy that does not reach the server, or says nothing of why."""
+    via, status = exchange.via, exchange.status
+    assert via is not None
+    said = f" ({' '.join(text.split())[:200]})" if text else ""
+    words = f"{via} answered {status}{said}: it may not reach {exchange.url}"
+    error = errors.BusyError(words, status) if status == 503 else errors.ResponseError(words, status)
+    error.hint = via.hint(urlsplit(exchange.url).hostname or "")
+    error.about = "proxy"
+    if isinstance(error, errors.BusyError):
+        error.retry_after = _seconds(exchange.headers.get("Retry-After", ""))
+    return error
+
+
+def _came_through(exchange: HttpExchange) -> str:
+    return "" if exchange.via is None else f"the answer came through {exchange.via}"
+
+
+def other_form(url: str) -> str:
+    """What to write in place of an upstream whose server does not have the path that was asked for."""
+    parts = urlsplit(url)
+    origin = f"{parts.scheme}://{parts.netloc}"
+    prefix, found, _ = parts.path.partition("/api/")
+    if found and prefix.endswith("/v1"):
+        return f"leave out /v1 for Ollama; for other servers write openai:{origin}{prefix}"
+    if parts.path.startswith("/api/api/"):
+        return "leave out /api"
+    if found:
+        return f"if it is an OpenAI-compatible server, write openai:{origin}{prefix}/v1"
+    if "/v1/" not in parts.path:
+        return f"the address of an OpenAI-compatible server mostly ends in /v1: openai:{origin}/v1"
+    return ""
+
+
+def _body_text(body: str) -> tuple[str, bool]:
+    """Returns the error text of a body, JSON's ``error`` or else the body as it is; and whether it was the former."""
     try:
         parsed = msgspec.json.decode(body)
     except (msgspec.MsgspecError, RecursionError):
-        return body.strip()
+        return body.strip(), False
     if isinstance(parsed, dict) and parsed.get("error"):
-        return error_text(parsed["error"])
-    return body.strip()
+        return error_text(parsed["error"]), True
+    return body.strip(), isinstance(parsed, dict)
 
 
-def _raise_html(exchange: HttpExchange, body: str) -> NoReturn:
+def _of_page(exchange: HttpExchange, body: str) -> errors.ResponseError:
+    """The error of a server, or whatever stands before it, that answers with a web page."""
+    if exchange.status == 407:
+        return _of_proxy_key(exchange)
     title = re.search(r"<title[^>]*>([^<]{1,200})", body, re.IGNORECASE)
     named = f' ("{" ".join(title[1].split())}")' if title else ""
-    raise errors.NotModelServerError(
-        f"{exchange.url} answered with a web page{named}, not as a model server",
+    if exchange.status == 401:
+        return _of_key(exchange, f"{exchange.url} answered with a web page{named}: it wants to know who asks")
+    through = f" through {exchange.via}" if exchange.via is not None else ""
+    error = errors.NotModelServerError(
+        f"{exchange.url}{through} answered with a web page{named}, not as a model server",
         exchange.status,
         hint="check the host and the port, and whether a proxy stands in between",
     )
+    if exchange.via is not None:
+        error.hint = exchange.via.hint(urlsplit(exchange.url).hostname or "")
+        error.about = "proxy"
+    return error
 
 
 def _seconds(value: str) -> float | None:

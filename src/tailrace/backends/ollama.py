@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import datetime
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -60,6 +61,16 @@ class OllamaBackend:
     def __init__(self, http: Http) -> None:
         self._http = http
         self.url = http.base
+
+    def way(self) -> str:
+        """Returns ``through the proxy …`` if one stands before the server, else nothing."""
+        return self._http.way()
+
+    def with_headers(self, headers: Mapping[str, str | None]) -> OllamaBackend:
+        """Returns one whose requests carry these headers too; None takes one away."""
+        changed = copy.copy(self)
+        changed._http = self._http.with_headers(headers)
+        return changed
 
     async def http(self, report: Report | None = None, model: str | None = None) -> Http:
         """Returns where to connect for `model`; the embedded engine starts here."""
@@ -117,6 +128,7 @@ class OllamaBackend:
             payload = _encode(body)
 
             async def send() -> HttpExchange:
+                report.way = http.way
                 report(Signal.CONNECT)
                 return await http.open(
                     "POST", path, payload, headers=report.headers, connected=lambda: report(Signal.SENT)

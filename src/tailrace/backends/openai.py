@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -82,6 +84,16 @@ class OpenAIBackend:
         self._owner: str | None = None
         self.url = f"openai:{http.base}"
 
+    def way(self) -> str:
+        """Returns ``through the proxy …`` if one stands before the server, else nothing."""
+        return self._http.way()
+
+    def with_headers(self, headers: Mapping[str, str | None]) -> OpenAIBackend:
+        """Returns one whose requests carry these headers too; None takes one away."""
+        changed = copy.copy(self)
+        changed._http = self._http.with_headers(headers)
+        return changed
+
     def chat(self, request: ChatRequest, **more: Any) -> Opener:
         """Returns what opens a chat; `more` are members of the request that only some servers know."""
         body: dict[str, Any] = {"model": request.model, "messages": messages_from_ollama(request.messages or [])}
@@ -135,6 +147,7 @@ class OpenAIBackend:
 
         async def open(report: Report) -> Exchange:
             async def send() -> HttpExchange:
+                report.way = self._http.way
                 report(Signal.CONNECT)
                 return await self._http.open(
                     "POST", path, payload, headers=report.headers, connected=lambda: report(Signal.SENT)

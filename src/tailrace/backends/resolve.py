@@ -11,18 +11,21 @@ import ipaddress
 import os
 import platform
 import re
-import ssl
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from tailrace import errors
 from tailrace._version import __version__
 from tailrace.backends.base import Backend
 from tailrace.i18n import say
+from tailrace.i18n.output import put
 
-__all__ = ["DEFAULT_URL", "Resolver", "parse_host"]
+if TYPE_CHECKING:  # with all that it imports; making a client needs it
+    from tailrace.transport.options import HttpOptions
+
+__all__ = ["DEFAULT_URL", "Resolver", "parse_host", "without_endpoint"]
 
 DEFAULT_URL = "http://127.0.0.1:11434"
 
@@ -60,6 +63,37 @@ def parse_host(value: str | None) -> str:
     return f"{scheme.lower()}://{host}:{port}" + (f"/{path}" if path else "")
 
 
+_ENDPOINTS = re.compile(r"/api(/(chat|generate|embed|embeddings|tags|version|ps|show))?/?$")
+_FULL = re.compile(r"(?<=/v1)/(chat/completions|completions|embeddings|models|responses)/?$")
+
+
+def without_endpoint(value: str) -> str:
+    """Returns the upstream that is meant by an address with an API's path at its end, which people copy with it.
+
+    Ollama's own clients add ``/api`` themselves, so no address of theirs ends in it; ``/v1`` is the OpenAI protocol's.
+    An address that really has ``/api`` or ``/v1`` before Ollama's own paths is written ``ollama:http://host/api``.
+
+    >>> without_endpoint("http://h:11434/api/chat"), without_endpoint("h/ollama/api/"), without_endpoint("h:11434")
+    ('http://h:11434', 'h/ollama', 'h:11434')
+    >>> without_endpoint("http://h:8000/v1/chat/completions"), without_endpoint("h:5/v1/")
+    ('openai:http://h:8000/v1', 'openai:http://h:5/v1')
+    """
+    if value.startswith(("openai:", "ollama:", "embedded")):
+        return value
+    text = _trimmed(value)
+    address = _FULL.sub("", re.split("[?#]", text, maxsplit=1)[0].rstrip("/")).rstrip("/")
+    if address.endswith("/v1"):
+        return f"openai:{address if '://' in address else _with_port(address)}"
+    shorter = _ENDPOINTS.sub("", address)
+    return value if shorter == address or shorter.endswith("/") else shorter
+
+
+def _with_port(address: str) -> str:
+    authority, slash, path = address.partition("/")
+    port = "" if re.search(r":\d+$", authority) else ":11434"
+    return f"http://{authority}{port}{slash}{path}"
+
+
 def _trimmed(value: str | None) -> str:
     return (value or "").strip().strip("\"'").strip()
 
@@ -87,8 +121,7 @@ class Resolver:
         upstream: one of the forms above; None takes TAILRACE_UPSTREAM, then OLLAMA_HOST, then looks.
         headers: sent with each request to the upstream.
         api_key: sent as a bearer token; default TAILRACE_API_KEY, then OLLAMA_API_KEY.
-        verify: False to accept any TLS certificate, or an `ssl.SSLContext`.
-        follow_redirects: follow redirects on the same host.
+        options: certificates, proxy, authentication and the like; see `HttpOptions.of`.
 
     Raises:
         RequestError: the upstream has none of the forms.
@@ -98,15 +131,16 @@ class Resolver:
         self,
         upstream: str | None = None,
         *,
-        headers: Mapping[str, str] | None = None,
+        headers: Mapping[str, str | None] | None = None,
         api_key: str | None = None,
-        verify: bool | ssl.SSLContext = True,
-        follow_redirects: bool = True,
+        options: HttpOptions | None = None,
     ) -> None:
         self.upstream = (upstream or os.environ.get("TAILRACE_UPSTREAM") or "").strip()
         host = _trimmed(os.environ.get("OLLAMA_HOST"))
         if not self.upstream and host:
-            self.upstream = f"ollama:{host}"
+            self.upstream = without_endpoint(host)
+            if not self.upstream.startswith("openai:"):
+                self.upstream = f"ollama:{self.upstream}"
         self.headers = {
             "user-agent": f"tailrace/{__version__} ({platform.machine()} {platform.system().lower()})"
             f" Python/{platform.python_version()}",
@@ -115,8 +149,7 @@ class Resolver:
             **{name.lower(): value for name, value in (headers or {}).items() if value is not None},
         }
         self._key = api_key or os.environ.get("TAILRACE_API_KEY") or os.environ.get("OLLAMA_API_KEY")
-        self._verify = verify
-        self._follow = follow_redirects
+        self._options = options
         self._backend: Backend | None = None if self._is_auto else self._explicit(self.upstream)
 
     @property
@@ -132,12 +165,15 @@ class Resolver:
         """The Authorization header that the upstream gets; None if it gets none."""
         return self.headers.get("authorization") or (f"Bearer {self._key}" if self._key else None)
 
-    async def post_absolute(self, url: str, body: dict[str, Any]) -> bytes:
+    async def post_absolute(self, url: str, body: dict[str, Any], headers: Mapping[str, str | None]) -> bytes:
         """Sends a request to ollama.com's own services, with the same key as to the upstream."""
         from tailrace.backends.ollama import OllamaBackend
 
         base, _, path = url.partition("/api/")
-        backend = OllamaBackend(self._http(base, None))
+        http = self._http(base, None)
+        if self._options is not None and not (self._backend and self._backend.url.startswith(base)):
+            http.options = type(self._options)(self._options.reach)  # what is for the upstream is for nobody else
+        backend = OllamaBackend(http).with_headers(headers)
         return await backend.call("POST", f"/api/{path}", body)
 
     async def get(self) -> Backend:
@@ -157,9 +193,11 @@ class Resolver:
                 raise errors.RequestError(
                     f"not an upstream: {_credentials(upstream)[0]!r}", hint="write openai:http://host:port/v1"
                 )
-            return OpenAIBackend(self._http(*_credentials(url.rstrip("/")), openai=True))
+            return OpenAIBackend(self._http(*_credentials(_FULL.sub("", url.rstrip("/"))), openai=True))
         if upstream.startswith("ollama:"):
             upstream = upstream.removeprefix("ollama:")
+        elif (meant := without_endpoint(upstream)) != upstream:
+            return self._explicit(meant if meant.startswith("openai:") else f"ollama:{meant}")
         scheme = upstream.partition("://")[0] if "://" in upstream else "http"
         if scheme.lower() not in ("http", "https"):
             raise errors.RequestError(
@@ -188,7 +226,7 @@ class Resolver:
                 headers["authorization"] = authorization
             elif key:
                 headers["authorization"] = f"Bearer {key}"
-        return Http(base, headers=headers, verify=self._verify, follow_redirects=self._follow)
+        return Http(base, headers=headers, options=self._options, kind="server" if openai else "ollama")
 
     async def _look(self) -> Backend:
         ollama = self._explicit(DEFAULT_URL)
@@ -220,7 +258,7 @@ def _note_embedded(_url: str) -> None:
     _noted = True
     from tailrace.backends.embedded.models import DEFAULT_MODEL
 
-    print(say("note.embedded", url=DEFAULT_URL, model=DEFAULT_MODEL), file=sys.stderr, flush=True)
+    put(f"{say('note.embedded', url=DEFAULT_URL, model=DEFAULT_MODEL)}\n", sys.stderr)
 
 
 def _credentials(url: str) -> tuple[str, str | None]:

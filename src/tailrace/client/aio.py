@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, overload
 
-from tailrace.client.base import BaseClient, create_body, now
+from tailrace.client.base import BaseClient, Headers, create_body, now
 from tailrace.client.chunks import chat_response, generate_response
 from tailrace.client.requests import chat_request, generate_request
 from tailrace.client.streams import AsyncChatStream, AsyncGenerateStream, AsyncProgressStream, given_continued
@@ -48,18 +48,29 @@ class AsyncClient(BaseClient):
         timeout: `Timeouts`, seconds for each phase, or None for no limits at all; by default `Timeouts()`.
         headers: sent with each request to the upstream.
         api_key: sent as a bearer token; by default TAILRACE_API_KEY, then OLLAMA_API_KEY.
-        verify: False to accept any TLS certificate, or an `ssl.SSLContext`.
+        verify: True to check TLS certificates against what this computer trusts, a path (a file, or a folder as OpenSSL
+            keeps them) or an `ssl.SSLContext` to check against that, False to accept any.
+        cert: a certificate to show to the server: a path, ``(certificate, key)`` or ``(certificate, key, password)``.
+        auth: ``(name, password)``, or a callable that takes each request, sets its headers and returns it.
+        cookies: sent with each request: a dict, pairs or a `http.cookiejar.CookieJar`.
+        params: added to each URL's query: a dict, pairs or a text.
+        proxy: the proxy for every request, ``http://name:password@host:port``, ``https://…`` or ``socks5://…``; by
+            default what HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY say, and none for this computer itself.
+        trust_env: look at those variables, and at SSL_CERT_FILE and SSL_CERT_DIR.
+        limits: how many connections there may be at once (a number, or an httpx.Limits); further calls wait.
+        unsupported: what else httpx's clients take is refused, with what to use instead.
 
     Attributes:
         timeouts: the limits of its runs.
         observe: called for each run with its request, returns what watches the run; see `tailrace.telemetry`.
 
     Raises:
-        RequestError: `host` has none of the forms.
+        RequestError: `host` has none of the forms, or an argument none of its own.
     """
 
     async def close(self) -> None:
-        """Nothing is held open between calls; here so that code written for ollama-python runs."""
+        """Closes the client: calls from now on are refused. Streams that have begun go on to their end."""
+        self._closed = True
 
     async def find_upstream(self) -> str:
         """Looks for the upstream now, rather than at the first call, and returns it; see `upstream`.
@@ -71,6 +82,7 @@ class AsyncClient(BaseClient):
         return self.upstream
 
     async def __aenter__(self) -> AsyncClient:
+        self._check_open()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -90,6 +102,7 @@ class AsyncClient(BaseClient):
         format: Format = None,
         options: Mapping[str, Any] | Options | None = None,
         keep_alive: float | str | None = None,
+        headers: Headers = None,
     ) -> ChatResponse: ...
     @overload
     async def chat(
@@ -105,6 +118,7 @@ class AsyncClient(BaseClient):
         format: Format = None,
         options: Mapping[str, Any] | Options | None = None,
         keep_alive: float | str | None = None,
+        headers: Headers = None,
     ) -> AsyncChatStream: ...
     @overload
     async def chat(
@@ -120,6 +134,7 @@ class AsyncClient(BaseClient):
         format: Format = None,
         options: Mapping[str, Any] | Options | None = None,
         keep_alive: float | str | None = None,
+        headers: Headers = None,
     ) -> ChatResponse | AsyncChatStream: ...
     async def chat(
         self,
@@ -134,6 +149,7 @@ class AsyncClient(BaseClient):
         format: Format = None,
         options: Mapping[str, Any] | Options | None = None,
         keep_alive: float | str | None = None,
+        headers: Headers = None,
     ) -> ChatResponse | AsyncChatStream:
         """Has the model answer a conversation.
 
@@ -148,6 +164,7 @@ class AsyncClient(BaseClient):
             format: ``"json"``, or a JSON Schema that the answer is to follow.
             options: `Options` or a dict of Ollama's option names.
             keep_alive: how long the model stays loaded: seconds, or ``"5m"``.
+            headers: sent with this request, beside the client's own.
 
         Raises:
             RequestError: something in the request has no form that could be sent; nothing was.
@@ -167,7 +184,7 @@ class AsyncClient(BaseClient):
             options=options,
             keep_alive=keep_alive,
         )
-        answer = AsyncChatStream(*self._chat_run(request))
+        answer = AsyncChatStream(*self._chat_run(request, headers))
         if stream:
             return answer
         async with answer:  # a caller who leaves stops the model, also while its exception is kept
@@ -257,6 +274,7 @@ class AsyncClient(BaseClient):
         width: int | None = None,
         height: int | None = None,
         steps: int | None = None,
+        headers: Headers = None,
     ) -> GenerateResponse: ...
     @overload
     async def generate(
@@ -280,6 +298,7 @@ class AsyncClient(BaseClient):
         width: int | None = None,
         height: int | None = None,
         steps: int | None = None,
+        headers: Headers = None,
     ) -> AsyncGenerateStream: ...
     @overload
     async def generate(
@@ -303,6 +322,7 @@ class AsyncClient(BaseClient):
         width: int | None = None,
         height: int | None = None,
         steps: int | None = None,
+        headers: Headers = None,
     ) -> GenerateResponse | AsyncGenerateStream: ...
     async def generate(
         self,
@@ -325,6 +345,7 @@ class AsyncClient(BaseClient):
         width: int | None = None,
         height: int | None = None,
         steps: int | None = None,
+        headers: Headers = None,
     ) -> GenerateResponse | AsyncGenerateStream:
         """Has the model complete a prompt.
 
@@ -344,6 +365,7 @@ class AsyncClient(BaseClient):
             images: paths, bytes, base64 text or `Image`.
             options: `Options` or a dict of Ollama's option names.
             keep_alive: how long the model stays loaded: seconds, or ``"5m"``.
+            headers: sent with this request, beside the client's own.
             width: of a generated image, pixels.
             height: of a generated image, pixels.
             steps: of image generation.
@@ -371,7 +393,7 @@ class AsyncClient(BaseClient):
             height=height,
             steps=steps,
         )
-        answer = AsyncGenerateStream(self._generate_run(request))
+        answer = AsyncGenerateStream(self._generate_run(request, headers))
         if stream:
             return answer
         async with answer:
@@ -383,10 +405,12 @@ class AsyncClient(BaseClient):
         state: str | Mapping[str, Any] | Sequence[Any],
         questions: Mapping[str, Any],
         keep_alive: float | str | None = None,
+        *,
+        headers: Headers = None,
     ) -> SystemOneResponse:
         """Has a System One model answer choice, noul and score questions about a state; one JSON answer, no stream."""
         body = create_body({"model": model, "state": state, "questions": questions, "keep_alive": keep_alive})
-        return await self._post("/v1/systemone", body, SystemOneResponse)
+        return await self._post("/v1/systemone", body, SystemOneResponse, headers=headers)
 
     async def embed(
         self,
@@ -396,6 +420,8 @@ class AsyncClient(BaseClient):
         options: Mapping[str, Any] | Options | None = None,
         keep_alive: float | str | None = None,
         dimensions: int | None = None,
+        *,
+        headers: Headers = None,
     ) -> EmbedResponse:
         """Returns the embeddings of one text or several."""
         body = self._embed(
@@ -405,6 +431,7 @@ class AsyncClient(BaseClient):
             options=options,
             keep_alive=keep_alive,
             dimensions=dimensions,
+            headers=headers,
         )
         return await body
 
@@ -414,10 +441,12 @@ class AsyncClient(BaseClient):
         prompt: str | None = None,
         options: Mapping[str, Any] | Options | None = None,
         keep_alive: float | str | None = None,
+        *,
+        headers: Headers = None,
     ) -> EmbeddingsResponse:
         """Returns the embedding of one text; older than `embed`."""
         body = create_body({"model": model, "prompt": prompt, "options": options, "keep_alive": keep_alive})
-        return await self._post("/api/embeddings", body, EmbeddingsResponse)
+        return await self._post("/api/embeddings", body, EmbeddingsResponse, headers=headers)
 
     @overload
     async def pull(
@@ -426,6 +455,7 @@ class AsyncClient(BaseClient):
         *,
         insecure: bool = False,
         stream: Literal[False] = False,
+        headers: Headers = None,
     ) -> ProgressResponse: ...
     @overload
     async def pull(
@@ -434,6 +464,7 @@ class AsyncClient(BaseClient):
         *,
         insecure: bool = False,
         stream: Literal[True],
+        headers: Headers = None,
     ) -> AsyncProgressStream: ...
     @overload
     async def pull(
@@ -442,6 +473,7 @@ class AsyncClient(BaseClient):
         *,
         insecure: bool = False,
         stream: bool = False,
+        headers: Headers = None,
     ) -> ProgressResponse | AsyncProgressStream: ...
     async def pull(
         self,
@@ -449,6 +481,7 @@ class AsyncClient(BaseClient):
         *,
         insecure: bool = False,
         stream: bool = False,
+        headers: Headers = None,
     ) -> ProgressResponse | AsyncProgressStream:
         """Fetches a model to the server. Ollama resumes what an earlier pull began.
 
@@ -456,8 +489,9 @@ class AsyncClient(BaseClient):
             model: the model's name.
             insecure: allow a registry without TLS.
             stream: True returns a stream of progress; dropping it stops the work.
+            headers: sent with this request, beside the client's own.
         """
-        return await self._progress("pull", {"model": model, "insecure": insecure, "stream": stream}, stream)
+        return await self._progress("pull", {"model": model, "insecure": insecure, "stream": stream}, stream, headers)
 
     @overload
     async def push(
@@ -466,6 +500,7 @@ class AsyncClient(BaseClient):
         *,
         insecure: bool = False,
         stream: Literal[False] = False,
+        headers: Headers = None,
     ) -> ProgressResponse: ...
     @overload
     async def push(
@@ -474,6 +509,7 @@ class AsyncClient(BaseClient):
         *,
         insecure: bool = False,
         stream: Literal[True],
+        headers: Headers = None,
     ) -> AsyncProgressStream: ...
     @overload
     async def push(
@@ -482,6 +518,7 @@ class AsyncClient(BaseClient):
         *,
         insecure: bool = False,
         stream: bool = False,
+        headers: Headers = None,
     ) -> ProgressResponse | AsyncProgressStream: ...
     async def push(
         self,
@@ -489,6 +526,7 @@ class AsyncClient(BaseClient):
         *,
         insecure: bool = False,
         stream: bool = False,
+        headers: Headers = None,
     ) -> ProgressResponse | AsyncProgressStream:
         """Sends a model to its registry.
 
@@ -496,8 +534,9 @@ class AsyncClient(BaseClient):
             model: the model's name.
             insecure: allow a registry without TLS.
             stream: True returns a stream of progress; dropping it stops the work.
+            headers: sent with this request, beside the client's own.
         """
-        return await self._progress("push", {"model": model, "insecure": insecure, "stream": stream}, stream)
+        return await self._progress("push", {"model": model, "insecure": insecure, "stream": stream}, stream, headers)
 
     @overload
     async def create(
@@ -514,6 +553,7 @@ class AsyncClient(BaseClient):
         messages: Sequence[Mapping[str, Any] | Message] | None = None,
         *,
         stream: Literal[False] = False,
+        headers: Headers = None,
     ) -> ProgressResponse: ...
     @overload
     async def create(
@@ -530,6 +570,7 @@ class AsyncClient(BaseClient):
         messages: Sequence[Mapping[str, Any] | Message] | None = None,
         *,
         stream: Literal[True],
+        headers: Headers = None,
     ) -> AsyncProgressStream: ...
     @overload
     async def create(
@@ -546,6 +587,7 @@ class AsyncClient(BaseClient):
         messages: Sequence[Mapping[str, Any] | Message] | None = None,
         *,
         stream: bool = False,
+        headers: Headers = None,
     ) -> ProgressResponse | AsyncProgressStream: ...
     async def create(
         self,
@@ -561,6 +603,7 @@ class AsyncClient(BaseClient):
         messages: Sequence[Mapping[str, Any] | Message] | None = None,
         *,
         stream: bool = False,
+        headers: Headers = None,
     ) -> ProgressResponse | AsyncProgressStream:
         """Makes a model on the server, from another or from files (see `create_blob`)."""
         body = create_body(
@@ -578,12 +621,12 @@ class AsyncClient(BaseClient):
                 "messages": messages,
             }
         )
-        return await self._progress("create", body, stream)
+        return await self._progress("create", body, stream, headers)
 
     async def _progress(
-        self, operation: str, body: dict[str, Any], stream: bool
+        self, operation: str, body: dict[str, Any], stream: bool, headers: Headers
     ) -> ProgressResponse | AsyncProgressStream:
-        lines = AsyncProgressStream(self.progress_run(operation, body))
+        lines = AsyncProgressStream(self.progress_run(operation, body, headers=headers))
         if stream:
             return lines
         last = ProgressResponse()
@@ -592,60 +635,60 @@ class AsyncClient(BaseClient):
                 last = line
         return last
 
-    async def create_blob(self, path: str | os.PathLike[str]) -> str:
+    async def create_blob(self, path: str | os.PathLike[str], *, headers: Headers = None) -> str:
         """Sends a file to the server for `create`, and returns its digest."""
-        return await self._create_blob(path)
+        return await self._create_blob(path, headers)
 
-    async def list(self) -> ListResponse:
+    async def list(self, *, headers: Headers = None) -> ListResponse:
         """Returns the models that the server has."""
-        return await self._list()
+        return await self._list(headers)
 
-    async def delete(self, model: str) -> StatusResponse:
+    async def delete(self, model: str, *, headers: Headers = None) -> StatusResponse:
         """Deletes a model from the server."""
-        await self._post("/api/delete", {"model": model}, StatusResponse, "DELETE")
+        await self._post("/api/delete", {"model": model}, StatusResponse, "DELETE", headers=headers)
         return StatusResponse("success")
 
-    async def copy(self, source: str, destination: str) -> StatusResponse:
+    async def copy(self, source: str, destination: str, *, headers: Headers = None) -> StatusResponse:
         """Gives a model a second name."""
         body = {"source": source, "destination": destination}
-        await self._post("/api/copy", body, StatusResponse)
+        await self._post("/api/copy", body, StatusResponse, headers=headers)
         return StatusResponse("success")
 
-    async def show(self, model: str) -> ShowResponse:
+    async def show(self, model: str, *, headers: Headers = None) -> ShowResponse:
         """Returns what the server knows of a model."""
-        return await self._show(model)
+        return await self._show(model, headers)
 
-    async def ps(self) -> ProcessResponse:
+    async def ps(self, *, headers: Headers = None) -> ProcessResponse:
         """Returns the models that are loaded."""
-        return await self._ps()
+        return await self._ps(headers)
 
-    async def default_model(self) -> str:
+    async def default_model(self, *, headers: Headers = None) -> str:
         """Returns the model that is meant where none is named: TAILRACE_MODEL, one that is loaded, or the first listed.
 
         Raises:
             RequestError: the upstream has no model.
         """
-        return await self._default_model()
+        return await self._default_model(headers)
 
-    async def version(self) -> str:
+    async def version(self, *, headers: Headers = None) -> str:
         """Returns the server's version."""
-        return await self._version()
+        return await self._version(headers)
 
-    async def web_search(self, query: str, max_results: int = 3) -> WebSearchResponse:
+    async def web_search(self, query: str, max_results: int = 3, *, headers: Headers = None) -> WebSearchResponse:
         """Searches the web by ollama.com, which wants an API key.
 
         Raises:
             ValueError: no key was given.
         """
-        self._bearer("web search")
+        self._bearer("web search", headers)
         body = {"query": query, "max_results": max_results}
-        return await self._web("web_search", body, WebSearchResponse)
+        return await self._web("web_search", body, WebSearchResponse, headers)
 
-    async def web_fetch(self, url: str) -> WebFetchResponse:
+    async def web_fetch(self, url: str, *, headers: Headers = None) -> WebFetchResponse:
         """Fetches a page by ollama.com, which wants an API key.
 
         Raises:
             ValueError: no key was given.
         """
-        self._bearer("web fetch")
-        return await self._web("web_fetch", {"url": url}, WebFetchResponse)
+        self._bearer("web fetch", headers)
+        return await self._web("web_fetch", {"url": url}, WebFetchResponse, headers)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import ssl
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,8 +15,11 @@ import msgspec
 from tailrace.backends.base import Backend
 from tailrace.backends.resolve import Resolver
 from tailrace.client.continuing import Continuation
+from tailrace.client.limits import limit_of
 from tailrace.client.requests import keep_alive_of, messages_of, model_of, options_of, without_none
-from tailrace.errors import ProtocolError, RequestError, TimedOutError
+from tailrace.client.unsupported import refuse
+from tailrace.errors import ClientClosedError, ProtocolError, RequestError, TimedOutError
+from tailrace.events import Queued
 from tailrace.run.exchange import Exchange, Opener, Report
 from tailrace.run.log import MemoryLog
 from tailrace.run.run import Observer, Run
@@ -31,9 +35,12 @@ from tailrace.types import (
     plain,
 )
 
-__all__ = ["UNSET", "BaseClient", "create_body", "now"]
+__all__ = ["UNSET", "BaseClient", "Headers", "create_body", "now"]
 
 T = TypeVar("T")
+
+Headers = Mapping[str, str | None] | Sequence[tuple[str, str]] | None
+"""Headers by name; None as a value takes one away that the client would send."""
 
 _WEB = "https://ollama.com/api"
 _BLOB_CHUNK = 256 * 1024
@@ -64,13 +71,34 @@ class BaseClient:
         *,
         follow_redirects: bool = True,
         timeout: Any = UNSET,
-        headers: Mapping[str, str] | None = None,
+        headers: Headers = None,
         api_key: str | None = None,
-        verify: bool | ssl.SSLContext = True,
+        verify: bool | str | os.PathLike[str] | ssl.SSLContext = True,
+        cert: Any = None,
+        auth: Any = None,
+        cookies: Any = None,
+        params: Any = None,
+        proxy: Any = None,
+        trust_env: bool = True,
+        limits: Any = None,
+        **unsupported: Any,
     ) -> None:
-        self._resolver = Resolver(
-            host, headers=headers, api_key=api_key, verify=verify, follow_redirects=follow_redirects
+        from tailrace.transport.options import HttpOptions, header_names
+
+        refuse(type(self).__name__, unsupported)
+        self._closed = False
+        self._limit = limit_of(limits)
+        options = HttpOptions.of(
+            verify=verify,
+            cert=cert,
+            proxy=proxy,
+            trust_env=trust_env,
+            follow_redirects=follow_redirects,
+            auth=auth,
+            cookies=cookies,
+            params=params,
         )
+        self._resolver = Resolver(host, headers=header_names(headers), api_key=api_key, options=options)
         self.timeouts = Timeouts() if timeout is UNSET else Timeouts.of(timeout)
         self.observe: Observe | None = None
         self.new_log: Callable[[], MemoryLog] = MemoryLog  # a gateway keeps its runs' logs within bounds
@@ -81,12 +109,27 @@ class BaseClient:
         backend = self._resolver.known
         return backend.url if backend is not None else "auto"
 
+    @property
+    def is_closed(self) -> bool:
+        """True once `close` was called."""
+        return self._closed
+
     def known_backend(self) -> Backend | None:
         """Returns the backend, if it is known without a request."""
         return self._resolver.known
 
-    async def _backend(self) -> Backend:
-        return await self._resolver.get()
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClientClosedError(
+                "this client is closed", hint="make a new one, or do what is left to do within its `with` block"
+            )
+
+    async def _backend(self, headers: Headers = None) -> Backend:
+        """Returns the backend, with the headers of a call."""
+        self._check_open()
+        changed = _named(headers)
+        backend = await self._resolver.get()
+        return backend.with_headers(changed) if changed else backend
 
     async def backend(self) -> Backend:
         """Returns the backend, for callers that forward requests unchanged."""
@@ -95,42 +138,72 @@ class BaseClient:
     # -- runs ----------------------------------------------------------------------------------------------------
 
     def _run(self, open: Opener, model: str) -> Run:
+        self._check_open()
         return Run(open, model=model, timeouts=self.timeouts, log=self.new_log())
 
-    def opener(self, request: ChatRequest | GenerateRequest) -> Opener:
-        """Returns the opener for a request, for callers that create the run themselves."""
+    def opener(self, request: ChatRequest | GenerateRequest, headers: Headers = None) -> Opener:
+        """Returns the opener for a request, for callers that create the run themselves.
+
+        Args:
+            request: the request.
+            headers: sent with it, beside the client's own.
+        """
+        _named(headers)
 
         async def open(report: Report) -> Exchange:
-            backend = await self._backend()
+            backend = await self._backend(headers)
             if isinstance(request, ContinueRequest):
                 return await backend.continue_chat(request)(report)
             opener = backend.chat(request) if isinstance(request, ChatRequest) else backend.generate(request)
             return await opener(report)
 
-        return open
+        return self._within_limit(open)
 
-    def _request_run(self, request: ChatRequest | GenerateRequest) -> Run:
-        run = self._run(self.opener(request), request.model)
+    def _within_limit(self, open: Opener) -> Opener:
+        """Returns an opener that waits for a place if there are only so many connections."""
+        limit = self._limit
+        if limit is None:
+            return open
+
+        async def when_there_is_a_place(report: Report) -> Exchange:
+            await limit.enter(lambda: report(Queued()))
+            try:
+                return limit.counted(await open(report))
+            except BaseException:
+                limit.leave()
+                raise
+
+        return when_there_is_a_place
+
+    def _request_run(self, request: ChatRequest | GenerateRequest, headers: Headers = None) -> Run:
+        run = self._run(self.opener(request, headers), request.model)
         if self.observe is not None:
             run.observer = self.observe(request, self.known_backend)
         return run
 
-    def _chat_run(self, request: ChatRequest) -> tuple[Run, Continuation]:
-        return self._request_run(request), Continuation(request, self._chat_run)
+    def _chat_run(self, request: ChatRequest, headers: Headers = None) -> tuple[Run, Continuation]:
+        def again(request: ChatRequest) -> tuple[Run, Continuation]:
+            return self._chat_run(request, headers)
 
-    def _generate_run(self, request: GenerateRequest) -> Run:
-        return self._request_run(request)
+        return self._request_run(request, headers), Continuation(request, again)
 
-    def progress_run(self, operation: str, body: dict[str, Any], log: MemoryLog | None = None) -> Run:
+    def _generate_run(self, request: GenerateRequest, headers: Headers = None) -> Run:
+        return self._request_run(request, headers)
+
+    def progress_run(
+        self, operation: str, body: dict[str, Any], log: MemoryLog | None = None, *, headers: Headers = None
+    ) -> Run:
         """Returns a run of ``pull``, ``push`` or ``create``, for callers that manage runs themselves."""
+        self._check_open()
+        _named(headers)
 
         async def open(report: Report) -> Exchange:
-            return await (await self._backend()).progress(operation, body)(report)
+            return await (await self._backend(headers)).progress(operation, body)(report)
 
         model = model_of(body.get("model"))
         # Nothing is sent for a long time while the digest of a large model is checked.
         limits = msgspec.structs.replace(self.timeouts, idle=self.timeouts.first_token)
-        return Run(open, model=model, timeouts=limits, log=log)
+        return Run(self._within_limit(open), model=model, timeouts=limits, log=log)
 
     # -- single answers ------------------------------------------------------------------------------------------
 
@@ -143,35 +216,41 @@ class BaseClient:
         seconds, phase = min(limits, default=(None, ""))
         scope = asyncio.timeout(seconds)
         try:
-            async with scope:
+            async with scope, self._limit.place() if self._limit is not None else contextlib.nullcontext():
                 return await asking
         except TimeoutError:
             if not scope.expired():
                 raise
             hint = f"raise it with timeout=Timeouts({phase}=SECONDS)"
-            late = TimedOutError(f"{self.upstream} did not answer within {seconds:g} s", hint=hint)
+            backend = self._resolver.known
+            where = f"{self.upstream} {backend.way() if backend is not None else ''}".rstrip()
+            late = TimedOutError(f"{where} did not answer within {seconds:g} s", hint=hint)
             late.phase = phase
             raise late from None
+        finally:
+            asking.close()  # if there was no place for it
 
-    async def _post(self, path: str, body: dict[str, Any], kind: type[T], method: str = "POST") -> T:
+    async def _post(
+        self, path: str, body: dict[str, Any], kind: type[T], method: str = "POST", headers: Headers = None
+    ) -> T:
         if "model" in body:
             model_of(body["model"])
-        data = await self._answer((await self._backend()).call(method, path, without_none(body)))
+        data = await self._answer((await self._backend(headers)).call(method, path, without_none(body)))
         return _decoded(data or b"{}", kind, self.upstream)
 
-    async def _list(self) -> ListResponse:
-        return await self._answer((await self._backend()).list())
+    async def _list(self, headers: Headers = None) -> ListResponse:
+        return await self._answer((await self._backend(headers)).list())
 
-    async def _ps(self) -> ProcessResponse:
-        return await self._answer((await self._backend()).ps())
+    async def _ps(self, headers: Headers = None) -> ProcessResponse:
+        return await self._answer((await self._backend(headers)).ps())
 
-    async def _show(self, model: str) -> ShowResponse:
-        return await self._answer((await self._backend()).show(model_of(model)))
+    async def _show(self, model: str, headers: Headers = None) -> ShowResponse:
+        return await self._answer((await self._backend(headers)).show(model_of(model)))
 
-    async def _default_model(self) -> str:
+    async def _default_model(self, headers: Headers = None) -> str:
         """Returns the model that is meant when none is named."""
         named = os.environ.get("TAILRACE_MODEL", "").strip()
-        backend = await self._backend()
+        backend = await self._backend(headers)
         if named:
             return named
         if backend.kind == "embedded":
@@ -179,10 +258,10 @@ class BaseClient:
 
             path = backend.url.removeprefix("embedded:")
             return Path(path).name if path else DEFAULT_MODEL
-        loaded = (await self._ps()).models if backend.kind == "ollama" else []
+        loaded = (await self._ps(headers)).models if backend.kind == "ollama" else []
         names = [entry.model or entry.name or "" for entry in loaded]
         if not any(names):
-            listed = (await self._list()).models
+            listed = (await self._list(headers)).models
             able = [entry for entry in listed if not entry.capabilities or "completion" in entry.capabilities]
             names = [entry.model or entry.name or "" for entry in able]
         found = next(filter(None, names), "")
@@ -190,15 +269,15 @@ class BaseClient:
             raise RequestError(f"{backend.url} has no model", hint="get one, for example `ollama pull qwen3:0.6b`")
         return found
 
-    async def _version(self) -> str:
-        return await self._answer((await self._backend()).version())
+    async def _version(self, headers: Headers = None) -> str:
+        return await self._answer((await self._backend(headers)).version())
 
-    async def _embed(self, **body: Any) -> EmbedResponse:
+    async def _embed(self, *, headers: Headers = None, **body: Any) -> EmbedResponse:
         model_of(body.get("model"))
         values = create_body(body)
-        return await self._answer((await self._backend()).embed(values))
+        return await self._answer((await self._backend(headers)).embed(values))
 
-    async def _create_blob(self, path: str | os.PathLike[str]) -> str:
+    async def _create_blob(self, path: str | os.PathLike[str], headers: Headers = None) -> str:
         import asyncio
         import hashlib
 
@@ -212,16 +291,33 @@ class BaseClient:
                     yield block
 
         name = f"sha256:{await asyncio.to_thread(digest)}"
-        await (await self._backend()).call("POST", f"/api/blobs/{name}", content())
+        backend = await self._backend(headers)
+        async with self._limit.place() if self._limit is not None else contextlib.nullcontext():
+            await backend.call("POST", f"/api/blobs/{name}", content())
         return name
 
-    def _bearer(self, what: str) -> None:
-        value = self._resolver.authorization() or ""
+    def _bearer(self, what: str, headers: Headers = None) -> None:
+        self._check_open()
+        value = _named(headers).get("authorization") or self._resolver.authorization() or ""
         if not value.startswith("Bearer "):
             raise ValueError(f"Authorization header with Bearer token is required for {what}")
 
-    async def _web(self, path: str, body: dict[str, Any], kind: type[T]) -> T:
-        return _decoded(await self._answer(self._resolver.post_absolute(f"{_WEB}/{path}", body)), kind, _WEB)
+    async def _web(self, path: str, body: dict[str, Any], kind: type[T], headers: Headers = None) -> T:
+        asking = self._resolver.post_absolute(f"{_WEB}/{path}", body, _named(headers))
+        return _decoded(await self._answer(asking), kind, _WEB)
+
+
+def _named(headers: Headers) -> dict[str, str | None]:
+    """Returns the headers of a call by their names in lower case.
+
+    Raises:
+        RequestError: one cannot be sent.
+    """
+    if headers is None:
+        return {}
+    from tailrace.transport.options import header_names
+
+    return header_names(headers)
 
 
 def _decoded(data: bytes, kind: type[T], where: str) -> T:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, overload
 
-from tailrace.client.base import BaseClient, create_body, now
+from tailrace.client.base import BaseClient, Headers, create_body, now
 from tailrace.client.chunks import chat_response, generate_response
 from tailrace.client.portal import portal
 from tailrace.client.requests import chat_request, generate_request
@@ -49,18 +49,29 @@ class Client(BaseClient):
         timeout: `Timeouts`, seconds for each phase, or None for no limits at all; by default `Timeouts()`.
         headers: sent with each request to the upstream.
         api_key: sent as a bearer token; by default TAILRACE_API_KEY, then OLLAMA_API_KEY.
-        verify: False to accept any TLS certificate, or an `ssl.SSLContext`.
+        verify: True to check TLS certificates against what this computer trusts, a path (a file, or a folder as OpenSSL
+            keeps them) or an `ssl.SSLContext` to check against that, False to accept any.
+        cert: a certificate to show to the server: a path, ``(certificate, key)`` or ``(certificate, key, password)``.
+        auth: ``(name, password)``, or a callable that takes each request, sets its headers and returns it.
+        cookies: sent with each request: a dict, pairs or a `http.cookiejar.CookieJar`.
+        params: added to each URL's query: a dict, pairs or a text.
+        proxy: the proxy for every request, ``http://name:password@host:port``, ``https://…`` or ``socks5://…``; by
+            default what HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY say, and none for this computer itself.
+        trust_env: look at those variables, and at SSL_CERT_FILE and SSL_CERT_DIR.
+        limits: how many connections there may be at once (a number, or an httpx.Limits); further calls wait.
+        unsupported: what else httpx's clients take is refused, with what to use instead.
 
     Attributes:
         timeouts: the limits of its runs.
         observe: called for each run with its request, returns what watches the run; see `tailrace.telemetry`.
 
     Raises:
-        RequestError: `host` has none of the forms.
+        RequestError: `host` has none of the forms, or an argument none of its own.
     """
 
     def close(self) -> None:
-        """Nothing is held open between calls; here so that code written for ollama-python runs."""
+        """Closes the client: calls from now on are refused. Streams that have begun go on to their end."""
+        self._closed = True
 
     def find_upstream(self) -> str:
         """Looks for the upstream now, rather than at the first call, and returns it; see `upstream`.
@@ -72,6 +83,7 @@ class Client(BaseClient):
         return self.upstream
 
     def __enter__(self) -> Client:
+        self._check_open()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -91,6 +103,7 @@ class Client(BaseClient):
         format: Format = None,
         options: Mapping[str, Any] | Options | None = None,
         keep_alive: float | str | None = None,
+        headers: Headers = None,
     ) -> ChatResponse: ...
     @overload
     def chat(
@@ -106,6 +119,7 @@ class Client(BaseClient):
         format: Format = None,
         options: Mapping[str, Any] | Options | None = None,
         keep_alive: float | str | None = None,
+        headers: Headers = None,
     ) -> ChatStream: ...
     @overload
     def chat(
@@ -121,6 +135,7 @@ class Client(BaseClient):
         format: Format = None,
         options: Mapping[str, Any] | Options | None = None,
         keep_alive: float | str | None = None,
+        headers: Headers = None,
     ) -> ChatResponse | ChatStream: ...
     def chat(
         self,
@@ -135,6 +150,7 @@ class Client(BaseClient):
         format: Format = None,
         options: Mapping[str, Any] | Options | None = None,
         keep_alive: float | str | None = None,
+        headers: Headers = None,
     ) -> ChatResponse | ChatStream:
         """Has the model answer a conversation.
 
@@ -149,6 +165,7 @@ class Client(BaseClient):
             format: ``"json"``, or a JSON Schema that the answer is to follow.
             options: `Options` or a dict of Ollama's option names.
             keep_alive: how long the model stays loaded: seconds, or ``"5m"``.
+            headers: sent with this request, beside the client's own.
 
         Raises:
             RequestError: something in the request has no form that could be sent; nothing was.
@@ -168,7 +185,7 @@ class Client(BaseClient):
             options=options,
             keep_alive=keep_alive,
         )
-        answer = ChatStream(*self._chat_run(request))
+        answer = ChatStream(*self._chat_run(request, headers))
         if stream:
             return answer
         with answer:  # a caller who leaves stops the model, also while its exception is kept
@@ -258,6 +275,7 @@ class Client(BaseClient):
         width: int | None = None,
         height: int | None = None,
         steps: int | None = None,
+        headers: Headers = None,
     ) -> GenerateResponse: ...
     @overload
     def generate(
@@ -281,6 +299,7 @@ class Client(BaseClient):
         width: int | None = None,
         height: int | None = None,
         steps: int | None = None,
+        headers: Headers = None,
     ) -> GenerateStream: ...
     @overload
     def generate(
@@ -304,6 +323,7 @@ class Client(BaseClient):
         width: int | None = None,
         height: int | None = None,
         steps: int | None = None,
+        headers: Headers = None,
     ) -> GenerateResponse | GenerateStream: ...
     def generate(
         self,
@@ -326,6 +346,7 @@ class Client(BaseClient):
         width: int | None = None,
         height: int | None = None,
         steps: int | None = None,
+        headers: Headers = None,
     ) -> GenerateResponse | GenerateStream:
         """Has the model complete a prompt.
 
@@ -345,6 +366,7 @@ class Client(BaseClient):
             images: paths, bytes, base64 text or `Image`.
             options: `Options` or a dict of Ollama's option names.
             keep_alive: how long the model stays loaded: seconds, or ``"5m"``.
+            headers: sent with this request, beside the client's own.
             width: of a generated image, pixels.
             height: of a generated image, pixels.
             steps: of image generation.
@@ -372,7 +394,7 @@ class Client(BaseClient):
             height=height,
             steps=steps,
         )
-        answer = GenerateStream(self._generate_run(request))
+        answer = GenerateStream(self._generate_run(request, headers))
         if stream:
             return answer
         with answer:
@@ -384,10 +406,12 @@ class Client(BaseClient):
         state: str | Mapping[str, Any] | Sequence[Any],
         questions: Mapping[str, Any],
         keep_alive: float | str | None = None,
+        *,
+        headers: Headers = None,
     ) -> SystemOneResponse:
         """Has a System One model answer choice, noul and score questions about a state; one JSON answer, no stream."""
         body = create_body({"model": model, "state": state, "questions": questions, "keep_alive": keep_alive})
-        return portal().run(self._post("/v1/systemone", body, SystemOneResponse))
+        return portal().run(self._post("/v1/systemone", body, SystemOneResponse, headers=headers))
 
     def embed(
         self,
@@ -397,6 +421,8 @@ class Client(BaseClient):
         options: Mapping[str, Any] | Options | None = None,
         keep_alive: float | str | None = None,
         dimensions: int | None = None,
+        *,
+        headers: Headers = None,
     ) -> EmbedResponse:
         """Returns the embeddings of one text or several."""
         body = self._embed(
@@ -406,6 +432,7 @@ class Client(BaseClient):
             options=options,
             keep_alive=keep_alive,
             dimensions=dimensions,
+            headers=headers,
         )
         return portal().run(body)
 
@@ -415,10 +442,12 @@ class Client(BaseClient):
         prompt: str | None = None,
         options: Mapping[str, Any] | Options | None = None,
         keep_alive: float | str | None = None,
+        *,
+        headers: Headers = None,
     ) -> EmbeddingsResponse:
         """Returns the embedding of one text; older than `embed`."""
         body = create_body({"model": model, "prompt": prompt, "options": options, "keep_alive": keep_alive})
-        return portal().run(self._post("/api/embeddings", body, EmbeddingsResponse))
+        return portal().run(self._post("/api/embeddings", body, EmbeddingsResponse, headers=headers))
 
     @overload
     def pull(
@@ -427,6 +456,7 @@ class Client(BaseClient):
         *,
         insecure: bool = False,
         stream: Literal[False] = False,
+        headers: Headers = None,
     ) -> ProgressResponse: ...
     @overload
     def pull(
@@ -435,6 +465,7 @@ class Client(BaseClient):
         *,
         insecure: bool = False,
         stream: Literal[True],
+        headers: Headers = None,
     ) -> ProgressStream: ...
     @overload
     def pull(
@@ -443,6 +474,7 @@ class Client(BaseClient):
         *,
         insecure: bool = False,
         stream: bool = False,
+        headers: Headers = None,
     ) -> ProgressResponse | ProgressStream: ...
     def pull(
         self,
@@ -450,6 +482,7 @@ class Client(BaseClient):
         *,
         insecure: bool = False,
         stream: bool = False,
+        headers: Headers = None,
     ) -> ProgressResponse | ProgressStream:
         """Fetches a model to the server. Ollama resumes what an earlier pull began.
 
@@ -457,8 +490,9 @@ class Client(BaseClient):
             model: the model's name.
             insecure: allow a registry without TLS.
             stream: True returns a stream of progress; dropping it stops the work.
+            headers: sent with this request, beside the client's own.
         """
-        return self._progress("pull", {"model": model, "insecure": insecure, "stream": stream}, stream)
+        return self._progress("pull", {"model": model, "insecure": insecure, "stream": stream}, stream, headers)
 
     @overload
     def push(
@@ -467,6 +501,7 @@ class Client(BaseClient):
         *,
         insecure: bool = False,
         stream: Literal[False] = False,
+        headers: Headers = None,
     ) -> ProgressResponse: ...
     @overload
     def push(
@@ -475,6 +510,7 @@ class Client(BaseClient):
         *,
         insecure: bool = False,
         stream: Literal[True],
+        headers: Headers = None,
     ) -> ProgressStream: ...
     @overload
     def push(
@@ -483,6 +519,7 @@ class Client(BaseClient):
         *,
         insecure: bool = False,
         stream: bool = False,
+        headers: Headers = None,
     ) -> ProgressResponse | ProgressStream: ...
     def push(
         self,
@@ -490,6 +527,7 @@ class Client(BaseClient):
         *,
         insecure: bool = False,
         stream: bool = False,
+        headers: Headers = None,
     ) -> ProgressResponse | ProgressStream:
         """Sends a model to its registry.
 
@@ -497,8 +535,9 @@ class Client(BaseClient):
             model: the model's name.
             insecure: allow a registry without TLS.
             stream: True returns a stream of progress; dropping it stops the work.
+            headers: sent with this request, beside the client's own.
         """
-        return self._progress("push", {"model": model, "insecure": insecure, "stream": stream}, stream)
+        return self._progress("push", {"model": model, "insecure": insecure, "stream": stream}, stream, headers)
 
     @overload
     def create(
@@ -515,6 +554,7 @@ class Client(BaseClient):
         messages: Sequence[Mapping[str, Any] | Message] | None = None,
         *,
         stream: Literal[False] = False,
+        headers: Headers = None,
     ) -> ProgressResponse: ...
     @overload
     def create(
@@ -531,6 +571,7 @@ class Client(BaseClient):
         messages: Sequence[Mapping[str, Any] | Message] | None = None,
         *,
         stream: Literal[True],
+        headers: Headers = None,
     ) -> ProgressStream: ...
     @overload
     def create(
@@ -547,6 +588,7 @@ class Client(BaseClient):
         messages: Sequence[Mapping[str, Any] | Message] | None = None,
         *,
         stream: bool = False,
+        headers: Headers = None,
     ) -> ProgressResponse | ProgressStream: ...
     def create(
         self,
@@ -562,6 +604,7 @@ class Client(BaseClient):
         messages: Sequence[Mapping[str, Any] | Message] | None = None,
         *,
         stream: bool = False,
+        headers: Headers = None,
     ) -> ProgressResponse | ProgressStream:
         """Makes a model on the server, from another or from files (see `create_blob`)."""
         body = create_body(
@@ -579,10 +622,12 @@ class Client(BaseClient):
                 "messages": messages,
             }
         )
-        return self._progress("create", body, stream)
+        return self._progress("create", body, stream, headers)
 
-    def _progress(self, operation: str, body: dict[str, Any], stream: bool) -> ProgressResponse | ProgressStream:
-        lines = ProgressStream(self.progress_run(operation, body))
+    def _progress(
+        self, operation: str, body: dict[str, Any], stream: bool, headers: Headers
+    ) -> ProgressResponse | ProgressStream:
+        lines = ProgressStream(self.progress_run(operation, body, headers=headers))
         if stream:
             return lines
         last = ProgressResponse()
@@ -591,60 +636,60 @@ class Client(BaseClient):
                 last = line
         return last
 
-    def create_blob(self, path: str | os.PathLike[str]) -> str:
+    def create_blob(self, path: str | os.PathLike[str], *, headers: Headers = None) -> str:
         """Sends a file to the server for `create`, and returns its digest."""
-        return portal().run(self._create_blob(path))
+        return portal().run(self._create_blob(path, headers))
 
-    def list(self) -> ListResponse:
+    def list(self, *, headers: Headers = None) -> ListResponse:
         """Returns the models that the server has."""
-        return portal().run(self._list())
+        return portal().run(self._list(headers))
 
-    def delete(self, model: str) -> StatusResponse:
+    def delete(self, model: str, *, headers: Headers = None) -> StatusResponse:
         """Deletes a model from the server."""
-        portal().run(self._post("/api/delete", {"model": model}, StatusResponse, "DELETE"))
+        portal().run(self._post("/api/delete", {"model": model}, StatusResponse, "DELETE", headers=headers))
         return StatusResponse("success")
 
-    def copy(self, source: str, destination: str) -> StatusResponse:
+    def copy(self, source: str, destination: str, *, headers: Headers = None) -> StatusResponse:
         """Gives a model a second name."""
         body = {"source": source, "destination": destination}
-        portal().run(self._post("/api/copy", body, StatusResponse))
+        portal().run(self._post("/api/copy", body, StatusResponse, headers=headers))
         return StatusResponse("success")
 
-    def show(self, model: str) -> ShowResponse:
+    def show(self, model: str, *, headers: Headers = None) -> ShowResponse:
         """Returns what the server knows of a model."""
-        return portal().run(self._show(model))
+        return portal().run(self._show(model, headers))
 
-    def ps(self) -> ProcessResponse:
+    def ps(self, *, headers: Headers = None) -> ProcessResponse:
         """Returns the models that are loaded."""
-        return portal().run(self._ps())
+        return portal().run(self._ps(headers))
 
-    def default_model(self) -> str:
+    def default_model(self, *, headers: Headers = None) -> str:
         """Returns the model that is meant where none is named: TAILRACE_MODEL, one that is loaded, or the first listed.
 
         Raises:
             RequestError: the upstream has no model.
         """
-        return portal().run(self._default_model())
+        return portal().run(self._default_model(headers))
 
-    def version(self) -> str:
+    def version(self, *, headers: Headers = None) -> str:
         """Returns the server's version."""
-        return portal().run(self._version())
+        return portal().run(self._version(headers))
 
-    def web_search(self, query: str, max_results: int = 3) -> WebSearchResponse:
+    def web_search(self, query: str, max_results: int = 3, *, headers: Headers = None) -> WebSearchResponse:
         """Searches the web by ollama.com, which wants an API key.
 
         Raises:
             ValueError: no key was given.
         """
-        self._bearer("web search")
+        self._bearer("web search", headers)
         body = {"query": query, "max_results": max_results}
-        return portal().run(self._web("web_search", body, WebSearchResponse))
+        return portal().run(self._web("web_search", body, WebSearchResponse, headers))
 
-    def web_fetch(self, url: str) -> WebFetchResponse:
+    def web_fetch(self, url: str, *, headers: Headers = None) -> WebFetchResponse:
         """Fetches a page by ollama.com, which wants an API key.
 
         Raises:
             ValueError: no key was given.
         """
-        self._bearer("web fetch")
-        return portal().run(self._web("web_fetch", {"url": url}, WebFetchResponse))
+        self._bearer("web fetch", headers)
+        return portal().run(self._web("web_fetch", {"url": url}, WebFetchResponse, headers))

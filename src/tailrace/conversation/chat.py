@@ -25,6 +25,7 @@ from tailrace.conversation.toolbox import Stop, Toolbox
 from tailrace.errors import RequestError, ToolError
 from tailrace.events import Outcome, ToolCall
 from tailrace.i18n import say
+from tailrace.i18n.output import put
 from tailrace.run.reply import Reply
 from tailrace.types import Options, plain
 
@@ -457,4 +458,4 @@ def _question(content: str, images: Any) -> dict[str, Any]:
 
 
 def _to_stdout(text: str) -> None:
-    print(text, end="", flush=True)
+    put(text)

@@ -85,6 +85,8 @@ def from_error(error: Any, status_code: Any = None, usage: Usage | None = None) 
 
 def advice(text: str) -> str:
     """What to do about a server's error; empty if its text says it all."""
+    if text == "unauthorized":  # what Ollama hands on of ollama.com
+        return "sign in with `ollama signin` where Ollama runs, or give a key with OLLAMA_API_KEY"
     return _DIED if any(sign in text for sign in _DEATHS) else ""
 
 

@@ -47,6 +47,9 @@ class Report(Protocol):
     headers: Mapping[str, str]
     """Sent with the requests of this run to the model server, such as ``traceparent``."""
 
+    way: Callable[[], str]
+    """Set by the backend: returns words such as ``through the proxy …``, for the error if there is no connection."""
+
     def __call__(self, signal: Event | Signal) -> None:
         """Takes a `Queued`, `Loading` or `Prefill` event, or a state signal."""
 

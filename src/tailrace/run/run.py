@@ -17,7 +17,7 @@ import logging
 import secrets
 import time
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from tailrace import errors
@@ -84,7 +84,8 @@ class Run:
     __slots__ = (
         *("__weakref__", "_before", "_cancelled_at", "_confirm", "_confirmed", "_due", "_exchange", "_linger"),
         *("_linger_timer", "_looked", "_loop", "_lost", "_open", "_readers", "_released", "_sealing", "_task"),
-        *("_timeouts", "_timer", "_verdict", "cause", "id", "log", "model", "observer", "released", "state", "watch"),
+        *("_timeouts", "_timer", "_verdict", "cause", "id", "log", "model", "observer", "released", "state"),
+        *("watch", "way"),
     )
 
     def __init__(
@@ -104,6 +105,7 @@ class Run:
         self.cause: BaseException | None = None  # the exception behind a failure, for `raise … from`
         self.released = Wakeups()
         self.observer: Observer | None = None
+        self.way: Callable[[], str] = str  # tells of the proxy that the model server is asked through
         self._released = False
         self._confirmed = False
         self._open = open
@@ -471,7 +473,7 @@ class Run:
             return
         limit = {name: getattr(self._timeouts, name) for name in ("connect", "first_token", "idle", "total")}[due[1]]
         message = {
-            "connect": f"no connection within {limit:g} s",
+            "connect": f"no connection {self.way()} within {limit:g} s".replace("  ", " "),
             "first_token": f"no first token within {limit:g} s",
             "idle": f"no further token for {limit:g} s",
             "total": f"the answer took longer than {limit:g} s",
@@ -488,6 +490,14 @@ class _Report:
     def __init__(self, run: Run, headers: Mapping[str, str]) -> None:
         self._run = run
         self.headers = headers
+
+    @property
+    def way(self) -> Callable[[], str]:
+        return self._run.way
+
+    @way.setter
+    def way(self, told: Callable[[], str]) -> None:
+        self._run.way = told
 
     def __call__(self, signal: Event | Signal) -> None:
         self._run.report(signal)

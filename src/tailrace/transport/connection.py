@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterable, Callable, Iterator, Mapping
 from typing import Any, cast
 
@@ -15,6 +16,7 @@ import httptools
 
 from tailrace import errors
 from tailrace.transport.io_batch import batch_of
+from tailrace.transport.tls import tls_error
 
 __all__ = ["Connection", "Headers"]
 
@@ -72,6 +74,7 @@ class Connection(asyncio.Protocol):
             "_parts",
             "_paused",
             "_size",
+            "_tls",
         ),
         *("_transport", "_waiter", "_whole", "headers", "on_body", "over", "status"),
     )
@@ -85,6 +88,7 @@ class Connection(asyncio.Protocol):
         self.headers = Headers()
         self.over = False
         self._size = 0  # bytes before the body
+        self._tls = False
         self._framed = False
         self._error: errors.TailraceError | None = None
         self._parts: list[bytes] = []  # of the body, not handed on yet
@@ -101,6 +105,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection stands."""
         self._transport = cast(asyncio.Transport, transport)
+        self._tls = transport.get_extra_info("sslcontext") is not None
 
     def data_received(self, data: bytes) -> None:
         """Data has arrived."""
@@ -154,7 +159,7 @@ class Connection(asyncio.Protocol):
         if self._batch is not None:
             self._batch.deal()
         self._transport = None
-        self._closed()
+        self._closed(exc)
         self._parser = None  # it refers to this object: no reference cycle is left for the collector
         self.resume_writing()
 
@@ -222,18 +227,6 @@ class Connection(asyncio.Protocol):
             for task in (sending, answered):
                 task.cancel()
             await asyncio.gather(sending, answered, return_exceptions=True)
-
-    async def open_tunnel(self, head: bytes) -> None:
-        """Asks a proxy for a way to a server.
-
-        Raises:
-            ConnectionError: it refuses.
-            TruncatedError: it closed the connection without answering.
-            ProtocolError: what it answered is not HTTP.
-        """
-        await self.send(head, None)
-        if not 200 <= self.status < 300:
-            raise errors.ConnectionError(f"{self._name} refuses: status {self.status}")
 
     async def _send_pieces(self, pieces: AsyncIterable[bytes]) -> None:
         async for piece in pieces:
@@ -338,12 +331,17 @@ class Connection(asyncio.Protocol):
                 self._on_data = None
                 self._wake()
 
-    def _closed(self) -> None:
+    def _closed(self, error: Exception | None = None) -> None:
         if self.over:
             return
         self.over = True
-        if not self.status:
-            self._error = errors.TruncatedError(f"{self._name} closed the connection before it answered")
+        if not self.status and isinstance(error, ssl.SSLError):  # TLS 1.3: what it thinks of us it says afterwards
+            self._error = tls_error(error, self._name)
+        elif not self.status:
+            text = f"{self._name} closed the connection before it answered"
+            # A server that misses our certificate may reset the connection, and its reason is lost on the way.
+            hint = "if it wants to see a certificate of yours: cert=(CERTIFICATE, KEY)" if self._tls else ""
+            self._error = errors.TruncatedError(text, hint=hint)
         elif self._framed:
             self._error = errors.TruncatedError(f"{self._name} closed the connection in the middle of the answer")
         self._end()

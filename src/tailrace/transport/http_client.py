@@ -8,14 +8,15 @@ keep-alive connection.
 from __future__ import annotations
 
 import asyncio
-import ssl
+import copy
 from collections.abc import AsyncIterable, Callable, Mapping
 from urllib.parse import urljoin, urlsplit
 
 from tailrace import errors
-from tailrace.transport.connect import Target, connect, is_local
-from tailrace.transport.connection import Connection
+from tailrace.transport.connect import Link, Target, connect
 from tailrace.transport.decompress import inflater
+from tailrace.transport.options import HttpOptions
+from tailrace.transport.proxies import is_local
 
 __all__ = ["Http", "HttpExchange", "is_local"]
 
@@ -37,8 +38,8 @@ class Http:
         base: ``scheme://host:port/path`` without a trailing slash.
         socket_path: path of a Unix socket to connect to instead.
         headers: sent with each request to `base`, and to nobody else.
-        verify: False to accept any TLS certificate, or an `ssl.SSLContext`.
-        follow_redirects: follow redirects that stay on the same host.
+        options: certificates, proxy, authentication and the like.
+        kind: ``ollama`` or ``server``: which one to start if nothing answers.
     """
 
     def __init__(
@@ -47,14 +48,32 @@ class Http:
         *,
         socket_path: str | None = None,
         headers: Mapping[str, str] | None = None,
-        verify: bool | ssl.SSLContext = True,
-        follow_redirects: bool = True,
+        options: HttpOptions | None = None,
+        kind: str = "ollama",
     ) -> None:
         self.base = base
         self.socket_path = socket_path
         self.headers = dict(headers or {})
-        self._verify = verify
-        self._follow = follow_redirects
+        self.options = options or HttpOptions()
+        self._kind = kind
+
+    def with_headers(self, headers: Mapping[str, str | None]) -> Http:
+        """Returns one that sends these headers too, by names in lower case; None takes one away."""
+        changed = copy.copy(self)
+        merged = {**self.headers, **headers}
+        changed.headers = {name: value for name, value in merged.items() if value is not None}
+        return changed
+
+    def way(self) -> str:
+        """Returns ``through the proxy …`` if one stands before the server, else nothing."""
+        if self.socket_path is not None:
+            return ""
+        try:
+            target = Target.of(self.base, self.name)
+            proxy = self.options.reach.proxy_for(target.host, target.port, target.tls)
+        except errors.ConnectionError:
+            return ""
+        return f"through {proxy}" if proxy is not None else ""
 
     @property
     def name(self) -> str:
@@ -84,12 +103,45 @@ class Http:
             NotModelServerError: it redirects to another host.
             RequestError: a header cannot be sent.
         """
+        url = self._url(path)
+        own = self._own_headers(url)
+        if self.options.auth is None:
+            return await self._open(method, url, body, own, headers, connected)
+        signing = self.options.auth.sign(method, url, own, body if isinstance(body, bytes) else b"")
+        own = await signing.first()
+        exchange = await self._open(method, url, body, own, headers, connected)
+        try:
+            again = await signing.again(exchange.status, exchange.headers)
+        except BaseException:
+            exchange.abort()
+            raise
+        if again is None or not (body is None or isinstance(body, bytes)):
+            return exchange
+        exchange.abort()
+        return await self._open(method, url, body, again, headers, connected)
+
+    def _url(self, path: str) -> str:
         url = path if "://" in path else self.base + path
-        own = self.headers
+        query = self.options.query
+        return f"{url}{'&' if '?' in url else '?'}{query}" if query else url
+
+    def _own_headers(self, url: str) -> dict[str, str]:
+        cookie = self.options.cookie_header(url) if self.options.cookies else ""
+        return {"cookie": cookie, **self.headers} if cookie else self.headers
+
+    async def _open(
+        self,
+        method: str,
+        url: str,
+        body: Body,
+        own: dict[str, str],
+        headers: Mapping[str, str],
+        connected: Callable[[], None] | None,
+    ) -> HttpExchange:
         for _ in range(_REDIRECTS + 1):
             exchange = await self._request(method, url, body, {**own, **headers}, connected)
             location = exchange.redirect
-            if location is None or not self._follow:
+            if location is None or not self.options.follow_redirects:
                 return exchange
             exchange.abort()
             target = self._target(url, location)
@@ -128,12 +180,14 @@ class Http:
         for key, value in every.items():
             if any(sign in f"{key}{value}" for sign in "\r\n\0"):
                 raise errors.RequestError(f"the header {key!r} cannot be sent: there is a line end in it")
-        connection, extra, absolute = await connect(target, self.socket_path, self._verify, self.name)
+        link = await connect(target, self.socket_path, self.options.reach, self.name, self._kind)
+        connection = link.connection
         try:
             if connected is not None:
                 connected()
-            await connection.send(_head(method, target, absolute, {**every, **extra}, body), body)
-            return HttpExchange(connection, url, self.name)
+            head = _head(method, target, link.absolute, {**every, **link.headers}, body)
+            await connection.send(head, body)
+            return HttpExchange(link, url, self.name, is_authorized=bool(every.get("authorization")))
         except BaseException:
             connection.abort()
             raise
@@ -165,10 +219,15 @@ class HttpExchange:
         url: where the answer came from.
         content_type: media type in lower case, without parameters.
         headers: the response's headers, case-insensitive.
+        via: the proxy that it came through; None if it came directly.
+        is_authorized: True if the request carried a key or a password.
     """
 
-    def __init__(self, connection: Connection, url: str, name: str) -> None:
-        self._connection = connection
+    def __init__(self, link: Link, url: str, name: str, *, is_authorized: bool = False) -> None:
+        connection = self._connection = link.connection
+        self.via = link.via
+        name = name if link.via is None else f"{name} through {link.via}"
+        self.is_authorized = is_authorized
         self._name = name
         self.status = connection.status
         self.url = url

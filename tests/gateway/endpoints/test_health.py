@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 from tests.gateway.serving import Gateway, serving
+from tests.proxies import HttpProxy
 from tests.web.reader import PATIENCE
 
 from tailrace._version import __version__
@@ -23,7 +24,7 @@ from tailrace.gateway.endpoints.render import Rendered
 from tailrace.gateway.endpoints.runs import Described, RunList
 from tailrace.gateway.openapi import document
 from tailrace.protocols.problems import Problem
-from tailrace.testing import FakeOllama, Silent, closed_port, hold, say
+from tailrace.testing import FakeOllama, Silent, closed_port, hold, html, say
 from tailrace.web.stopping import Stopped
 
 _SAMPLE = re.compile(r'([a-z_]+)(?:\{([a-z]+)="((?:[^"\\]|\\.)*)"\})? ([0-9.e+-]+|NaN|\+Inf)', re.ASCII)
@@ -86,6 +87,27 @@ def test_not_ready_while_the_upstream_is_silent() -> None:
         assert gateway.call("GET", "/healthz").status == 200
         assert gateway.call("GET", "/readyz").status == 503
         assert gateway.call("GET", "/models").status in (502, 504)
+
+
+def test_an_upstream_behind_a_proxy() -> None:
+    """The gateway goes through the environment's proxy too, from an address with /api at its end; an error names it."""
+    with FakeOllama(models=["m"]) as upstream, HttpProxy() as proxy:
+        far = f"http://model.invalid:{upstream.port}/api"
+        ways: dict[str, Any] = {
+            "ALL_PROXY": proxy.url,
+            "HTTP_PROXY": "",
+            "http_proxy": "",
+            "NO_PROXY": "10.0.0.0/8",
+            "no_proxy": "",
+        }
+        upstream.script(say("x"), path="/api/chat")
+        with serving(upstream=upstream, address=far, **ways) as gateway:
+            assert b'"content":"x"' in gateway.call("POST", "/chat/stream", {"message": "hi", "model": "m"}).body
+            upstream.script(html("<html></html>", 407), path="/api/chat")
+            refused = gateway.call("POST", "/chat/stream", {"message": "hi", "model": "m"})
+    assert {f"POST http://model.invalid:{upstream.port}/api/chat"} <= set(proxy.asked)
+    assert f"the proxy {proxy.url} wants a name and a password".encode() in refused.body
+    assert b"ALL_PROXY=" in refused.body
 
 
 def test_not_ready_while_it_stops(gateway: Gateway) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from tailrace import errors
 from tailrace.backends.continuing import asked_again, given_of
 from tailrace.backends.ollama import OllamaBackend
 from tailrace.events import Ended, Event, Loading, Outcome
+from tailrace.i18n.output import put
 from tailrace.run.exchange import Exchange, OnEvents, Opener, Report
 from tailrace.run.run import ended_by
 from tailrace.transport.http_client import Http
@@ -38,6 +39,14 @@ class EmbeddedBackend(OllamaBackend):
         self.url = f"embedded:{model}"
         # A name works too (embedded:smollm2:135m); only a path has to be made one that the worker can follow.
         self._path = str(Path(model).expanduser().absolute()) if model and is_path(model) else model or None
+
+    def way(self) -> str:
+        """No proxy stands before a process of our own."""
+        return ""
+
+    def with_headers(self, headers: Mapping[str, str | None]) -> EmbeddedBackend:
+        """Returns itself: no header means anything to the engine."""
+        return self
 
     async def http(self, report: Report | None = None, model: str | None = None) -> Http:
         """Returns where the worker listens, starting it if there is none, and fetching the default model if need be."""
@@ -129,4 +138,4 @@ async def _crash(error: errors.TailraceError) -> errors.TailraceError:
 
 
 def _note(words: str) -> None:
-    print(words, file=sys.stderr, flush=True)
+    put(f"{words}\n", sys.stderr)
