@@ -8,6 +8,7 @@ import click
 
 from tailrace.cli.kinds import OneOf
 from tailrace.i18n import say
+from tailrace.i18n.output import put
 
 __all__ = ["Command", "Group", "usage_words"]
 
@@ -78,7 +79,7 @@ class Group(_Localised, click.Group):
 
 def _help(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
     if value and not ctx.resilient_parsing:
-        click.echo(ctx.get_help())
+        put(f"{ctx.get_help()}\n")
         ctx.exit()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import select
 import sys
@@ -36,12 +37,52 @@ def _read_stdin(session: Session) -> str:
     if stdin is None or stdin.isatty():
         return ""
     _be_patient(session, stdin.fileno())
-    data = stdin.buffer.read()
+    return _decoded(stdin.buffer.read(), stdin.encoding)
+
+
+def _decoded(data: bytes, encoding: str) -> str:
+    """Returns piped text: UTF-8, as most programs write it everywhere, or else in the encoding of standard input."""
+    encodings = ["utf-8-sig", encoding]
+    if _is_doubtful(data, encoding):
+        encodings.reverse()
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # a file of Notepad's or PowerShell's
+        encodings = ["utf-16"]
+    failed: UnicodeDecodeError | None = None
+    for each in encodings:
+        try:
+            return data.decode(each)
+        except UnicodeDecodeError as error:
+            failed = failed or error
+        except LookupError:
+            continue  # no encoding that Python knows
+    assert failed is not None
+    byte, own = f"0x{data[failed.start]:02x}", codecs.lookup(encoding).name if _is_known(encoding) else "utf-8"
+    if own == "utf-8":
+        raise RequestError(say("error.stdin_not_utf8", byte=byte, offset=failed.start)) from failed
+    words = say("error.stdin_not_text", encoding=own, byte=byte, offset=failed.start)
+    raise RequestError(words) from failed
+
+
+_WIDE = {"gbk", "gb2312", "gb18030", "big5", "big5hkscs", "cp950", "shift_jis", "cp932", "euc_jp", "euc_kr", "cp949"}
+
+
+def _is_known(encoding: str) -> bool:
     try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        byte = f"0x{data[error.start]:02x}"
-        raise RequestError(say("error.stdin_not_utf8", byte=byte, offset=error.start)) from error
+        codecs.lookup(encoding)
+    except LookupError:
+        return False
+    return True
+
+
+def _is_doubtful(data: bytes, encoding: str) -> bool:
+    """Says whether what could be UTF-8 is more likely text of a Chinese, Japanese or Korean encoding.
+
+    Such a character in UTF-8 has three bytes. So where standard input has an encoding like GBK, text of which every
+    character would have two is in that: a few of its characters look like Greek or Cyrillic in UTF-8.
+    """
+    if not _is_known(encoding) or codecs.lookup(encoding).name not in _WIDE or data.isascii():
+        return False
+    return not any(byte >= 0xE0 for byte in data)
 
 
 def _be_patient(session: Session, descriptor: int) -> None:

@@ -8,7 +8,6 @@ import traceback
 from tailrace.cli.stops import Stops
 from tailrace.errors import (
     BusyError,
-    ConnectionError,
     NotModelServerError,
     ResponseError,
     TailraceError,
@@ -72,10 +71,9 @@ class Session:
 
 def hint_for(error: TailraceError) -> str:
     """Returns what to do about an error: our own words where the command line has some, else the error's."""
-    if isinstance(error, ConnectionError):
-        import ssl
-
-        return say("hint.tls") if isinstance(error.__cause__, ssl.SSLError) else say("hint.connection")
+    told = _about(error.about)
+    if told:
+        return told
     if isinstance(error, NotModelServerError):
         return say("hint.not_model_server")
     if isinstance(error, TimedOutError):
@@ -83,3 +81,42 @@ def hint_for(error: TailraceError) -> str:
     if isinstance(error, BusyError):
         return say("hint.busy")
     return error.hint
+
+
+def _about(what: str) -> str:
+    """Returns what to do, by what an error is about."""
+    match what:
+        case "ollama":
+            return say("hint.connection")
+        case "remote":
+            return say("hint.remote")
+        case "server":
+            return say("hint.server")
+        case "name":
+            return say("hint.name")
+        case "address":
+            return say("hint.address")
+        case "proxy":
+            return say("hint.proxy")
+        case "proxy-key":
+            return say("hint.proxy_key")
+        case "proxy-certificate":
+            return say("hint.proxy_certificate")
+        case "socks":
+            return say("hint.socks")
+        case "tls":
+            return say("hint.tls")
+        case "certificate":
+            return say("hint.certificate")
+        case "certificate-name":
+            return say("hint.certificate_name")
+        case "certificate-time":
+            return say("hint.certificate_time")
+        case "key":
+            return say("hint.key")
+        case "wrong-key":
+            return say("hint.wrong_key")
+        case "sign-in":
+            return say("hint.sign_in")
+        case _:
+            return ""

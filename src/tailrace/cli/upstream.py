@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 from tailrace.backends.embedded import models
@@ -10,6 +11,7 @@ from tailrace.cli.session import Session
 from tailrace.client.sync import Client
 from tailrace.errors import ModelNotFoundError, RequestError, TailraceError
 from tailrace.i18n import say
+from tailrace.i18n.output import put
 from tailrace.run.timeouts import Timeouts
 from tailrace.terminal.progress import ProgressPrinter
 from tailrace.types import ListedModel
@@ -29,11 +31,28 @@ def client_for(upstream: str | None, timeout: float | None = None) -> Client:
     Raises:
         RequestError: the upstream has none of its forms.
     """
+    _note_endpoint(upstream)
     if timeout is None:
         return Client(upstream)
     if timeout == 0:
         return Client(upstream, timeout=None)
     return Client(upstream, timeout=Timeouts(connect=min(timeout, _CONNECT), first_token=timeout, idle=timeout))
+
+
+def _note_endpoint(upstream: str | None) -> None:
+    """Tells how an address is taken that has the path of an API at its end."""
+    from tailrace.backends.resolve import without_endpoint
+    from tailrace.cli.checks.secrets import redacted
+
+    named = upstream or os.environ.get("TAILRACE_UPSTREAM") or os.environ.get("OLLAMA_HOST") or ""
+    meant = without_endpoint(named.strip())
+    if meant == named.strip():
+        return
+    if meant.startswith("openai:"):
+        words = say("note.is_openai", meant=redacted(meant), named=redacted(named))
+    else:
+        words = say("note.without_api", meant=redacted(meant), named=redacted(named))
+    put(f"{words}\n", sys.stderr)
 
 
 def choose_model(client: Client, named: str | None, session: Session) -> str:

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -24,6 +23,7 @@ from tailrace.backends.resolve import Resolver
 from tailrace.cli.checks.finding import Finding, reason_of
 from tailrace.cli.checks.secrets import redacted
 from tailrace.cli.checks.upstreams import can_chat, is_openai, name_of, proxy_for
+from tailrace.cli.session import hint_for
 from tailrace.i18n import say
 from tailrace.transport.http_client import Http, HttpExchange
 from tailrace.types import ListedModel
@@ -117,7 +117,7 @@ async def stream(url: str, model: str | None, timeout: float, clock: Callable[[]
             return _failed(say("doctor.stream_no_model", url=facts["url"]), say("hint.get_ollama", model="…"), facts)
         await _measure(http, backend, facts, seen, timeout, clock)
     except errors.TailraceError as error:
-        do = say("hint.connection") if isinstance(error, errors.ConnectionError) else error.hint
+        do = hint_for(error) if error.about else error.hint
         if isinstance(error, errors.ResponseError) and error.status_code == 404 and await is_openai(facts["url"]):
             do = say("doctor.use_openai", url=facts["url"])
         return _failed(say("doctor.stream_failed", url=facts["url"], reason=reason_of(error)), do, facts)
@@ -130,8 +130,6 @@ def _failed(words: str, do: str, facts: dict[str, Any]) -> Finding:
 
 def _backend(url: str) -> OllamaBackend | OpenAIBackend:
     """Takes a URL for what it is meant to be: one that ends in /v1 is no Ollama's."""
-    if "://" in url and not url.startswith("openai:") and urlsplit(url).path.rstrip("/").endswith("/v1"):
-        url = f"openai:{url}"
     backend = Resolver(url).known
     if backend is None or backend.kind not in ("ollama", "openai"):
         raise errors.RequestError(say("doctor.stream_no_url", url=redacted(url)))

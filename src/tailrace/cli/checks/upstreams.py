@@ -13,11 +13,12 @@ import msgspec
 from tailrace import errors
 from tailrace.backends.base import Backend
 from tailrace.backends.openai import OpenAIBackend
-from tailrace.backends.resolve import DEFAULT_URL, PROBE, Resolver
+from tailrace.backends.resolve import DEFAULT_URL, PROBE, Resolver, without_endpoint
 from tailrace.cli.checks.finding import Finding, Mark, reason_of
 from tailrace.cli.checks.secrets import KEYS, PROXIES, redacted
+from tailrace.cli.session import hint_for
 from tailrace.i18n import say
-from tailrace.transport.http_client import is_local
+from tailrace.transport.connect import Reach, Target
 from tailrace.types import ListedModel
 
 __all__ = [
@@ -105,14 +106,12 @@ def _keys_set() -> list[str]:
 
 def proxy_for(url: str) -> str | None:
     """Returns the proxy that the environment puts before a server, without credentials; None if there is none."""
-    from urllib.request import getproxies, proxy_bypass
-
-    parts = urlsplit(url.removeprefix("openai:"))
-    host = parts.hostname or ""
-    if is_local(host) or proxy_bypass(host):
-        return None
-    proxy = getproxies().get(parts.scheme)
-    return redacted(proxy) if proxy else None
+    try:
+        target = Target.of(url.removeprefix("openai:"), url)
+        proxy = Reach().proxy_for(target.host, target.port, target.tls)
+    except errors.ConnectionError:
+        return None  # what asks it says so
+    return proxy.url if proxy is not None else None
 
 
 async def ollama(choice: Choice) -> Finding:
@@ -121,7 +120,8 @@ async def ollama(choice: Choice) -> Finding:
     backend: Backend = choice.backend
     if not is_chosen:
         host = os.environ.get("OLLAMA_HOST", "").strip() if choice.kind != "auto" else ""
-        found = Resolver(f"ollama:{host or DEFAULT_URL}").known
+        meant = without_endpoint(host).removeprefix("openai:").removesuffix("/v1")
+        found = Resolver(f"ollama:{meant or DEFAULT_URL}").known
         assert found is not None
         backend = found
     url = redacted(backend.url)
@@ -145,8 +145,8 @@ async def ollama(choice: Choice) -> Finding:
 async def _no_ollama(error: errors.TailraceError, url: str, facts: dict[str, Any], mark: Mark) -> Finding:
     reason = reason_of(error)
     facts = {**facts, "error": reason}
-    do = say("hint.connection") if isinstance(error, errors.ConnectionError) else say("hint.not_model_server")
-    if isinstance(error, errors.ResponseError) and await is_openai(url):
+    do = hint_for(error) if error.about else say("hint.not_model_server")
+    if isinstance(error, errors.ResponseError) and not error.about and await is_openai(url):
         do = say("doctor.use_openai", url=url)
     return Finding(name="ollama", mark=mark, seen=say("doctor.no_ollama", reason=reason), do=do, facts=facts)
 
@@ -170,7 +170,7 @@ async def server(choice: Choice) -> Finding | None:
         models = list((await choice.backend.list()).models)
     except errors.TailraceError as error:
         reason = reason_of(error)
-        do = say("hint.connection") if isinstance(error, errors.ConnectionError) else say("hint.not_model_server")
+        do = hint_for(error) if error.about else say("hint.not_model_server")
         words = say("doctor.no_server", reason=reason)
         return Finding(name="server", mark="problem", seen=words, do=do, facts={**facts, "error": reason})
     facts = {"answers": True, "url": choice.url, "models": facts_of(models)}
