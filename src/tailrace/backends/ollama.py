@@ -183,6 +183,7 @@ class OllamaBackend:
         if report is None:
             exchange = await http.open(method, path, payload)
         else:
+            report.way = http.way
             report(Signal.CONNECT)
             exchange = await http.open(method, path, payload, connected=lambda: report(Signal.SENT))
         try:

@@ -193,6 +193,7 @@ class OpenAIBackend:
         if report is None:
             exchange = await self._http.open(method, path, payload)
         else:  # it is asked in a run, which has its limits
+            report.way = self._http.way
             report(Signal.CONNECT)
             exchange = await self._http.open(method, path, payload, connected=lambda: report(Signal.SENT))
         try:

@@ -244,7 +244,7 @@ class AsyncClient(BaseClient):
         if not isinstance(model, str):
             messages = model if messages is None else messages
         if not model or not isinstance(model, str):
-            model = await self.default_model()
+            model = await self.default_model(headers=settings.get("headers"))
         chat: AsyncChatStream = await self.chat(model, messages, stream=True, **settings)
         answer = AsyncChatStream(*given_continued(chat))
         if stream:

@@ -245,7 +245,7 @@ class Client(BaseClient):
         if not isinstance(model, str):
             messages = model if messages is None else messages
         if not model or not isinstance(model, str):
-            model = self.default_model()
+            model = self.default_model(headers=settings.get("headers"))
         chat: ChatStream = self.chat(model, messages, stream=True, **settings)
         answer = ChatStream(*given_continued(chat))
         if stream:
