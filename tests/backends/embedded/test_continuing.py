@@ -90,18 +90,18 @@ def test_a_stopped_stream_goes_on(client: Client) -> None:
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_a_hundred_answers_read_as_if_uncut(client: Client) -> None:
-    """Of a hundred, cut at random, nearly all are the same to the letter.
+    """A hundred answers, cut at random, are the uncut ones to the letter, but for where they end.
 
-    A cut within a word may leave a beginning that is read as other tokens than it was written as; from there even a
-    deterministic model may go another way. It goes on from the last character all the same.
+    A cut inside of a character of Chinese, which is several tokens here, spends those tokens twice: so many fewer come.
     """
-    others = []
+    same = 0
     for seed in range(100):
         whole, said = cut_and_continued(client, QUESTIONS[seed % len(QUESTIONS)], 32, some(seed, 32))
         print(seed, "same" if whole == said else f"{whole!r} {said!r}", flush=True)
-        if whole != said:
-            others.append((whole, said))
-    assert len(others) <= 10, others
+        assert said == whole[: len(said)]
+        assert len(whole) - len(said) <= 3
+        same += whole == said
+    assert same >= 80  # those in Chinese are twenty
 
 
 # -- a real llama-server ----------------------------------------------------------------------------------------------
