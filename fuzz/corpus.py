@@ -16,11 +16,13 @@ FOLDER = Path(__file__).parent / "corpus"
 WORDS = {
     "ollama": ["message", "content", "thinking", "response", "done", "done_reason", "error", "tool_calls", "function",
                "name", "arguments", "index", "logprobs", "context", "eval_count", "status", "queued", "loading",
-               "prefill", "StatusCode", '"done":true', '{"message":{"content":"a"},"done":false}\n', "length"],
+               "prefill", "tailrace", "detail",
+               "StatusCode", '"done":true', '{"message":{"content":"a"},"done":false}\n', "length"],
     "progress": ["status", "digest", "total", "completed", "error", "success", '{"status":"success"}\n'],
     "openai": ["data: ", "[DONE]", "choices", "delta", "content", "reasoning_content", "reasoning", "tool_calls",
                "index", "id", "function", "arguments", "finish_reason", "usage", "prompt_tokens", "timings",
-               "prompt_progress", "error", "message", "text", "logprobs", "refusal", "model", "data: [DONE]\n\n"],
+               "prompt_progress", "error", "message", "text", "logprobs", "refusal", "model", "data: [DONE]\n\n",
+               "event: error\n", "error: ", "object", "error_code", "detail", "function_call", "abort"],
     "events": ["data: ", "data:", "event: ", "id: ", "retry: ", ": ", "\r\n", "\n\n", "\r\r", "\ufeff", "\0"],
     "lines": ["\n", "\r\n", "\n\n", "\u2028", "\u0085"],
     "told": [],
@@ -87,12 +89,16 @@ _OLLAMA = {
     "no-object": _said("a") + "[1]\n",
     "bom-and-blanks": "\ufeff\r\n \n" + _said("a").replace("\n", "\r\n") + _END,
     "reason-alone": _line(message={"content": "a"}, done_reason="stop"),
-    "phases": _line(status="queued", position=2) + _line(status="loading") + _line(status="prefill", total=9) + _END,
+    "phases": _line(tailrace={"status": "queued", "position": 2}) + _line(tailrace={"status": "prefill", "total": 9})
+    + _line(status="queued", position=2) + _END,
+    "odd-members": _line(message={"content": "a"}, done=False, context="x", total_duration=1.5) + _END,
+    "unknown": _said("a") + _line(text="b") + _line(detail="the sky fell"),
+    "pretty-whole": json.dumps({"message": {"content": "a"}, "done": True}, indent=1),
     "logprobs": _line(message={"content": "a"}, logprobs=[{"token": "a", "logprob": -0.5}], done=False) + _END,
     "after": _END + _said("ghost") + _said("ghost"),
     "nested": '{"message":{"content":"a"},"x":' + "[" * 90 + "]" * 90 + "}\n" + _END,
     "pretty": '{"message":\n{"content":"a"},"done":false}\n',
-}
+}  # fmt: skip
 _PROGRESS = {
     "whole": _line(status="pulling manifest") + _line(status="pulling", digest="sha256:a", total=9, completed=3)
     + _line(status="success"),
@@ -112,6 +118,13 @@ _OPENAI = {
     "no-stream-half": '{"choices": [{"message": {"con',
     "text": 'data: {"choices":[{"text":"Hel","index":0,"logprobs":null}]}\n\ndata: [DONE]\n\n',
     "error": _chunk(delta={"content": "a"}) + 'data: {"error":{"message":"the sky fell","code":500}}\n\n',
+    "error-event": 'event: error\ndata: {"message":"the sky fell"}\n\ndata: [DONE]\n\n',
+    "error-field": 'error: {"code":500,"message":"the sky fell"}\n\n',
+    "error-bare": _chunk(delta={"content": "a"}) + '{"detail":"the sky fell"}\n\nwhat?\n',
+    "abort": _chunk(delta={"content": "a"}) + _chunk(reason="abort") + "data: [DONE]\n\n",
+    "no-index": _chunk(delta={"tool_calls": [{"id": "a", "function": {"name": "f", "arguments": "{"}}]})
+    + _chunk(delta={"tool_calls": [{"function": {"arguments": "}"}}]})
+    + _chunk(delta={"tool_calls": [{"id": "b", "function": {"name": "f"}}]}) + _chunk(reason="tool_calls"),
     "timings": 'data: {"choices":[],"timings":{"cache_n":1,"prompt_n":2,"prompt_ms":0.5,"predicted_n":3}}\n\n',
     "prefill": ': ping\r\n\r\ndata: {"prompt_progress":{"total":9,"processed":3}}\r\n\r\n',
     "halves": 'data: {"choices":[{"delta":{"content":"\\ud83d"}}]}\n\n'

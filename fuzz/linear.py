@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable
 
 from fuzz.targets import TARGETS
-from tailrace.protocols.ollama.decode import AnswerDecoder, ProgressDecoder
+from tailrace.protocols.ollama.decode import AnswerDecoder
+from tailrace.protocols.ollama.progress import ProgressDecoder
 from tailrace.protocols.openai.decode import ChunkDecoder
 from tailrace.protocols.sse import SSEDecoder
 
@@ -49,6 +50,8 @@ NASTY: dict[str, tuple[Callable[[bytes], None], Make]] = {
     "ollama: a line that never ends": (_fed(AnswerDecoder, 64), lambda n: b"x" * 64 * n),
     "ollama: values without line ends": (_fed(AnswerDecoder, 0), lambda n: _LINE.rstrip() * n),
     "ollama: blank lines": (_fed(AnswerDecoder, 1000), lambda n: b"\n" * 20 * n),
+    "ollama: a document": (_fed(AnswerDecoder, 64), lambda n: b'{"x":[\n' + b"1,\n" * 20 * n + b"1]}"),
+    "ollama: what is unknown": (_fed(AnswerDecoder, 64), lambda n: b'{"x":1}\n' * n),
     "ollama: blanks, no line end": (_fed(AnswerDecoder, 1000), lambda n: b" " * 200 * n),
     "ollama: halves of characters": (_fed(AnswerDecoder, 0), lambda n: b'{"response":"\\ud83d"}\n' * n),
     "ollama: bad bytes": (_fed(AnswerDecoder, 0), lambda n: b'{"response":"\xff"}\n' * n),
@@ -67,6 +70,18 @@ NASTY: dict[str, tuple[Callable[[bytes], None], Make]] = {
         lambda n: b"".join(_FRAGMENT.replace(b":0,", b":%d," % at) for at in range(n)) + b"data: [DONE]\n\n",
     ),
     "openai: calls without an index": (_fed(ChunkDecoder, 0), lambda n: _FRAGMENT.replace(b'"index":0,', b"") * n),
+    "openai: calls with an id each": (
+        _fed(ChunkDecoder, 0),
+        lambda n: b"".join(
+            _FRAGMENT.replace(b'"function":{', b'"id":%d,"function":{"name":"f",' % at) for at in range(n)
+        ),
+    ),
+    "openai: a name with each piece": (
+        _fed(ChunkDecoder, 0),
+        lambda n: _FRAGMENT.replace(b'"function":{', b'"function":{"name":"f",') * n,
+    ),
+    "openai: what is unknown": (_fed(ChunkDecoder, 100), lambda n: b": x\n" + b"what?\n" * n),
+    "openai: events of no kind": (_fed(ChunkDecoder, 100), lambda n: b'data: {"x":1}\n\n' * n),
     "events: data fields of one event": (_fed(SSEDecoder, 0), lambda n: b"data: a\n" * n + b"\n"),
     "events: one field, 64 bytes a read": (_fed(SSEDecoder, 64), lambda n: b"data: " + b"x" * 64 * n + b"\n\n"),
     "events: CRs, one byte a read": (_fed(SSEDecoder, 1), lambda n: b"\r\n" * n),

@@ -29,8 +29,9 @@ from tailrace.protocols.aisdk.encode import UIWire
 from tailrace.protocols.aisdk.requests import run_request_of
 from tailrace.protocols.lines import LineSplitter
 from tailrace.protocols.ollama import requests as ollama_requests
-from tailrace.protocols.ollama.decode import AnswerDecoder, ProgressDecoder
+from tailrace.protocols.ollama.decode import AnswerDecoder
 from tailrace.protocols.ollama.encode import Lines, OllamaWire
+from tailrace.protocols.ollama.progress import ProgressDecoder
 from tailrace.protocols.ollama.requests import OllamaAPIError
 from tailrace.protocols.openai import requests as openai_requests
 from tailrace.protocols.openai.decode import ChunkDecoder
@@ -62,14 +63,14 @@ def _longest(data: bytes) -> int:
 
 def ollama(data: bytes) -> None:
     """The lines of an answer on Ollama's wire."""
-    longest = _longest(data)
-    every_way(lambda: AnswerDecoder(longest), data)
+    longest, chance = _longest(data), zlib.crc32(data)
+    every_way(lambda: AnswerDecoder(longest, whole=bool(chance & 8), reports=bool(chance & 16)), data)
 
 
 def progress(data: bytes) -> None:
     """The lines of a pull."""
     longest = _longest(data)
-    every_way(lambda: ProgressDecoder(longest), data)
+    every_way(lambda: ProgressDecoder(longest, whole=bool(zlib.crc32(data) & 8)), data)
 
 
 def openai(data: bytes) -> None:

@@ -69,6 +69,17 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             terminalreporter.line(f"{sum(times):8.1f} s  {kind}")
 
 
+@pytest.fixture
+def believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Takes a fake Ollama for the embedded engine: what it reports of a run's wait is believed."""
+    from tailrace.protocols.ollama.decode import AnswerDecoder
+
+    def decoder(_: object, stream: bool | None) -> AnswerDecoder:
+        return AnswerDecoder(whole=stream is False, reports=True)
+
+    monkeypatch.setattr("tailrace.backends.ollama.OllamaBackend._decoder", decoder)
+
+
 def give_up(reason: str) -> NoReturn:
     """Skips a test that lacks something; under ``CI=true`` that is a failure."""
     if os.environ.get("CI") == "true":

@@ -21,7 +21,8 @@ from tests.cli.driver import TIMEOUT, Command, Result
 
 from tailrace.cli.checks import secrets
 from tailrace.cli.checks.finding import Finding, bounded
-from tailrace.cli.checks.stream import Arrivals, judge, stream
+from tailrace.cli.checks.stream import Arrivals, _read, judge, stream
+from tailrace.errors import ResponseError
 from tailrace.testing import (
     FakeModel,
     FakeOllama,
@@ -543,3 +544,13 @@ def test_on_a_terminal_that_does_not_tell(tailrace: Command) -> None:
     text = terminal.seen.decode()
     assert "\x1b[3" not in text
     assert "width of Chinese characters unknown" in text
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b'data: {"object":"error","message":"boom"}\n\n', b'error: {"message":"boom","code":500}\n', b'{"detail":"boom"}'],
+)
+def test_u34_errors_of_other_forms(data: bytes) -> None:
+    """An error in the stream is one in whatever form a server says it."""
+    with pytest.raises(ResponseError, match="boom"):
+        _read(data, Arrivals(0))

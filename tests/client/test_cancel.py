@@ -67,6 +67,9 @@ PHASES = {
 }
 
 
+pytestmark = pytest.mark.usefixtures("believed")
+
+
 @pytest.fixture(params=["ollama", "openai"])
 def wire(request: pytest.FixtureRequest) -> Iterator[Wire]:
     """A fake server of either wire."""

@@ -44,6 +44,8 @@ from tailrace.testing import (
     wait_for,
 )
 
+pytestmark = pytest.mark.usefixtures("believed")
+
 
 @pytest.fixture(params=["ollama", "openai"])
 def wire(request: pytest.FixtureRequest) -> Iterator[Wire]:
@@ -381,8 +383,9 @@ def test_the_events_in_their_order(wire: Wire) -> None:
 
 
 def test_loading_is_an_event(ollama: FakeOllama) -> None:
-    """What Ollama's wire says of loading and of the queue becomes an event too."""
-    ollama.script(chunk({"status": "queued", "position": 2}), chunk({"status": "loading"}), say("a"))
+    """What the embedded engine reports of loading and of the queue becomes an event too."""
+    reports: list[dict[str, Any]] = [{"status": "queued", "position": 2}, {"status": "loading"}]
+    ollama.script(*(chunk({"tailrace": report}) for report in reports), say("a"))
     events = list(Client(ollama.url).chat("m", MESSAGES, stream=True).events())
     assert events[:3] == [Queued(2), Loading(), TextDelta("a")]
 

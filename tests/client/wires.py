@@ -28,9 +28,9 @@ class Wire:
         return self.server.url if self.name == "ollama" else f"openai:{self.server.url}/v1"
 
     def reading(self, processed: int, total: int) -> Step:
-        """The prompt is being read: a record that both decoders make a `Prefill` of."""
+        """The prompt is being read: a record that both decoders make a `Prefill` of, with the fixture `believed`."""
         if self.name == "ollama":
-            return chunk({"status": "prefill", "processed": processed, "total": total})
+            return chunk({"tailrace": {"status": "prefill", "processed": processed, "total": total}})
         progress = {"processed": processed, "total": total}
         return chunk({"choices": [{"index": 0, "delta": {"role": "assistant"}}], "prompt_progress": progress})
 

@@ -237,7 +237,6 @@ WRONG_TYPES = {
         "delta": b'{"choices":[{"delta":"hi"}]}',
         "content": b'{"choices":[{"delta":{"content":17}}]}',
         "calls": b'{"choices":[{"delta":{"tool_calls":[17]}}]}',
-        "usage": b'{"choices":[],"usage":[1,2]}',
     },
 }
 

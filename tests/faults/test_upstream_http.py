@@ -41,7 +41,7 @@ CHAT = {"ollama": "/api/chat", "openai": "/v1/chat/completions"}
         ({"error": {"message": "no such option", "code": 400}}, "no such option"),
         ('{"error":"{\\"error\\":{\\"code\\":400,\\"message\\":\\"too long\\"}}"}', "too long"),
         ("plain words\n", "plain words"),
-        ({"detail": "something else"}, '{"detail":"something else"}'),
+        ({"detail": "something else"}, "something else"),
         ("", "HTTP 400 without a word"),
         (b"\xff\xfe bytes", "\ufffd\ufffd bytes"),
     ],
@@ -64,7 +64,7 @@ def test_u18_an_endless_error(upstream: Upstream, kind: str) -> None:
     seen = face.chat()
     seen.broke(ResponseError, Outcome.FAILED)
     assert isinstance(seen.error, ResponseError)
-    assert seen.error.error == "x" * 65536
+    assert seen.error.error == "x" * 2000 + "…"
     upstream.is_let_go(face)
 
 
@@ -270,7 +270,7 @@ def test_u25_retry_after_too_long(upstream: Upstream, kind: str, hurry: list[flo
     assert (len(upstream.server.requests), hurry) == (1, [])
 
 
-@pytest.mark.parametrize("value", ["soon", "-1", "Wed, 21 Oct 2026 07:28:00 GMT", "1e9", ""])
+@pytest.mark.parametrize("value", ["soon", "-1", "Wed, 99 Oct 2026 07:28:00 GMT", "1e9", ""])
 def test_u25_retry_after_of_no_use(upstream: Upstream, kind: str, value: str, hurry: list[float]) -> None:
     """A Retry-After that is no number of seconds is as good as none."""
     upstream.script(status(503, BUSY, {"Retry-After": value}))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
-import re
 from asyncio import sleep
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
@@ -13,7 +14,8 @@ import msgspec
 
 from tailrace import errors
 from tailrace.events import Ended, Event, Queued
-from tailrace.protocols.faults import advice, error_text
+from tailrace.protocols.error_words import body_text, page_title
+from tailrace.protocols.faults import advice
 from tailrace.run.exchange import OnEvents, Opener, Report
 from tailrace.run.run import ended_by
 from tailrace.types import (
@@ -31,8 +33,10 @@ if TYPE_CHECKING:  # the HTTP client takes longer to import than all of ours; ma
 
 __all__ = ["Backend", "Decoder", "WireExchange", "open_patiently", "other_form", "raise_for_status"]
 
+_SHOWN = 500  # characters of an address that a server redirects to
 RETRIES = 2  # of a request that a busy server refused; only before the first token
 _RETRY_AFTER_MOST = 30.0  # a server that wants us to wait longer than this gets its error shown instead
+SETTLE = 2.0  # seconds of silence after which an answer that is whole, but not marked as such, is taken for whole
 
 
 class Backend(Protocol):
@@ -86,6 +90,13 @@ class Backend(Protocol):
 class Decoder(Protocol):
     """A protocol's decoder."""
 
+    @property
+    def settling(self) -> bool:
+        """True while what came may be the whole answer, though nothing says that it is."""
+
+    def settle(self) -> Sequence[Event]:
+        """The server says nothing more: returns the rest and the ending if the answer is whole, else nothing."""
+
     def feed(self, data: bytes) -> Sequence[Event]:
         """Takes bytes, returns events."""
 
@@ -100,7 +111,9 @@ class WireExchange:
         media: the media type of the protocol's streams. Another one is accepted with a warning; JSON is a whole answer.
     """
 
-    __slots__ = ("_decoder", "_http", "_note", "_on_events", "abort", "confirms", "finish", "half_close")
+    __slots__ = (
+        *("_decoder", "_http", "_note", "_on_events", "_over", "_silence", "abort", "confirms", "finish", "half_close"),
+    )
 
     def __init__(self, http: HttpExchange, decoder: Decoder, media: str, *, confirms: float = 0.1) -> None:
         self.confirms = confirms
@@ -110,24 +123,84 @@ class WireExchange:
         self._http = http
         self._decoder = decoder
         self._on_events: OnEvents = bool  # until `relay` sets its own
+        self._silence: _Silence | None = None
+        self._over = False
         known = http.content_type in ("", media, "application/json")
         self._note = "" if known else f"the server sent the answer as {http.content_type}"
 
     async def relay(self, on_events: OnEvents) -> None:
         """Passes the events on as they arrive. A broken connection is an ending too, not an exception."""
         self._on_events = on_events
+        if self._decoder.settling:  # not the first call: all that there is may have come by then
+            self._await_silence(True)
         try:
             await self._http.deliver(self._on_data)
         except errors.StreamError as error:
-            on_events([ended_by(error)])
+            if not self._over:  # else we broke it ourselves
+                on_events([ended_by(error)])
+        finally:
+            if self._silence is not None:
+                self._silence.stop()
 
     def _on_data(self, data: bytes) -> bool:
+        if self._over:
+            return True
         events = self._decoder.feed(data) if data else self._decoder.eof()
-        if not events:
-            return False
+        if self._decoder.settling:
+            self._await_silence(bool(events))
+        return self._pass_on(events) if events else False
+
+    def _await_silence(self, content: bool) -> None:
+        if self._silence is None:
+            self._silence = _Silence(self._settle)
+        self._silence.heard(content)
+
+    def _pass_on(self, events: Sequence[Event]) -> bool:
         if self._note and isinstance(ended := events[-1], Ended):
             events = [*events[:-1], msgspec.structs.replace(ended, warnings=(self._note, *ended.warnings))]
         return self._on_events(events)
+
+    def _settle(self) -> None:
+        events = self._decoder.settle()
+        if events:
+            self._over = True
+            try:
+                self._pass_on(events)
+            finally:
+                self.abort()  # which ends `relay`
+
+
+class _Silence:
+    """Notices that a server says nothing more. A token moves no timer: it looks again when it fires."""
+
+    __slots__ = ("_came", "_settle", "_timer")
+
+    def __init__(self, settle: Callable[[], None]) -> None:
+        self._settle = settle
+        self._came = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def heard(self, content: bool) -> None:
+        """Something came that may have been the last; what is no content, such as pings, gives no more time."""
+        loop = asyncio.get_running_loop()
+        if content or self._timer is None:
+            self._came = loop.time()
+        if self._timer is None:
+            self._timer = loop.call_later(SETTLE, self._look, loop)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = None
+        rest = self._came + SETTLE - loop.time()
+        if rest > 0:
+            self._timer = loop.call_later(rest, self._look, loop)
+        else:
+            self._settle()
+
+    def stop(self) -> None:
+        """Looks no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
 
 async def open_patiently(send: Callable[[], Awaitable[HttpExchange]], report: Report) -> HttpExchange:
@@ -189,7 +262,7 @@ async def raise_for_status(exchange: HttpExchange) -> None:
         raise errors.ModelNotFoundError(text, status, hint="pull it first, or name one of those that list() shows")
     if status in (429, 503):
         error = errors.BusyError(text, status)
-        error.retry_after = _seconds(exchange.headers.get("Retry-After", ""))
+        error.retry_after = _retry_after(exchange.headers)
         raise error
     if status == 501:
         raise errors.UnsupportedError(text, status)
@@ -244,7 +317,7 @@ def _of_proxy(exchange: HttpExchange, text: str) -> errors.ResponseError:
     error.hint = via.hint(urlsplit(exchange.url).hostname or "")
     error.about = "proxy"
     if isinstance(error, errors.BusyError):
-        error.retry_after = _seconds(exchange.headers.get("Retry-After", ""))
+        error.retry_after = _retry_after(exchange.headers)
     return error
 
 
@@ -269,22 +342,19 @@ def other_form(url: str) -> str:
 
 
 def _body_text(body: str) -> tuple[str, bool]:
-    """Returns the error text of a body, JSON's ``error`` or else the body as it is; and whether it was the former."""
+    """Returns what the body of an error says, and whether it is JSON, as of a model server."""
     try:
         parsed = msgspec.json.decode(body)
     except (msgspec.MsgspecError, RecursionError):
-        return body.strip(), False
-    if isinstance(parsed, dict) and parsed.get("error"):
-        return error_text(parsed["error"]), True
-    return body.strip(), isinstance(parsed, dict)
+        parsed = None
+    return body_text(body), isinstance(parsed, dict)
 
 
 def _of_page(exchange: HttpExchange, body: str) -> errors.ResponseError:
     """The error of a server, or whatever stands before it, that answers with a web page."""
     if exchange.status == 407:
         return _of_proxy_key(exchange)
-    title = re.search(r"<title[^>]*>([^<]{1,200})", body, re.IGNORECASE)
-    named = f' ("{" ".join(title[1].split())}")' if title else ""
+    named = page_title(body)
     if exchange.status == 401:
         return _of_key(exchange, f"{exchange.url} answered with a web page{named}: it wants to know who asks")
     through = f" through {exchange.via}" if exchange.via is not None else ""
@@ -299,5 +369,23 @@ def _of_page(exchange: HttpExchange, body: str) -> errors.ResponseError:
     return error
 
 
-def _seconds(value: str) -> float | None:
-    return float(value) if value.strip().isdigit() and len(value) < 10 else None
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Returns the seconds that a server asks us to wait: a number, or a date (RFC 9110 section 10.2.3).
+
+    The date is the server's, so it is compared with the server's own, where it tells that.
+    """
+    value = headers.get("Retry-After", "").strip()
+    if value.isascii() and value.isdigit() and len(value) < 10:
+        return float(value)
+    then, now = _date(value), _date(headers.get("Date", "")) or datetime.now(UTC)
+    return max(0.0, (then - now).total_seconds()) if then is not None else None
+
+
+def _date(value: str) -> datetime | None:
+    from email.utils import parsedate_to_datetime  # which takes long to import
+
+    try:
+        date = parsedate_to_datetime(value)
+    except (TypeError, ValueError, IndexError, OverflowError):
+        return None
+    return date if date.tzinfo is not None else date.replace(tzinfo=UTC)

@@ -6,6 +6,7 @@ import asyncio
 import copy
 import datetime
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -15,7 +16,8 @@ from tailrace.backends.base import WireExchange, open_patiently, raise_for_statu
 from tailrace.backends.continuing import OllamaWay, asked_again, given_of, in_words, ollama_way, probe, rendered_way
 from tailrace.backends.seam import Seam, Seamed
 from tailrace.events import Event, Loading, Prefill
-from tailrace.protocols.ollama.decode import AnswerDecoder, ProgressDecoder
+from tailrace.protocols.ollama.decode import AnswerDecoder
+from tailrace.protocols.ollama.progress import ProgressDecoder
 from tailrace.run.exchange import Exchange, Opener, Report
 from tailrace.run.state import Signal
 from tailrace.transport.http_client import Http, HttpExchange
@@ -80,11 +82,11 @@ class OllamaBackend:
 
     def chat(self, request: ChatRequest) -> Opener:
         """Returns what opens a chat."""
-        return self._opener("/api/chat", request, AnswerDecoder, request.model)
+        return self._opener("/api/chat", request, partial(self._decoder, request.stream), request.model)
 
     def generate(self, request: GenerateRequest) -> Opener:
         """Returns what opens a completion."""
-        return self._opener("/api/generate", request, AnswerDecoder, request.model)
+        return self._opener("/api/generate", request, partial(self._decoder, request.stream), request.model)
 
     def continue_chat(self, request: ContinueRequest) -> Opener:
         """Returns what opens the rest of an answer; the model's template decides how it is asked for."""
@@ -118,7 +120,11 @@ class OllamaBackend:
 
     def progress(self, operation: str, body: dict[str, Any]) -> Opener:
         """Returns what opens a pull, push or create."""
-        return self._opener(f"/api/{operation}", body, ProgressDecoder, None)
+        decoder = partial(ProgressDecoder, whole=body.get("stream") is False)
+        return self._opener(f"/api/{operation}", body, decoder, None)
+
+    def _decoder(self, stream: bool | None) -> AnswerDecoder:
+        return AnswerDecoder(whole=stream is False)
 
     def _opener(
         self, path: str, body: Any, decoder: Callable[[], AnswerDecoder | ProgressDecoder], model: str | None

@@ -11,6 +11,7 @@ import msgspec
 from tailrace import errors
 from tailrace.backends.base import WireExchange, open_patiently, raise_for_status
 from tailrace.backends.openai_continuing import continued
+from tailrace.protocols.faults import figure
 from tailrace.protocols.openai.decode import ChunkDecoder
 from tailrace.protocols.openai.from_ollama import messages_from_ollama
 from tailrace.run.exchange import Exchange, Opener, Report
@@ -62,16 +63,12 @@ class _Models(msgspec.Struct):
 
 class _Row(msgspec.Struct):
     embedding: list[float]
-    index: int = 0
-
-
-class _Counts(msgspec.Struct):
-    prompt_tokens: int | None = None
+    index: Any = 0
 
 
 class _Embeddings(msgspec.Struct):
     data: list[_Row]
-    usage: _Counts | None = None
+    usage: Any = None
 
 
 class OpenAIBackend:
@@ -180,8 +177,8 @@ class OpenAIBackend:
         parsed = await self._json("POST", "/embeddings", _Embeddings, request)
         return EmbedResponse(
             model=str(body.get("model", "")),
-            embeddings=[row.embedding for row in sorted(parsed.data, key=lambda row: row.index)],
-            prompt_eval_count=parsed.usage.prompt_tokens if parsed.usage is not None else None,
+            embeddings=[row.embedding for row in sorted(parsed.data, key=lambda row: figure(row.index) or 0)],
+            prompt_eval_count=figure(parsed.usage.get("prompt_tokens")) if isinstance(parsed.usage, dict) else None,
         )
 
     async def call(self, method: str, path: str, body: Any = None) -> bytes:

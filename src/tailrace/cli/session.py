@@ -92,6 +92,8 @@ def _about(what: str) -> str:
             return say("hint.remote")
         case "server":
             return say("hint.server")
+        case "files":
+            return say("hint.files")
         case "name":
             return say("hint.name")
         case "address":

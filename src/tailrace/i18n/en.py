@@ -155,6 +155,7 @@ WORDS: dict[str, str] = {
     "hint.key": "give a key with TAILRACE_API_KEY or OLLAMA_API_KEY, or a name and a password before the host: http://user:password@host",
     "hint.wrong_key": "the key or password that was sent is not taken: correct TAILRACE_API_KEY, OLLAMA_API_KEY or user:password@ before the host",
     "hint.sign_in": "sign in with `ollama signin` on the machine that Ollama runs on",
+    "hint.files": "raise the limit (`ulimit -n`), or let fewer answers run at once",
     "hint.not_model_server": "check the host and the port; Ollama's is 11434, other servers are openai:http://host:port/v1",
     "hint.timed_out": "give it more time with --timeout SECONDS (0: no limit)",
     "hint.busy": "try again in a while",

@@ -155,6 +155,7 @@ WORDS: dict[str, str] = {
     "hint.key": "请用 TAILRACE_API_KEY 或 OLLAMA_API_KEY 提供密钥，或在主机名前写上用户名和密码：http://user:password@host",
     "hint.wrong_key": "发送的密钥或密码未被接受：请更正 TAILRACE_API_KEY、OLLAMA_API_KEY 或主机名前的 user:password@",
     "hint.sign_in": "请在运行 Ollama 的机器上执行 `ollama signin` 登录",
+    "hint.files": "请提高上限（`ulimit -n`），或减少同时进行的回答",
     "hint.not_model_server": "请检查主机和端口；Ollama 的端口是 11434，其他服务器写作 openai:http://host:port/v1",
     "hint.timed_out": "可用 --timeout 秒数 延长时限（0 表示不限）",
     "hint.busy": "请稍后再试",

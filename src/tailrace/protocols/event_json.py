@@ -74,7 +74,7 @@ def fault_of(ended: Ended) -> dict[str, Any]:
         return {"message": ended.outcome.value, "type": ended.outcome.value}
     told: dict[str, Any] = {"message": fault.message, "type": fault.kind}
     if fault.status_code > 0:
-        told["status"] = fault.status_code
+        told["status"] = fault.status_code if fault.status_code < 600 else 502
     if fault.hint:
         told["hint"] = fault.hint
     return told

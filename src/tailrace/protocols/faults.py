@@ -3,41 +3,89 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
+import msgspec
+
 from tailrace.events import Ended, Fault, Outcome, Usage
+from tailrace.protocols.error_words import error_text
 
 __all__ = [
+    "CutError",
     "Surrogates",
     "advice",
     "bad_data",
     "count",
-    "error_text",
+    "figure",
     "from_error",
+    "is_cut",
     "loads",
+    "shown",
     "too_long",
+    "too_much",
+    "too_strange",
     "truncated",
     "whole",
 ]
 
 _SHOWN = 200  # bytes of a bad line shown in an error: enough to see what it is, not enough to flood a log
+_skip = msgspec.json.Decoder(msgspec.Raw).decode  # reads a value and makes nothing of it
+_HALF_NUMBER = re.compile(r"(\d[eE]|[-+.])$")
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")  # in JSON, as an escape
+
+
+class CutError(ValueError):
+    """What came is the beginning of a JSON value, and the rest is missing."""
+
+
+def shown(data: bytes) -> str:
+    """Returns the beginning of bytes that were not understood, as an error shows it."""
+    return repr(data[:_SHOWN].decode("utf-8", "replace") + ("…" if len(data) > _SHOWN else ""))
 
 
 def bad_data(what: str, line: bytes, where: str) -> Ended:
     """The server sent something that its protocol does not have."""
-    shown = line[:_SHOWN].decode("utf-8", "replace") + ("…" if len(line) > _SHOWN else "")
-    message = f"{what} {where} of the answer: {shown!r}"
+    message = f"{what} {where} of the answer: {shown(line)}"
     return Ended(Outcome.FAILED, fault=Fault("ProtocolError", message))
 
 
-def count(value: int | None) -> int:
-    """Servers leave zeros out; what no counter can hold was not counted."""
-    return value if value is not None and 0 < value < 1 << 63 else 0
+def figure(value: Any) -> int | None:
+    """Returns a figure that a server reports; None where it did not, or where it is none that a counter can hold.
+
+    By the protocols all of them are integers; some servers write floats, or numbers as text. What is merely reported
+    must never cost an answer.
+    """
+    if type(value) is str and len(value) < 40:
+        try:
+            value = int(value) if value.isdecimal() else float(value)
+        except ValueError:
+            return None
+    if type(value) is float:
+        value = int(value) if 0 <= value < 1 << 63 else None  # also not for NaN and infinity
+    return value if type(value) is int and 0 <= value < 1 << 63 else None
+
+
+def count(value: Any) -> int:
+    """Returns a figure as a count: servers leave zeros out."""
+    return figure(value) or 0
 
 
 def too_long(limit: int) -> Ended:
     """A line that never ends."""
     return Ended(Outcome.FAILED, fault=Fault("ProtocolError", f"a line of the answer is longer than {limit:,} bytes"))
+
+
+def too_much(limit: int) -> Ended:
+    """Blank lines, comments and the like without end."""
+    message = f"more than {limit:,} bytes of the answer hold nothing"
+    return Ended(Outcome.FAILED, fault=Fault("ProtocolError", message))
+
+
+def too_strange(most: int, first: bytes) -> Ended:
+    """Something that our protocols do not have, again and again."""
+    message = f"more than {most:,} parts of the answer are of no kind that we know, the first of them {shown(first)}"
+    return Ended(Outcome.FAILED, fault=Fault("ProtocolError", message))
 
 
 def truncated(missing: str, detail: str = "") -> Ended:
@@ -46,40 +94,10 @@ def truncated(missing: str, detail: str = "") -> Ended:
     return Ended(Outcome.TRUNCATED, fault=Fault("TruncatedError", message), usage=None)
 
 
-def error_text(error: Any) -> str:
-    """The text of an ``error`` member: a string, an object with ``message``, or a string that holds such JSON."""
-    try:
-        return str(whole(_text(error)))
-    except RecursionError:
-        return "an error that is nested too deeply to be shown"
-
-
-def _text(error: Any) -> str:
-    if isinstance(error, str):
-        # Ollama hands its runner's body on verbatim, so the text may itself be {"error": {"message": …}}.
-        if error.lstrip().startswith("{"):
-            try:
-                inner = json.loads(error)
-            except (ValueError, RecursionError):
-                return error
-            if isinstance(inner, dict) and inner.get("error"):
-                return _text(inner["error"])
-        return error
-    if isinstance(error, dict):
-        message = error.get("message")
-        if not isinstance(message, str) or not message:
-            return json.dumps(error, ensure_ascii=False)
-        prompt, context = error.get("n_prompt_tokens"), error.get("n_ctx")
-        if isinstance(prompt, int) and isinstance(context, int):  # llama.cpp: what the words of old versions left out
-            return f"{message} (the prompt has {prompt} tokens, the context holds {context})"
-        return message
-    return str(error)
-
-
 def from_error(error: Any, status_code: Any = None, usage: Usage | None = None) -> Ended:
     """The server said, inside the stream, that it failed; `status_code` is what it sent as such, whatever that is."""
     text = error_text(error)
-    code = status_code if type(status_code) is int and 100 <= status_code <= 999 else -1
+    code = status_code if type(status_code) is int and 400 <= status_code <= 599 else -1  # others are no HTTP errors
     return Ended(Outcome.FAILED, fault=Fault("ResponseError", text, code, advice(text)), usage=usage)
 
 
@@ -103,7 +121,9 @@ _DIED = (
 )
 
 
-def loads(line: bytes, deltas: frozenset[str] = frozenset(), depth: int = 0) -> tuple[list[Any], int]:
+def loads(
+    line: bytes, deltas: frozenset[str] = frozenset(), depth: int = 0, blanks: str = " \t\r"
+) -> tuple[list[Any], int]:
     """Reads one or more JSON values from a line the fast decoder refused, mending what can be mended.
 
     Tolerated: a byte order mark, blanks, invalid UTF-8 (each bad byte becomes U+FFFD), lone surrogate escapes, several
@@ -112,11 +132,13 @@ def loads(line: bytes, deltas: frozenset[str] = frozenset(), depth: int = 0) -> 
     Args:
         deltas: names of the strings in which half a character may be left for `Surrogates` to join.
         depth: how many objects deep those are.
+        blanks: what may be between two values.
 
     Returns:
         The values, and how many characters had to be replaced.
 
     Raises:
+        CutError: it is the beginning of JSON.
         ValueError: it is not JSON.
     """
     text = line.decode("utf-8", "replace")
@@ -131,10 +153,27 @@ def loads(line: bytes, deltas: frozenset[str] = frozenset(), depth: int = 0) -> 
             value = whole(value, deltas, depth)
         except RecursionError:
             raise ValueError("nested too deeply") from None
+        except json.JSONDecodeError as error:
+            if is_cut(_SURROGATE.sub("-", text[at:])):
+                raise CutError(str(error)) from None
+            raise
         values.append(value)
-        while at < len(text) and text[at] in " \t\r":
+        while at < len(text) and text[at] in blanks:
             at += 1
     return values, replaced
+
+
+def is_cut(text: str) -> bool:
+    """Returns whether this is the beginning of a JSON value; Python's own decoder does not distinguish that."""
+    if _HALF_NUMBER.search(text[-2:]):
+        text += "0"  # which is as good as a whole one, in the midst of something
+    try:
+        _skip(text)
+    except msgspec.DecodeError as error:
+        return "truncated" in str(error)
+    except (ValueError, RecursionError):
+        pass
+    return False
 
 
 def _refuse(constant: str) -> Any:

@@ -54,6 +54,15 @@ class LineSplitter:
         self._hold(data[cut:])
         return block
 
+    @property
+    def held(self) -> int:
+        """Bytes of the open line."""
+        return self._held
+
+    def peek(self) -> bytes:
+        """Returns the open line so far."""
+        return b"".join(self._parts)
+
     def eof(self) -> bytes:
         """Returns what is left: a last line without LF, or half a line. Empty if nothing is."""
         rest = b"".join(self._parts)

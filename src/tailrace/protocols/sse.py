@@ -10,9 +10,14 @@ import msgspec
 
 from tailrace.protocols.lines import MAX_LINE, LineSplitter
 
-__all__ = ["PING", "SSEDecoder", "ServerSentEvent", "comment", "encode", "retry"]
+__all__ = ["PING", "STRAY", "SSEDecoder", "ServerSentEvent", "comment", "encode", "retry"]
 
 PING = b": ping\n\n"
+
+STRAY = "\0stray"
+"""The type of what is no event but a line beside them; it is no type that we would send."""
+
+_FIELDS = (b"data:", b"event:", b"id:", b"retry:", b"error:")
 
 _BOM = b"\xef\xbb\xbf"
 
@@ -39,14 +44,21 @@ class ServerSentEvent(msgspec.Struct, gc=False):
 class SSEDecoder:
     """Decodes an event stream.
 
+    Args:
+        max_line: bytes that a line, the data of an event, or all that belongs to no event may have.
+        lenient: take what servers write beside the standard when they fail: a field ``error`` is an event of that type,
+            which needs no data, and a line that is no field is an event of the type `STRAY`.
+
     Attributes:
         last_event_id: what a reconnect sends as ``Last-Event-ID``.
         retry: reconnection time in ms, once the server named one.
-        overflow: True once a line, or the data of one event, outgrew the limit.
+        overflow: True once a limit was passed.
     """
 
-    def __init__(self, max_line: int = MAX_LINE) -> None:
+    def __init__(self, max_line: int = MAX_LINE, *, lenient: bool = False) -> None:
         self.last_event_id = ""
+        self._lenient = lenient
+        self._skipped = 0  # bytes of lines that belong to no event
         self.retry: int | None = None
         self._lines = LineSplitter(max_line)
         self._limit = max_line
@@ -77,10 +89,12 @@ class SSEDecoder:
             if not line:
                 if self._data or self._type or self._id is not None:
                     self._dispatch(events)
+                else:
+                    self._skip(line)
             elif line.startswith(b"data: "):
                 self._add(line[6:])
             else:
-                self._field(line)
+                self._field(line, events)
         return events
 
     def eof(self) -> list[ServerSentEvent]:
@@ -88,6 +102,13 @@ class SSEDecoder:
         self._lines.eof()
         self._data.clear()
         return []
+
+    def unfinished(self) -> list[ServerSentEvent]:
+        """Returns what `eof` discards, as if it had been completed: it may say what went wrong."""
+        rest = self._lines.peek()
+        if self.overflow or (rest and any(field.startswith(rest) for field in _FIELDS)):
+            return []  # half of a field's name is no line of its own
+        return self.feed(b"\n\n")
 
     def _skip_bom(self, data: bytes) -> bytes:
         data = self._start + data
@@ -116,10 +137,17 @@ class SSEDecoder:
             return
         self._data.append(value)
 
-    def _field(self, line: bytes) -> None:
+    def _skip(self, line: bytes) -> None:
+        self._skipped += len(line) + 1
+        if self._skipped > self._limit:
+            self._too_much = True
+            self._data.clear()
+
+    def _field(self, line: bytes, events: list[ServerSentEvent]) -> None:
         name, colon, value = line.partition(b":")
-        if colon and not name:
-            return  # a comment
+        if colon and not name:  # a comment
+            self._skip(line)
+            return
         value = value.removeprefix(b" ")
         if name == b"data":
             self._add(value)
@@ -128,13 +156,28 @@ class SSEDecoder:
         elif name == b"id":
             if b"\0" not in value:
                 self._id = value.decode("utf-8", "replace")
-        elif name == b"retry" and value.isdigit():
-            self.retry = int(value) if len(value) < 19 else self.retry
+        elif name == b"retry":
+            if value.isdigit() and len(value) < 19:
+                self.retry = int(value)
+        elif self._lenient:
+            self._beside(name, value, line, events)
+        else:
+            self._skip(line)
+
+    def _beside(self, name: bytes, value: bytes, line: bytes, events: list[ServerSentEvent]) -> None:
+        if name == b"error":
+            self._type = "error"
+            self._add(value)
+        else:
+            self._skip(line)
+            events.append(ServerSentEvent(line, STRAY, self.last_event_id))
 
     def _dispatch(self, events: list[ServerSentEvent]) -> None:
         if self._id is not None:  # committed even when there is no data (rule 11)
             self.last_event_id = self._id
             self._id = None
+        if not self._data and self._lenient and self._type == "error":
+            self._data.append(b"")
         if self._data:
             data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
             events.append(ServerSentEvent(data, self._type or "message", self.last_event_id))

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tailrace.testing.catalogue import FakeModel
+    from tailrace.testing.fault_table import Misbehaviour, misbehaviours
     from tailrace.testing.ollama import FakeOllama
     from tailrace.testing.openai import FakeOpenAI
     from tailrace.testing.recording import Recording
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
         delay,
         done,
         error,
+        error_as,
         fin,
         giant_line,
         gzip,
@@ -64,6 +66,7 @@ if TYPE_CHECKING:
         tool_fragment,
         unframed,
         wait_for,
+        whole,
     )
 
 __all__ = [
@@ -71,6 +74,7 @@ __all__ = [
     "FakeOllama",
     "FakeOpenAI",
     "FakeServer",
+    "Misbehaviour",
     "NeverAccepts",
     "Record",
     "Recording",
@@ -88,6 +92,7 @@ __all__ = [
     "delay",
     "done",
     "error",
+    "error_as",
     "fin",
     "giant_line",
     "gzip",
@@ -98,6 +103,7 @@ __all__ = [
     "hold",
     "html",
     "interim",
+    "misbehaviours",
     "ping",
     "prompt_progress",
     "queue",
@@ -115,6 +121,7 @@ __all__ = [
     "tool_fragment",
     "unframed",
     "wait_for",
+    "whole",
 ]
 
 # Where the names live that are no steps. They are imported when asked for: pytest imports this package at every start,
@@ -124,6 +131,7 @@ _HOMES = {
     "FakeOllama": "ollama",
     "FakeOpenAI": "openai",
     "FakeServer": "server",
+    "Misbehaviour": "fault_table",
     "NeverAccepts": "sockets",
     "Record": "records",
     "Recording": "recording",
@@ -131,6 +139,7 @@ _HOMES = {
     "Sent": "records",
     "Silent": "sockets",
     "closed_port": "sockets",
+    "misbehaviours": "fault_table",
 }
 
 

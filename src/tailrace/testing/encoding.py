@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from tailrace.testing import steps
 
-__all__ = ["Encoder", "JSONLines", "dump"]
+__all__ = ["NO_FIELDS", "Encoder", "JSONLines", "dump"]
+
+NO_FIELDS: Mapping[str, Any] = MappingProxyType({})
 
 
 class Encoder(Protocol):
@@ -17,9 +21,10 @@ class Encoder(Protocol):
     stream: bool
     early_head: bool
     headers: tuple[tuple[str, str], ...]
+    indent: int | None
 
-    def say(self, text: str, *, thinking: bool) -> bytes:
-        """Encode a piece of text."""
+    def say(self, text: str, *, thinking: bool, fields: Mapping[str, Any] = NO_FIELDS) -> bytes:
+        """Encode a piece of text, with further members of its chunk."""
 
     def tool_call(self, step: steps.ToolCall) -> list[bytes]:
         """Encode a tool call."""
@@ -52,6 +57,7 @@ class JSONLines:
     content_type = "application/x-ndjson"
     early_head = False
     headers: tuple[tuple[str, str], ...] = ()
+    indent: int | None = None
 
     def __init__(self, *, stream: bool = True) -> None:
         self.stream = stream
@@ -59,7 +65,7 @@ class JSONLines:
         if not stream:
             self.content_type = "application/json; charset=utf-8"
 
-    def say(self, text: str, *, thinking: bool) -> bytes:
+    def say(self, text: str, *, thinking: bool, fields: Mapping[str, Any] = NO_FIELDS) -> bytes:
         """Refuse: there is no text here."""
         raise _unknown("say() and think()", "chunk({...})")
 
@@ -87,24 +93,25 @@ class JSONLines:
     def error(self, step: steps.Error) -> list[bytes]:
         """Encode an error line."""
         value = {"error": step.message, **step.fields}
-        return [dump(value) + b"\n" if self.stream else dump(value)]
+        return [dump(value) + b"\n" if self.stream else dump(value, self.indent)]
 
     def done(self, step: steps.Done) -> list[bytes]:
         """End: nothing in a stream, else the last line."""
-        return [] if self.stream else [dump(self._last)]
+        return [] if self.stream else [dump(self._last, self.indent)]
 
     def end(self) -> bytes:
         """Encode the last line."""
-        return dump(self._last)
+        return dump(self._last, self.indent)
 
 
 def _unknown(what: str, instead: str) -> TypeError:
     return TypeError(f"{what} mean nothing on this endpoint; use {instead}")
 
 
-def dump(value: Any) -> bytes:
+def dump(value: Any, indent: int | None = None) -> bytes:
     """Encode JSON as model servers do: compact, characters as they are; only lone surrogates are escaped."""
+    separators = (",", ":") if indent is None else (",", ": ")
     try:
-        return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+        return json.dumps(value, separators=separators, ensure_ascii=False, indent=indent).encode()
     except UnicodeEncodeError:
-        return json.dumps(value, separators=(",", ":")).encode()
+        return json.dumps(value, separators=separators, indent=indent).encode()

@@ -6,14 +6,14 @@ import hashlib
 import itertools
 import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from tailrace.testing import steps
 from tailrace.testing.catalogue import Catalogue, FakeModel, embedding, full_name
-from tailrace.testing.encoding import JSONLines, dump
+from tailrace.testing.encoding import NO_FIELDS, JSONLines, dump
 from tailrace.testing.openai import OpenAIRoutes
 from tailrace.testing.records import Record
 from tailrace.testing.server import FakeServer, Plan, refuse
@@ -42,14 +42,14 @@ class OllamaEncoder(JSONLines):
         self._text: list[str] = []
         self._thinking: list[str] = []
 
-    def say(self, text: str, *, thinking: bool) -> bytes:
+    def say(self, text: str, *, thinking: bool, fields: Mapping[str, Any] = NO_FIELDS) -> bytes:
         """Encode a fragment."""
         self._first = self._first or time.monotonic_ns()
         self._count += 1
         if not self.stream:
             (self._thinking if thinking else self._text).append(text)
             return b""
-        return self._line(self._part("" if thinking else text, text if thinking else "", []))
+        return self._line({**self._part("" if thinking else text, text if thinking else "", []), **fields})
 
     def tool_call(self, step: steps.ToolCall) -> list[bytes]:
         """Encode a whole call; `/api/generate` has calls only on its final line."""
@@ -75,11 +75,11 @@ class OllamaEncoder(JSONLines):
         value |= self._metrics()
         value |= step.metrics
         value = {key: item for key, item in value.items() if item is not None}
-        return [dump(value) + b"\n" if self.stream else dump(value)]
+        return [dump(value) + b"\n" if self.stream else dump(value, self.indent)]
 
     def end(self) -> bytes:
         """Encode an answer whose final line never came."""
-        return dump(self._part("".join(self._text), "".join(self._thinking), self._calls))
+        return dump(self._part("".join(self._text), "".join(self._thinking), self._calls), self.indent)
 
     def _metrics(self) -> dict[str, int]:
         now = time.monotonic_ns()
@@ -174,6 +174,8 @@ class FakeOllama(FakeServer):
                     raise ValueError(
                         f"Ollama's wire has no {what}: use FakeOpenAI, or chunk({{...}}) for a line of your own"
                     )
+                if isinstance(step, steps.Error) and step.form is not None:
+                    raise ValueError(f"Ollama's wire has one form of error: use FakeOpenAI for error_as({step.form!r})")
         if path not in _GENERATING and any(isinstance(step, steps.Say | steps.ToolCall) for step in script):
             raise ValueError(
                 f"{path} sends no text of a model: use chunk({{...}}) for its lines, or status(200, {{...}})"

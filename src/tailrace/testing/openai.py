@@ -8,13 +8,13 @@ import itertools
 import json
 import struct
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from tailrace.testing import steps
 from tailrace.testing.catalogue import Catalogue, FakeModel, embedding, full_name
-from tailrace.testing.encoding import dump
+from tailrace.testing.encoding import NO_FIELDS, dump
 from tailrace.testing.records import Record
 from tailrace.testing.server import FakeServer, Plan, refuse
 
@@ -53,22 +53,23 @@ class OpenAIEncoder:
         self._text: list[str] = []  # what a request without a stream collects
         self._thinking: list[str] = []
         self._calls: list[Any] = []
+        self.indent: int | None = None
 
     # What the model says
 
-    def say(self, text: str, *, thinking: bool) -> bytes:
+    def say(self, text: str, *, thinking: bool, fields: Mapping[str, Any] = NO_FIELDS) -> bytes:
         """Encode a fragment, with the role chunk ahead of the first."""
         self._token()
         if not self.stream:
             (self._thinking if thinking else self._text).append(text)
             return b""
         if not self._chat:
-            return self._event(self._chunk({"text": text}))
+            return self._event({**self._chunk({"text": text}), **fields})
         if not thinking:
-            return self._delta({"content": text})
+            return self._delta({"content": text}, fields)
         if self._dialect == "ollama":
-            return self._delta({"content": "", "reasoning": text})
-        return self._delta({"reasoning_content": text})
+            return self._delta({"content": "", "reasoning": text}, fields)
+        return self._delta({"reasoning_content": text}, fields)
 
     def tool_call(self, step: steps.ToolCall) -> list[bytes]:
         """Encode a call: whole as Ollama sends it, else its head and then its arguments in fragments."""
@@ -98,14 +99,14 @@ class OpenAIEncoder:
         """Encode a fragment as the test gives it."""
         self._called = True
         function = ({"name": step.name} if step.name is not None else {}) | {"arguments": step.arguments}
-        value: dict[str, Any] = {"index": step.index}
+        value: dict[str, Any] = {} if step.index is None else {"index": step.index}
         if step.id is not None:
             value |= {"id": step.id, "type": "function"}
         return self._delta({"tool_calls": [value | {"function": function}]}) if self.stream else b""
 
     def chunk(self, value: Any) -> bytes:
         """Encode an event, or, without a stream, the whole answer."""
-        return self._event(value) if self.stream else dump(value)
+        return self._event(value) if self.stream else dump(value, self.indent)
 
     def progress(self, step: steps.Progress) -> bytes:
         """Encode the progress of the prompt, if the request asked for it."""
@@ -132,7 +133,16 @@ class OpenAIEncoder:
         value: dict[str, Any] = {"error": {**_error(self._dialect, 500, step.message), **step.fields}}
         if not isinstance(step.message, str):
             value = {"error": step.message, **step.fields}
-        return [self._event(value) if self.stream else dump(value)]
+        value = {
+            "object": {"object": "error", **value["error"]} if isinstance(step.message, str) else value,
+            "code": {"text": step.message, "error_code": 50001, **step.fields},
+            "detail": {"detail": step.message, **step.fields},
+        }.get(step.form or "", value)
+        if not self.stream:
+            return [dump(value, self.indent)]
+        if step.form in ("field", "bare"):
+            return [(b"error: " if step.form == "field" else b"") + dump(value.get("error", value)) + b"\n\n"]
+        return [(b"event: error\n" if step.form == "event" else b"") + self._event(value)]
 
     def done(self, step: steps.Done) -> list[bytes]:
         """Encode finish chunk, usage and `[DONE]`; or the whole answer."""
@@ -145,7 +155,7 @@ class OpenAIEncoder:
         reason = "tool_calls" if step.reason == "stop" and self._called else step.reason
         timings = {"timings": self._timings(usage)} if self._dialect == "llamacpp" else {}
         if not self.stream:
-            return [dump(self._whole(reason) | {"usage": usage} | timings | metrics)]
+            return [dump(self._whole(reason) | {"usage": usage} | timings | metrics, self.indent)]
         last = self._chunk({"delta": {}} if self._chat else {"text": ""}, reason)
         if reason is not None:
             parts.append(self._event(last | ({} if self._usage_wanted else timings) | metrics))
@@ -155,7 +165,7 @@ class OpenAIEncoder:
 
     def end(self) -> bytes:
         """Encode an answer that lost its ending."""
-        return dump(self._whole(None))
+        return dump(self._whole(None), self.indent)
 
     # The pieces
 
@@ -163,15 +173,16 @@ class OpenAIEncoder:
         self._first = self._first or time.monotonic()
         self._count += 1
 
-    def _delta(self, delta: dict[str, Any]) -> bytes:
-        if self._role_sent:
-            return self._event(self._chunk({"delta": delta}))
-        self._role_sent = True
-        if self._dialect == "ollama":
-            return self._event(self._chunk({"delta": {"role": "assistant", **delta}}))
-        content = None if self._dialect == "llamacpp" else ""
-        role = self._event(self._chunk({"delta": {"role": "assistant", "content": content}}))
-        return role + self._event(self._chunk({"delta": delta}))
+    def _delta(self, delta: dict[str, Any], fields: Mapping[str, Any] = NO_FIELDS) -> bytes:
+        role = b""
+        if not self._role_sent:
+            self._role_sent = True
+            if self._dialect == "ollama":
+                delta = {"role": "assistant", **delta}
+            else:
+                content = None if self._dialect == "llamacpp" else ""
+                role = self._event(self._chunk({"delta": {"role": "assistant", "content": content}}))
+        return role + self._event({**self._chunk({"delta": delta}), **fields})
 
     def _chunk(self, choice: dict[str, Any], reason: str | None = None) -> dict[str, Any]:
         kind = "chat.completion.chunk" if self._chat else "text_completion"
@@ -203,14 +214,15 @@ class OpenAIEncoder:
         prompt = metrics.pop("prompt_eval_count", self._prompt_tokens)
         completion = metrics.pop("eval_count", self._count)
         usage: dict[str, Any] = {"prompt_tokens": prompt, "completion_tokens": completion}
-        usage["total_tokens"] = (prompt or 0) + (completion or 0)
+        if isinstance(prompt, int) and isinstance(completion, int):
+            usage["total_tokens"] = prompt + completion
         if self._dialect == "llamacpp":
             usage["prompt_tokens_details"] = {"cached_tokens": 0}
         return metrics.pop("usage", usage)
 
     def _timings(self, usage: Any) -> dict[str, Any]:
         counts = usage if isinstance(usage, dict) else {}
-        prompt, predicted = counts.get("prompt_tokens") or 0, counts.get("completion_tokens") or 0
+        prompt, predicted = (_int(counts.get(name)) for name in ("prompt_tokens", "completion_tokens"))
         first = self._first or time.monotonic()
         prompt_ms, predicted_ms = (first - self._began) * 1000 + 0.001, (time.monotonic() - first) * 1000 + 0.001
         return {
@@ -372,6 +384,10 @@ class FakeOpenAI(FakeServer):
         if locked and record.header("authorization") != f"Bearer {self.api_key}":
             return self._routes.unauthorized()
         return self._routes.plan(record)
+
+
+def _int(value: Any) -> int:
+    return value if isinstance(value, int) else 0
 
 
 def _answer(value: Any) -> Plan:

@@ -95,6 +95,9 @@ async def _do(step: steps.Step, response: Response, encoder: Encoder, record: Re
             response.split(step)
         case steps.Gzip():
             response.compress(step)
+        case steps.Whole(indent):
+            encoder.stream, encoder.early_head, encoder.indent = False, False, indent
+            response.framing, response.content_type = "length", "application/json; charset=utf-8"
         case steps.Status():
             await response.simple(step)
         case steps.End():
@@ -118,9 +121,9 @@ async def _do(step: steps.Step, response: Response, encoder: Encoder, record: Re
 def _goes_before_head(step: steps.Step) -> bool:
     if isinstance(step, steps.Gate):
         return step.phase != "holding"
-    return isinstance(step, steps.Head | steps.Status | steps.Gzip | steps.Split | steps.Replay | steps.End) or (
-        isinstance(step, steps.Raw) and not step.framed
-    )
+    return isinstance(
+        step, steps.Head | steps.Status | steps.Whole | steps.Gzip | steps.Split | steps.Replay | steps.End
+    ) or (isinstance(step, steps.Raw) and not step.framed)
 
 
 async def _content(step: steps.Step, response: Response, encoder: Encoder, record: Record) -> None:
@@ -139,7 +142,7 @@ async def _content(step: steps.Step, response: Response, encoder: Encoder, recor
 def _encoded(step: steps.Step, encoder: Encoder) -> Iterable[bytes]:
     match step:
         case steps.Say(texts, thinking):
-            return (encoder.say(text, thinking=thinking) for text in texts)
+            return (encoder.say(text, thinking=thinking, fields=step.fields) for text in texts)
         case steps.ToolCall():
             return encoder.tool_call(step)
         case steps.ToolFragment():

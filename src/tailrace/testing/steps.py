@@ -14,7 +14,7 @@ from __future__ import annotations
 import json as _json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 __all__ = [
     "Step",
@@ -28,6 +28,7 @@ __all__ = [
     "delay",
     "done",
     "error",
+    "error_as",
     "fin",
     "giant_line",
     "gzip",
@@ -55,9 +56,11 @@ __all__ = [
     "tool_fragment",
     "unframed",
     "wait_for",
+    "whole",
 ]
 
 Framing = Literal["chunked", "close", "length", "none"]
+ErrorForm = Literal["event", "object", "code", "detail", "field", "bare"]
 
 
 class Step:
@@ -73,6 +76,7 @@ class Say(Step):
     texts: tuple[str, ...]
     thinking: bool = False
     every: float = 0.0
+    fields: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +94,7 @@ class ToolCall(Step):
 class ToolFragment(Step):
     """One piece of a tool call, as OpenAI wires send them."""
 
-    index: int
+    index: int | None
     arguments: str
     name: str | None = None
     id: str | None = None
@@ -121,6 +125,7 @@ class Error(Step):
 
     message: Any
     fields: Mapping[str, Any] = field(default_factory=dict)
+    form: ErrorForm | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +242,13 @@ class Gzip(Step):
 
 
 @dataclass(frozen=True, slots=True)
+class Whole(Step):
+    """The answer is one JSON document, whatever the request asked for."""
+
+    indent: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Together(Step):
     """Steps whose bytes share one send and one HTTP chunk."""
 
@@ -246,14 +258,15 @@ class Together(Step):
 # What the model says
 
 
-def say(*texts: str, every: float = 0.0) -> Step:
+def say(*texts: str, every: float = 0.0, **fields: Any) -> Step:
     """Send text of the answer, one chunk a string.
 
     Args:
         *texts: The fragments. An empty string makes an empty chunk, as models do send them.
         every: Seconds between two chunks. For demonstrations; tests had better use `hold`.
+        **fields: Further members of each chunk, or others in the place of its own: `say("a", context="x")`.
     """
-    return Say(_strings("say", texts), every=every)
+    return Say(_strings("say", texts), every=every, fields=fields)
 
 
 def think(*texts: str, every: float = 0.0) -> Step:
@@ -283,8 +296,15 @@ def tool_call(
     return ToolCall(name, {} if arguments is None else arguments, id, index, fragments)
 
 
-def tool_fragment(index: int, arguments: str = "", *, name: str | None = None, id: str | None = None) -> Step:
-    """Send one piece of a tool call, which lets a test interleave two calls. OpenAI wires only."""
+def tool_fragment(index: int | None, arguments: str = "", *, name: str | None = None, id: str | None = None) -> Step:
+    """Send one piece of a tool call, which lets a test interleave two calls. OpenAI wires only.
+
+    Args:
+        index: Which call it belongs to; None leaves it out, as some servers do.
+        arguments: A piece of the arguments.
+        name: The function's name, by the book only with the first piece.
+        id: The call's id, by the book only with the first piece.
+    """
     return ToolFragment(index, arguments, name, id)
 
 
@@ -331,6 +351,21 @@ def error(message: Any, **fields: Any) -> Step:
         **fields: Further keys beside the message.
     """
     return Error(message, fields)
+
+
+def error_as(form: ErrorForm, message: Any, /, **fields: Any) -> Step:
+    """Send an error in the stream as one or another server of OpenAI's protocol says it. OpenAI wires only.
+
+    Args:
+        form: `event` is an event of the type `error`; `object` vLLM's older `{"object": "error", ...}`; `code`
+            FastChat's `{"text": ..., "error_code": ...}`; `detail` FastAPI's `{"detail": ...}`; `field` llama-server's
+            older field `error: {...}`; `bare` a line of JSON that is no event at all.
+        message: The text; any other JSON value is sent as it is.
+        **fields: Further keys beside the message.
+    """
+    if form not in get_args(ErrorForm):
+        raise ValueError(f"error_as({form!r}): there are {', '.join(get_args(ErrorForm))}")
+    return Error(message, fields, form)
 
 
 def prompt_progress(processed: int, total: int, *, cache: int = 0) -> Step:
@@ -427,6 +462,15 @@ def gzip(*, truncated: bool = False) -> Step:
 
 
 # Heads and responses that are no stream
+
+
+def whole(indent: int | None = None) -> Step:
+    """Answer with one JSON document, whatever the request asked for. Put it first.
+
+    Args:
+        indent: Write it over several lines, as pretty printers do.
+    """
+    return Whole(indent)
 
 
 def head(

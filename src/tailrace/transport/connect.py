@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import ipaddress
 import os
 import socket
@@ -27,6 +28,7 @@ _CONNECT_HINTS = {
 }
 _NAME_HINT = "check the name; if the server is behind a proxy, name that with proxy=, HTTPS_PROXY or ALL_PROXY"
 _ADDRESS_HINT = f"write http://host:port, in {_NAME} too"
+_FILES_HINT = "raise the limit (`ulimit -n`), or let fewer answers run at once"
 _PATIENCE = 2.0  # seconds for each address of a name but the last
 _PATH = "/%:@!$&'()*+,;=~?[]"  # what stands for itself in a path and a query
 
@@ -322,6 +324,8 @@ def _about(about: str, text: str, hint: str) -> errors.ConnectionError:
 
 def _mapped(error: OSError | UnicodeError, name: str, kind: str = "server") -> errors.ConnectionError:
     """Returns the error of `tailrace.errors` for an operating system error."""
+    if _no_files_left(error):
+        return _about("files", f"cannot connect to {name}: too many open files", _FILES_HINT)
     if isinstance(error, socket.gaierror):
         return _about("name", f"no such host: {name}", _NAME_HINT)
     if isinstance(error, (ssl.SSLError, ssl.CertificateError)):
@@ -329,6 +333,16 @@ def _mapped(error: OSError | UnicodeError, name: str, kind: str = "server") -> e
     if isinstance(error, OSError):
         return _about(kind, f"nothing answers at {name} ({_reason(error)})", _CONNECT_HINTS[kind])
     return _about("address", f"not an address: {name} ({error})", _ADDRESS_HINT)
+
+
+def _no_files_left(error: Exception) -> bool:
+    """Returns whether this process may open no more files; a host is not found then either."""
+    if isinstance(error, socket.gaierror):
+        try:
+            os.close(os.open(os.devnull, os.O_RDONLY))
+        except OSError as opening:
+            error = opening
+    return isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
 
 
 def _reason(error: OSError) -> str:

@@ -156,14 +156,14 @@ class Http:
                 return target
         except ValueError:
             pass  # no address, or a port that is none
-        raise errors.NotModelServerError(f"{self.name} redirects to {location!r}, which is no address", 302)
+        raise errors.NotModelServerError(f"{self.name} redirects to {location[:500]!r}, which is no address", 302)
 
     def _headers_after_redirect(self, url: str, target: str, headers: dict[str, str]) -> dict[str, str]:
         old, new = Target.of(url, self.name), Target.of(target, self.name)
         downgrade = old.tls and not new.tls
         if new.host != old.host or downgrade:
             raise errors.NotModelServerError(
-                f"{self.name} redirects to {new.origin}",
+                f"{self.name} redirects to {new.origin[:500]}",
                 302,
                 hint="if that is the model server, name it as the upstream yourself",
             )

@@ -202,7 +202,7 @@ class Folded:
 
     @property
     def records(self) -> list[dict[str, Any]]:
-        return [line for line in self.lines if "status" not in line]
+        return [line for line in self.lines if "tailrace" not in line]
 
     def whole(self) -> dict[str, Any]:
         return dict(json.loads(self.answer.whole(self.events)))
@@ -223,7 +223,7 @@ def test_answer_with_text() -> None:
         chunk({"content": "\u2028é"}),
         chunk(finish="stop", timings=TIMINGS),
     )
-    assert answer.lines[0] == {"status": "prefill", "processed": 7, "total": 7}
+    assert answer.lines[0] == {"tailrace": {"status": "prefill", "processed": 7, "total": 7}}
     assert [record["message"]["content"] for record in answer.lines[1:]] == ["Hi", "\u2028é", ""]
     final = answer.lines[-1]
     assert (final["done"], final["done_reason"]) == (True, "stop")
@@ -266,7 +266,7 @@ def test_interleaved_fragments() -> None:
         part(0, '{"city":"Köln"}'), part(1, ":1}"),
         chunk(finish="tool_calls", timings=TIMINGS),
     )  # fmt: skip
-    *events, last = AnswerDecoder().feed(answer.written)
+    *events, last = AnswerDecoder(reports=True).feed(answer.written)
     assert events == [
         ToolCallDelta("", 0, "weather", "call_abcdefgh"),
         ToolCallDelta('{"x"', 1, "time", "call_mnopqrst"),

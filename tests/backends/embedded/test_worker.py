@@ -40,9 +40,9 @@ def test_chat_streams_tokens_and_ends_with_the_figures(endpoint: Endpoint) -> No
     assert call.headers["content-type"] == "application/x-ndjson"
     assert call.complete
 
-    statuses = [line for line in lines if "status" in line]
+    statuses: list[Any] = [line["tailrace"] for line in lines if "tailrace" in line]
     tokens = [line for line in lines if "message" in line]
-    assert lines == statuses + tokens
+    assert lines == [{"tailrace": status} for status in statuses] + tokens
     assert {line["status"] for line in statuses} <= {"loading", "prefill"}
     assert statuses[-1]["processed"] == statuses[-1]["total"] > 0
     assert "".join(line["message"]["content"] for line in tokens)
@@ -211,7 +211,7 @@ def test_error_after_the_first_status_is_a_line(endpoint: Endpoint) -> None:
     while MODEL in models_loaded(endpoint):
         pass
     lines = stream(endpoint, "/api/chat", _chat("x " * 5000))
-    assert lines[0] == {"status": "loading"}
+    assert lines[0] == {"tailrace": {"status": "loading"}}
     assert lines[-1]["StatusCode"] == 400
     assert "5031 tokens" in lines[-1]["error"]
 
@@ -385,7 +385,7 @@ def test_leaving_while_the_model_loads(endpoint: Endpoint) -> None:
     while MODEL in models_loaded(endpoint):
         pass
     with chat(endpoint, "Hi") as call:
-        assert next(call.lines()) == {"status": "loading"}
+        assert next(call.lines()) == {"tailrace": {"status": "loading"}}
         call.half_close()
         call.wait_closed()
     while MODEL not in models_loaded(endpoint):

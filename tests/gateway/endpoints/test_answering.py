@@ -24,8 +24,9 @@ from tailrace.web.asgi_types import Scope
 from tailrace.web.source import Feed, Source
 from tailrace.web.stream_settings import Medium, StreamSettings
 
-QUEUED = chunk({"status": "queued", "position": 3})
-LOADING = chunk({"status": "loading"})
+QUEUED = chunk({"tailrace": {"status": "queued", "position": 3}})
+LOADING = chunk({"tailrace": {"status": "loading"}})
+pytestmark = pytest.mark.usefixtures("believed")
 
 
 @contextlib.contextmanager

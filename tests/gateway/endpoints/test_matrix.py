@@ -67,7 +67,7 @@ def on_runs(data: bytes) -> Said:
     """By the names of its events."""
     events = [(event.type, json.loads(event.data)) for event in SSEDecoder().feed(data)]
     said = {name: "".join(value["text"] for kind, value in events if kind == name) for name in NAMES}
-    calls = [value["arguments"] for kind, value in events if kind == "tool_call"]
+    calls = [value.get("arguments", {}) for kind, value in events if kind == "tool_call"]
     return Said(said["text_delta"], said["thinking_delta"], calls, events[-1][1].get("outcome") == "complete")
 
 
@@ -81,7 +81,7 @@ def on_plain(data: bytes) -> Said:
     return Said(
         "".join(value["content"] for _, value in values),
         "".join(value["thinking"] for kind, value in values if kind == "thinking"),
-        [value["arguments"] for kind, value in values if kind == "tool_call"],
+        [value.get("arguments", {}) for kind, value in values if kind == "tool_call"],
         data.endswith(b"data: [DONE]\n\n"),
     )
 

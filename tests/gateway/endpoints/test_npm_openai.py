@@ -10,7 +10,7 @@ import pytest
 from tests.clients.node import Script, installed, script
 from tests.gateway.renewed import Renewed, renewed
 
-from tailrace.testing import FakeOllama, chunk, done, error, fin, say, stall, status, think, tool_call
+from tailrace.testing import FakeOllama, done, error, fin, say, stall, status, think, tool_call
 
 HI = [{"role": "user", "content": "hi"}]
 ASKED: dict[str, Any] = {"model": "m", "messages": HI}
@@ -45,8 +45,8 @@ def client(served: Renewed, test_home: Path) -> Iterator[Script]:
 
 def test_a_stream(fake: FakeOllama, client: Script) -> None:
     """Text, reasoning, the reason for the end and the counts; what it waited for is passed over."""
-    waited = chunk({"status": "queued", "position": 3})
-    fake.script(waited, think("Hm."), say("Hel", "lo"), done("length", prompt_eval_count=26, eval_count=3))
+    fake.script(status(503, {"error": "busy"}, {"Retry-After": "0"}))
+    fake.script(think("Hm."), say("Hel", "lo"), done("length", prompt_eval_count=26, eval_count=3))
 
     chunks = client.ask("stream", **ASKED, stream_options={"include_usage": True})["chunks"]
 

@@ -36,7 +36,8 @@ from tailrace.events import (
     Usage,
 )
 from tailrace.protocols.faults import advice, from_error
-from tailrace.protocols.ollama.decode import AnswerDecoder, ProgressDecoder
+from tailrace.protocols.ollama.decode import AnswerDecoder
+from tailrace.protocols.ollama.progress import ProgressDecoder
 
 USAGE = Usage(12, 2, 210000000, 9000000, 80000000, 40000000)
 STOP = Ended(Outcome.COMPLETE, "stop", usage=Usage())
@@ -356,7 +357,7 @@ BROKEN = [
     b'{"message":"text"}',
     b'{"message":{"content":5}}',
     b'{"message":{"content":[{"type":"text"}]}}',
-    b'{"message":{"content":"","tool_calls":[{"function":{"name":"f","arguments":"{}"}}]}}',
+    b'{"message":{"content":"","tool_calls":[{"function":"f"}]}}',
     b'{"message":{"content":"","tool_calls":{}}}',
     b'{"done":"yes"}',
     b"<html><body>502 Bad Gateway</body></html>",
@@ -463,16 +464,18 @@ def test_an_empty_error_is_none(nothing: Any) -> None:
 
 def test_what_the_embedded_engine_adds() -> None:
     """The embedded engine's worker says what a run waits for on lines of their own."""
-    lines = [
+    reports = [
         {"status": "queued", "position": 2},
         {"status": "loading"},
         {"status": "prefill", "processed": 128, "total": 512},
         {"status": "something new"},
     ]
+    data = b"".join(json.dumps({"tailrace": report}).encode() + b"\n" for report in reports) + line("a") + DONE
 
-    events = answer(b"".join(json.dumps(value).encode() + b"\n" for value in lines) + line("a") + DONE)
+    events = every_way(lambda: AnswerDecoder(reports=True), data)
 
     assert events == [Queued(2), Loading(), Prefill(128, 512), TextDelta("a"), STOP]
+    assert [type(event) for event in answer(data)] == [TextDelta, Ended]  # from anybody else they mean nothing
 
 
 def test_glued_answers() -> None:

@@ -28,8 +28,9 @@ from tailrace.events import (
     Usage,
 )
 from tailrace.protocols.event_json import call_id
-from tailrace.protocols.ollama.decode import AnswerDecoder, ProgressDecoder
+from tailrace.protocols.ollama.decode import AnswerDecoder
 from tailrace.protocols.ollama.encode import Lines, OllamaWire, ProgressWire, stamp, whole
+from tailrace.protocols.ollama.progress import ProgressDecoder
 from tailrace.run.reply import Reply, fold
 
 RUN = "run_0123456789abcdef"

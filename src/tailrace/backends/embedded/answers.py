@@ -1,8 +1,9 @@
 """The engine's chunks turned into Ollama's lines; no input or output.
 
 The engine speaks OpenAI's protocol, one chunk at a time; our client, this process's parent, reads Ollama's. For what
-Ollama's has no line for there are lines with a ``status``, which only our own client understands: what a run waits for
-(``queued``, ``loading``, ``prefill``), and the pieces of a tool call (``tool_call``), which follows as a whole.
+Ollama's has no line for there are lines ``{"tailrace": {"status": …}}``, which only our own client understands, and
+from nobody but this process: what a run waits for (``queued``, ``loading``, ``prefill``), and the pieces of a tool call
+(``tool_call``), which follows as a whole.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _DONE = b"[DONE]"
 
 def status_line(status: str, **more: Any) -> bytes:
     """Returns a line that only our own client understands."""
-    return msgspec.json.encode({"status": status, **more}) + b"\n"
+    return msgspec.json.encode({"tailrace": {"status": status, **more}}) + b"\n"
 
 
 class Answer:
@@ -117,6 +118,6 @@ def _error(ended: Ended) -> OllamaAPIError:
     fault = ended.fault
     assert fault is not None  # what is not finished here has failed
     text = fault.message
-    if "the context holds" in text:  # so `faults.error_text` words llama.cpp's exceed_context_size_error
+    if "the context holds" in text:  # so `error_words.error_text` words llama.cpp's exceed_context_size_error
         text += "; shorten it, or ask for more with the option num_ctx"
     return OllamaAPIError(fault.status_code if 400 <= fault.status_code < 600 else 500, text)

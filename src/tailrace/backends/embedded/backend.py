@@ -15,6 +15,7 @@ from tailrace.backends.continuing import asked_again, given_of
 from tailrace.backends.ollama import OllamaBackend
 from tailrace.events import Ended, Event, Loading, Outcome
 from tailrace.i18n.output import put
+from tailrace.protocols.ollama.decode import AnswerDecoder
 from tailrace.run.exchange import Exchange, OnEvents, Opener, Report
 from tailrace.run.run import ended_by
 from tailrace.transport.http_client import Http
@@ -80,6 +81,9 @@ class EmbeddedBackend(OllamaBackend):
     async def embed(self, body: dict[str, Any]) -> EmbedResponse:
         """Returns embeddings."""
         return await super().embed({**body, "model": self._path or body.get("model", "")})
+
+    def _decoder(self, stream: bool | None) -> AnswerDecoder:
+        return AnswerDecoder(whole=stream is False, reports=True)
 
     def _opener(self, path: str, body: Any, decoder: Any, model: str | None) -> Opener:
         opener = super()._opener(path, body, decoder, model)

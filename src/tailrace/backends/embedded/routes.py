@@ -1,6 +1,6 @@
 """Ollama's endpoints, in the worker process.
 
-Two things are ours. Chat and generate also send lines ``{"status": …}`` (see `answers`). And a request's connection
+Two things are ours. Chat and generate also send lines ``{"tailrace": …}`` (see `answers`). And a request's connection
 is closed only when the engine has let go of it, so that whoever cancels by closing its own side can see when the model
 really stopped.
 """
@@ -324,7 +324,7 @@ class Routes:
         streaming = body.stream is not False
         if streaming:
             exchange.start(200, NDJSON)
-            await exchange.send(answers.status_line("pulling manifest"))
+            await exchange.send(b'{"status":"pulling manifest"}\n')
         while (line := await lines.get()) is not None:
             if streaming:
                 await exchange.send(line)

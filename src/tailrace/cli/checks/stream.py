@@ -198,23 +198,23 @@ def _headers(exchange: HttpExchange, seen: Arrivals) -> dict[str, Any]:
 
 def _read(data: bytes, seen: Arrivals) -> None:
     """Counts the records, and reads the server's own clock in them."""
+    from tailrace.protocols.error_words import error_in, error_text
+
     made: list[float] = []
-    fault: object = None
+    fault = None
     for line in data.split(b"\n"):
-        text = line.strip().removeprefix(b"data:").strip()
+        text = line.strip().removeprefix(b"data:").removeprefix(b"error:").strip()
         if not text.startswith(b"{"):
             continue
         seen.records += 1
         try:
             record = msgspec.json.decode(text, type=dict[str, Any])
-            fault = fault or record.get("error")
+            fault = fault or error_in(record)
             made.append(datetime.fromisoformat(record["created_at"]).timestamp())
         except (msgspec.MsgspecError, KeyError, TypeError, ValueError, OverflowError):
             continue  # cut off, or of a server that keeps its time to itself
-    if fault:
-        from tailrace.protocols.faults import error_text
-
-        raise errors.ResponseError(error_text(fault))
+    if fault is not None:
+        raise errors.ResponseError(error_text(fault[0]))
     seen.pace = round(max(made) - min(made), 6) if len(made) >= _FEW else None
 
 

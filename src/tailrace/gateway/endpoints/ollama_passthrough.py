@@ -47,7 +47,8 @@ def to_problem(
             text = error.error if error.status_code == 429 else _BUSY
             return ProblemError(error.status_code, text, headers=problem.headers)
         if isinstance(error, errors.ResponseError) and not isinstance(error, errors.NotModelServerError):
-            known = error.status_code if error.status_code >= 400 else status
+            known = error.status_code if 400 <= error.status_code < 600 else status
+            known = known if error.status_code < 600 else 502  # which no server can answer with
             return ProblemError(known, error.error, hint=error.hint, headers=problem.headers)
         return problem
 

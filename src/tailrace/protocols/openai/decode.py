@@ -14,71 +14,50 @@ from typing import Any
 
 import msgspec
 
-from tailrace.events import Ended, Event, Outcome, Prefill, TextDelta, ThinkingDelta, ToolCall, ToolCallDelta, Usage
+from tailrace.events import Ended, Event, Prefill, TextDelta, ThinkingDelta, Usage
 from tailrace.protocols import faults
 from tailrace.protocols.decoder_base import AnswerDecoderBase
+from tailrace.protocols.error_words import error_in
 from tailrace.protocols.lines import MAX_LINE
-from tailrace.protocols.sse import SSEDecoder
+from tailrace.protocols.openai.calls import Calls, Fragment, older_form
+from tailrace.protocols.reasons import ended_for, reason_of
+from tailrace.protocols.sse import STRAY, ServerSentEvent, SSEDecoder
 
 __all__ = ["ChunkDecoder"]
-
-
-class _Function(msgspec.Struct):
-    name: str | None = None
-    arguments: Any = None  # a string by the book; some servers send the object
-
-
-class _Fragment(msgspec.Struct):
-    index: int | None = None
-    id: str | None = None
-    function: _Function | None = None
 
 
 class _Delta(msgspec.Struct, gc=False):
     content: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
-    tool_calls: list[_Fragment] | None = None
+    tool_calls: list[Fragment] | None = None
     refusal: str | None = None
+    function_call: Any = None  # the older form of a call
 
 
 class _Choice(msgspec.Struct, gc=False):
     delta: _Delta | None = None
-    index: int = 0
-    finish_reason: str | None = None
+    index: Any = 0
+    finish_reason: Any = None
     text: str | None = None
     logprobs: Any = None
     message: _Delta | None = None
-
-
-class _Usage(msgspec.Struct):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-
-
-class _Timings(msgspec.Struct):
-    cache_n: int | None = None
-    prompt_n: int | None = None
-    prompt_ms: float | None = None
-    predicted_n: int | None = None
-    predicted_ms: float | None = None
-
-
-class _PromptProgress(msgspec.Struct):
-    total: int | None = None
-    processed: int | None = None
+    error: Any = None  # OpenRouter's place for it
 
 
 class _Chunk(msgspec.Struct, gc=False):
+    """What is merely reported may have any type: it must not cost the text beside it."""
+
     choices: list[_Choice] | None = None
     error: Any = None
-    usage: _Usage | None = None
-    timings: _Timings | None = None
-    prompt_progress: _PromptProgress | None = None
-    model: str | None = None
+    usage: Any = None
+    timings: Any = None
+    prompt_progress: Any = None
+    model: Any = None
 
 
 _decode = msgspec.json.Decoder(_Chunk).decode
+_BLANKS = b"\xef\xbb\xbf \t\r\n"  # what may be in front of an answer, with a byte order mark
 _DELTAS = frozenset(("content", "reasoning_content", "reasoning", "refusal", "text", "arguments"))
 
 
@@ -92,7 +71,7 @@ class ChunkDecoder(AnswerDecoderBase):
 
     def __init__(self, max_line: int = MAX_LINE) -> None:
         super().__init__()
-        self._sse = SSEDecoder(max_line)
+        self._sse = SSEDecoder(max_line, lenient=True)
         self._limit = max_line
         self._seen = 0
         self._raw = bytearray()  # what came while it may still be a whole JSON answer instead of a stream
@@ -100,7 +79,7 @@ class ChunkDecoder(AnswerDecoderBase):
         self._is_json = False
         self._reason: str | None = None
         self._usage: Usage | None = None
-        self._calls: dict[int, _OpenCall] = {}
+        self._calls = Calls()
         self._hidden_error = False
 
     def feed(self, data: bytes) -> list[Event]:
@@ -110,7 +89,7 @@ class ChunkDecoder(AnswerDecoderBase):
             if self.ended:
                 return events
             self._raw += data  # of which no copy is made: a whole answer may come in many reads
-            start = data.lstrip(b"\xef\xbb\xbf \t\r\n")
+            start = data.lstrip(_BLANKS)
             self._is_json = self._is_json or start.startswith(b"{")
             if self._is_json or not start:
                 if len(self._raw) > self._limit:
@@ -119,7 +98,10 @@ class ChunkDecoder(AnswerDecoderBase):
             data, self._sniffing = bytes(self._raw), False
             self._raw.clear()
         for event in self._sse.feed(data):
-            self._chunk(event.data, events)
+            if event.type == "message":
+                self._chunk(event.data, events)
+            else:
+                self._typed(event, events)
         if self._sse.overflow and not self.ended:
             self._end(faults.too_long(self._limit), events)
         if self.ended and self.surplus:
@@ -141,23 +123,81 @@ class ChunkDecoder(AnswerDecoderBase):
         """True once the server has said why it stopped, and its counts: all that there is before ``[DONE]``."""
         return self._reason is not None and self._usage is not None
 
+    @property
+    def settling(self) -> bool:
+        """True while what came may be the whole answer, though nothing says that it is."""
+        return not self.ended and (self._reason is not None or self._is_json)
+
+    def settle(self) -> list[Event]:
+        """The server says nothing more: returns the rest and the ending if the answer is whole, else nothing."""
+        events: list[Event] = []
+        if self.ended:
+            return events
+        if self._raw:
+            if not faults.is_cut(self._raw.decode("utf-8", "replace")):
+                self._whole(bytes(self._raw), events)
+        elif self._reason is not None:
+            self._finish(events, "the server fell silent without [DONE]")
+        return events
+
     def eof(self) -> list[Event]:
         """The server closed: returns the rest, and an ending if none had come."""
         events: list[Event] = []
         if self.ended:
             return events
-        if self._raw.strip():
+        if self._raw.strip(_BLANKS):
             self._whole(bytes(self._raw), events)
-        elif self._reason is not None:
-            self._flush_calls(events)
-            warning = "the server closed the stream without [DONE]"
-            self._end(Ended(_outcome(self._reason), self._reason, usage=self._usage, warnings=(warning,)), events)
-        else:
-            detail = (
-                "Ollama's /v1 hides an error of the model this way; its log has the cause" if self._hidden_error else ""
-            )
-            self._end(faults.truncated("a finish_reason or [DONE]", detail), events)
+            return events
+        for event in self._sse.unfinished():  # half an event is none, but it may say what went wrong
+            if event.type == STRAY:
+                self._typed(event, events)
+            elif not self.ended:
+                self._fail_for(event, events)
+        if not self.ended:
+            self._end_at_eof(events)
         return events
+
+    def _end_at_eof(self, events: list[Event]) -> None:
+        if self._reason is not None:
+            self._finish(events, "the server closed the stream without [DONE]")
+        elif self._is_all_strange(self._seen):
+            self._end(self._not_the_protocol(), events)
+        else:
+            self._end(faults.truncated("a finish_reason or [DONE]", self._why_truncated()), events)
+
+    def _why_truncated(self) -> str:
+        if self._hidden_error:
+            return "Ollama's /v1 hides an error of the model this way; its log has the cause"
+        return f"it sent something unknown: {faults.shown(self._passed_over)}" if self._passed_over else ""
+
+    def _typed(self, event: ServerSentEvent, events: list[Event]) -> None:
+        """Takes an event that has a type, or a line that is none: servers write errors so."""
+        if event.type == STRAY:
+            self._seen += 1
+            if not self.ended and not (event.data.startswith(b"{") and self._fail_for(event, events)):
+                self._pass_over(event.data, events)
+        elif event.type == "error" and not self.ended:
+            self._seen += 1
+            self._fail_for(event, events)
+        else:
+            self._chunk(event.data, events)
+
+    def _fail_for(self, event: ServerSentEvent, events: list[Event]) -> bool:
+        """Ends the answer if this event says that it failed, in whatever form it says it; returns whether it does."""
+        try:
+            values, replaced = faults.loads(event.data, blanks=" \t\r\n")
+        except ValueError:
+            values, replaced = [], 0
+        self._replaced += replaced
+        found = next(filter(None, map(error_in, values)), None)
+        if found is not None:
+            self._end(faults.from_error(*found, self._usage), events)
+        elif event.type == "error":
+            words = values[0] if values else event.data.decode("utf-8", "replace").strip()
+            self._end(faults.from_error(words or "the server sent an error without a word", None, self._usage), events)
+        else:
+            return False
+        return True
 
     def _chunk(self, payload: bytes, events: list[Event]) -> None:
         self._seen += 1
@@ -165,7 +205,10 @@ class ChunkDecoder(AnswerDecoderBase):
             self.surplus += 1
             return
         if payload.startswith(b"[DONE]"):
-            self._finish(events)
+            if self._is_all_strange(self._seen - 1):
+                self._end(self._not_the_protocol(), events)
+            else:
+                self._finish(events)
             return
         try:
             chunk = _decode(payload)
@@ -175,13 +218,55 @@ class ChunkDecoder(AnswerDecoderBase):
             return
         if self._text.waiting or self._thinking.waiting:
             self._mend(chunk)
-        self._take(chunk, events)
+        if chunk.choices:
+            self._take(chunk, events)
+        else:
+            self._without_choices(chunk, _loaded(payload), payload, events)
+
+    def _without_choices(self, chunk: _Chunk, value: Any, payload: bytes, events: list[Event]) -> None:
+        """Takes a chunk without choices: counts, progress, an error in whatever form, or something unknown."""
+        found = error_in(value)
+        if found is not None:
+            self._end(faults.from_error(*found, self._usage), events)
+            return
+        known = (chunk.choices, chunk.usage, chunk.timings, chunk.prompt_progress)
+        says = not isinstance(value, dict) or any(each is not None for each in value.values())
+        if says and not chunk.error and all(each is None for each in known):
+            self._pass_over(payload, events)
+        if not self.ended:
+            self._take(chunk, events)
+
+    def _is_all_strange(self, seen: int) -> bool:
+        """Returns whether something came, and nothing of it was of the protocol."""
+        return 0 < self._strange == seen
+
+    def _not_the_protocol(self) -> Ended:
+        what = "not OpenAI's protocol, whose answers are server-sent events or one JSON object,"
+        return faults.bad_data(what, self._passed_over, "at the beginning")
 
     def _whole(self, answer: bytes, events: list[Event]) -> None:
         """A server that ignored ``stream`` answered with one JSON object."""
-        self._salvage(answer, events)
-        if not self.ended:
-            self._finish(events)
+        try:
+            (value, *more), replaced = faults.loads(answer, _DELTAS, 5, " \t\r\n")
+        except faults.CutError:
+            self._end(faults.truncated("the rest of its JSON"), events)
+            return
+        except ValueError as error:
+            self._end(faults.bad_data(f"not OpenAI's protocol ({error})", answer, "at byte 0"), events)
+            return
+        self._replaced += replaced
+        found = error_in(value)
+        if found is not None and not value.get("choices"):
+            self._end(faults.from_error(*found), events)
+        elif more:
+            what = "not OpenAI's protocol, whose streams are server-sent events, but lines of JSON,"
+            self._end(faults.bad_data(what, answer, "at byte 0"), events)
+        elif not value.get("choices"):
+            self._end(faults.bad_data("not OpenAI's protocol (without choices)", answer, "at byte 0"), events)
+        else:
+            self._values([value], answer, "at byte 0", events)
+            if not self.ended:
+                self._finish(events)
 
     def _take(self, chunk: _Chunk, events: list[Event]) -> None:
         if chunk.error:
@@ -189,100 +274,94 @@ class ChunkDecoder(AnswerDecoderBase):
             self._end(faults.from_error(chunk.error, code, self._usage), events)
             return
         if chunk.prompt_progress is not None:
-            events.append(Prefill(chunk.prompt_progress.processed, chunk.prompt_progress.total))
+            progress = _object(chunk.prompt_progress)
+            events.append(Prefill(faults.figure(progress.get("processed")), faults.figure(progress.get("total"))))
         if chunk.usage is not None or chunk.timings is not None:
-            self._count(chunk)
+            self._count(_object(chunk.usage), _object(chunk.timings))
         for choice in chunk.choices or ():
-            if choice.index != 0:
+            if choice.index != 0 and faults.count(choice.index):
                 continue
             delta = choice.delta or choice.message
             if delta is not None:
-                self._delta(delta, choice.logprobs, events)
+                self._delta(delta, choice, events)
                 if chunk.model == "" and not delta.content:
                     self._hidden_error = True
             if choice.text or (delta is None and choice.logprobs):
                 events.append(TextDelta(choice.text or "", _tokens(choice.logprobs)))
+            if choice.error:
+                error, code = error_in({"error": choice.error}) or (choice.error, None)
+                self._end(faults.from_error(error, code, self._usage), events)
+                return
             if choice.finish_reason:
-                self._reason = choice.finish_reason
-                self._flush_calls(events)
+                self._reason = reason_of(choice.finish_reason)
+                events += self._calls.close()
 
-    def _delta(self, delta: _Delta, logprobs: Any, events: list[Event]) -> None:
+    def _delta(self, delta: _Delta, choice: _Choice, events: list[Event]) -> None:
         thinking = delta.reasoning_content or delta.reasoning
         if thinking:
             events.append(ThinkingDelta(thinking))
-        if delta.content or logprobs:
-            events.append(TextDelta(delta.content or "", _tokens(logprobs)))
+        if delta.content or choice.logprobs:
+            events.append(TextDelta(delta.content or "", _tokens(choice.logprobs)))
         if delta.refusal:
             events.append(TextDelta(delta.refusal))
-        events.extend(map(self._fragment, delta.tool_calls or ()))
+        if delta.tool_calls or delta.function_call:
+            whole = delta is choice.message
+            fragments = delta.tool_calls or older_form(delta.function_call)
+            events.extend(self._calls.add(fragment, whole=whole) for fragment in fragments)
 
-    def _fragment(self, fragment: _Fragment) -> ToolCallDelta:
-        index = fragment.index if fragment.index is not None else len(self._calls)
-        call = self._calls.setdefault(index, _OpenCall(index))
-        id, name, text = fragment.id if call.id is None else None, "", ""
-        call.id = call.id or fragment.id
-        if fragment.function is not None:
-            if not call.name:
-                call.name = fragment.function.name
-                name = call.name or ""
-            arguments = fragment.function.arguments
-            if isinstance(arguments, str):
-                text = arguments
-            elif arguments is not None:
-                text = msgspec.json.encode(arguments).decode()
-            call.parts.append(text)
-        # Half of a character here is half of one in the whole too, which is mended when the call is complete.
-        return ToolCallDelta(str(faults.whole(text)), index, name, id)
-
-    def _flush_calls(self, events: list[Event]) -> None:
-        """Complete calls come out together, in the order of their index: fragments may interleave."""
-        events.extend(self._calls[index].close() for index in sorted(self._calls))
-        self._calls.clear()
-
-    def _count(self, chunk: _Chunk) -> None:
+    def _count(self, usage: dict[str, Any], timings: dict[str, Any]) -> None:
         before = self._usage or Usage()
-        usage, timings = chunk.usage or _Usage(), chunk.timings or _Timings()
         count = faults.count
         self._usage = Usage(
-            prompt_tokens=count(usage.prompt_tokens)
+            prompt_tokens=count(usage.get("prompt_tokens"))
             or before.prompt_tokens
-            or count(timings.cache_n) + count(timings.prompt_n),
-            output_tokens=count(usage.completion_tokens) or before.output_tokens or count(timings.predicted_n),
+            or count(timings.get("cache_n")) + count(timings.get("prompt_n")),
+            output_tokens=count(usage.get("completion_tokens"))
+            or before.output_tokens
+            or count(timings.get("predicted_n")),
             total_duration=before.total_duration,
             load_duration=before.load_duration,
-            prompt_duration=_ns(timings.prompt_ms) or before.prompt_duration,
-            output_duration=_ns(timings.predicted_ms) or before.output_duration,
+            prompt_duration=_ns(timings.get("prompt_ms")) or before.prompt_duration,
+            output_duration=_ns(timings.get("predicted_ms")) or before.output_duration,
         )
 
-    def _finish(self, events: list[Event]) -> None:
-        self._flush_calls(events)
-        reason = self._reason or ""
-        warnings = () if self._reason else ("the server ended the stream without a finish_reason",)
-        self._end(Ended(_outcome(reason), reason, usage=self._usage, warnings=warnings), events)
+    def _finish(self, events: list[Event], warning: str = "") -> None:
+        events += self._calls.close()
+        if self._reason is None:
+            warning = "the server ended the stream without a finish_reason"
+        self._end(ended_for(self._reason or "", usage=self._usage, warnings=(warning,) if warning else ()), events)
 
     def _salvage(self, payload: bytes, events: list[Event]) -> None:
+        """Takes an event that the fast decoder refused: mendable, an error of another form, or wrong."""
+        where = f"in event {self._seen}"
         try:
             values, replaced = faults.loads(payload, _DELTAS, 5)
-            chunks = [msgspec.convert(value, _Chunk) for value in values]
         except ValueError as error:
-            if self._sniffing and not isinstance(error, msgspec.ValidationError):
-                self._end(faults.truncated("the rest of its JSON"), events)
-                return
-            what = f"not a chunk of OpenAI's protocol ({error})"
-            where = "at byte 0" if self._sniffing else f"in event {self._seen}"
-            self._end(faults.bad_data(what, payload, where), events)
+            self._end(_bad(error, payload, where), events)
             return
         self._replaced += replaced
-        for chunk in chunks:
+        self._values(values, payload, where, events)
+
+    def _values(self, values: list[Any], payload: bytes, where: str, events: list[Event]) -> None:
+        for value in values:
             if self.ended:
                 return
+            try:
+                chunk = msgspec.convert(value, _Chunk)
+            except ValueError as error:
+                found = error_in(value)
+                self._end(_bad(error, payload, where) if found is None else faults.from_error(*found), events)
+                return
             self._mend(chunk)
-            self._take(chunk, events)
+            if chunk.choices:
+                self._take(chunk, events)
+            else:
+                self._without_choices(chunk, value, payload, events)
 
     def _mend(self, chunk: _Chunk) -> None:
         """Halves of characters only get through the slow decoder, so only its chunks, and the next, need mending."""
         for choice in chunk.choices or ():
-            if choice.index != 0:
+            if faults.count(choice.index):
                 continue
             if choice.text:
                 choice.text = self._text.mend(choice.text)
@@ -297,34 +376,26 @@ class ChunkDecoder(AnswerDecoderBase):
                 delta.reasoning, delta.reasoning_content = self._thinking.mend(thinking), None
 
 
-class _OpenCall:
-    """A tool call whose arguments are still coming."""
-
-    __slots__ = ("id", "index", "name", "parts")
-
-    def __init__(self, index: int) -> None:
-        self.index = index
-        self.id: str | None = None
-        self.name: str | None = None
-        self.parts: list[str] = []
-
-    def close(self) -> ToolCall:
-        text = str(faults.whole("".join(self.parts)))
-        try:
-            arguments = msgspec.json.decode(text) if text.strip() else {}
-        except (ValueError, RecursionError):
-            arguments = None
-        if not isinstance(arguments, dict):
-            return ToolCall(self.name or "", {}, self.id, self.index, invalid=text)
-        return ToolCall(self.name or "", arguments, self.id, self.index)
+def _bad(error: Exception, payload: bytes, where: str) -> Ended:
+    return faults.bad_data(f"not a chunk of OpenAI's protocol ({error})", payload, where)
 
 
-def _outcome(reason: str) -> Outcome:
-    return Outcome.LENGTH if reason == "length" else Outcome.COMPLETE
+def _loaded(payload: bytes) -> Any:
+    try:
+        return msgspec.json.decode(payload)
+    except (ValueError, RecursionError):
+        return None
 
 
-def _ns(milliseconds: float | None) -> int:
-    return int(milliseconds * 1e6) if milliseconds is not None and 0 < milliseconds < 1e12 else 0
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _ns(milliseconds: Any) -> int:
+    if type(milliseconds) is str:
+        milliseconds = faults.figure(milliseconds)
+    known = type(milliseconds) in (int, float) and 0 < milliseconds < 1e12
+    return int(milliseconds * 1e6) if known else 0
 
 
 def _tokens(logprobs: Any) -> list[Any] | None:
