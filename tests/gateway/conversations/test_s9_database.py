@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -16,6 +17,8 @@ import pytest
 from tests.gateway.serving import Gateway, serving
 from tests.web.reader import PATIENCE
 
+from tailrace.errors import StoreError
+from tailrace.gateway.conversations.database import Database
 from tailrace.testing import hold, say, stall
 
 FILE = "conversations.db"
@@ -183,3 +186,19 @@ def test_s9_locked_when_the_server_stops(tmp_path: Path) -> None:
 
     assert "in time" in output
     assert (message["content"], message["state"]) == ("Hel", "interrupted")
+
+
+def test_s9_a_full_disk_is_told_once(tmp_path: Path) -> None:
+    """Though on a full disk small transactions succeed in between, it is told once and not again within minutes."""
+    told: list[StoreError] = []
+    database = Database(tmp_path / FILE, patience=1, report=told.append)
+
+    async def run() -> None:
+        for _ in range(3):
+            database._failed(database._fault(13))
+            async with database.writing():
+                pass
+        await database.close()
+
+    asyncio.run(run())
+    assert [error.reason for error in told] == ["full"]

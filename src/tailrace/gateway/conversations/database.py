@@ -46,6 +46,7 @@ _FAULTS = {
     26: ("corrupt", "the file is no database", ""),
 }
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FULL_FOR = 300.0  # seconds without finding the disk full after which that is news again
 _REOPENED = {"readonly", "failed", "unreachable", "corrupt"}  # after these no connection is trusted any more
 
 
@@ -55,7 +56,8 @@ class Database:
     Args:
         place: a SQLite file, or a URL as SQLAlchemy's; ``postgresql://…`` gets its asynchronous driver.
         patience: seconds to wait for a lock that somebody else has.
-        report: takes what goes wrong, once until a transaction has been written again; and a file that was set aside.
+        report: takes what goes wrong, once until a transaction has been written again (that the disk is full not again
+            within minutes); and a file that was set aside.
 
     Raises:
         RequestError: the URL is none.
@@ -71,6 +73,7 @@ class Database:
         # SQLite has one writer; a queue of our own is fair, where retries of many could starve one.
         self._writing = asyncio.Lock()
         self._wrong = ""  # what is wrong for now, and has been reported
+        self._full_at = -_FULL_FOR  # when the disk was last found full
         self._refused = 0  # how often a lock of somebody else's was waited for in vain
         self._file: tuple[int, int] | None = None  # the file's device and inode, as it was opened
 
@@ -191,8 +194,13 @@ class Database:
         self._failed(error)
 
     def _failed(self, error: StoreError) -> None:
-        if error.reason != self._wrong:
-            self._wrong = error.reason
+        known = error.reason == self._wrong
+        self._wrong = error.reason
+        if error.reason == "full":
+            # On a full disk small transactions still succeed, in between those that do not.
+            known = known or time.monotonic() - self._full_at < _FULL_FOR
+            self._full_at = time.monotonic()
+        if not known:
             self._report(error)
 
     # -- opening -----------------------------------------------------------------------------------------------------
