@@ -256,6 +256,7 @@ def test_u44_too_many_open_files(kind: str, monkeypatch: pytest.MonkeyPatch) -> 
     assert "nothing answers" in str(_mapped(OSError(errno.ECONNREFUSED, "refused"), "x"))
 
 
+@pytest.mark.long
 def test_u43_much_of_nothing_is_cheap(upstream: Upstream, kind: str) -> None:
     """Megabytes of blanks, of blank lines and of one line end at the limit, in time that grows with their length."""
     face = Face(kind, upstream.host)
