@@ -321,20 +321,24 @@ def test_one_reader_leaves_and_the_other_stays(wire: Wire) -> None:
     assert not record.client_left
 
 
-def test_an_abandoned_wait_can_be_taken_up_again(wire: Wire) -> None:
-    """A wait for a chunk that was given up loses nothing: the next one gets it."""
+def test_a_wait_that_is_shielded_can_be_taken_up_again(wire: Wire) -> None:
+    """A wait for a chunk that was only looked at loses nothing; one that is cancelled ends the iteration."""
 
     async def read() -> list[str]:
-        chunks = aiter(await achat(wire, say("a"), hold(), say("b")))
+        chunks = aiter(await achat(wire, say("a"), hold(), say("b"), stall()))
         heard = [(await anext(chunks)).message.content or ""]
+        waiting = asyncio.ensure_future(anext(chunks))
+        assert await asyncio.wait({waiting}, timeout=0) == (set(), {waiting})
+        wire.server.release()
+        heard.append((await waiting).message.content or "")
         waiting = asyncio.ensure_future(anext(chunks))
         await asyncio.sleep(0)
         waiting.cancel()
         await asyncio.wait({waiting})
-        wire.server.release()
         return heard + texts([chunk async for chunk in chunks])
 
     assert asyncio.run(read()) == ["a", "b"]
+    assert wire.server.wait_for_request().wait_until_left()
 
 
 # -- replies, events and figures -------------------------------------------------------------------------------------

@@ -7,24 +7,34 @@ over a stream is a reader of its own and sees every chunk from the first; `next`
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import itertools
 import weakref
-from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 from typing import Any, Generic, Literal, TypeVar, overload
 
 from tailrace.client.chunks import Chunks, chat_chunks, generate_chunks, progress_chunks
 from tailrace.client.continuing import Continuation
+from tailrace.client.leaving import caller, loop_of
 from tailrace.client.partial import Calls, PartialCall, Values
-from tailrace.client.portal import portal
+from tailrace.client.reading import (
+    Convert,
+    Cursor,
+    Items,
+    as_chunks,
+    as_events,
+    as_texts,
+    go_on,
+    nothing,
+    read,
+    start,
+    start_async,
+)
 from tailrace.errors import RequestError, TailraceError
-from tailrace.events import Ended, Event, Outcome, TextDelta
+from tailrace.events import Event, Outcome
 from tailrace.run.metrics import Metrics
 from tailrace.run.reader import Reader
 from tailrace.run.reply import Reply
-from tailrace.run.run import CancelReceipt, Run, error_of
+from tailrace.run.run import CancelReceipt, Run
 from tailrace.types import ChatResponse, GenerateResponse, ProgressResponse
 
 __all__ = [
@@ -38,28 +48,6 @@ __all__ = [
 
 C = TypeVar("C")
 T = TypeVar("T")
-
-
-class _Clock:
-    """Formats the time of a batch, once for all of its chunks; the date and the second, once for all of the second."""
-
-    __slots__ = ("_at", "_prefix", "_second", "_text")
-
-    def __init__(self) -> None:
-        self._at = -1.0
-        self._second = -1
-        self._prefix = ""
-        self._text = ""
-
-    def stamp(self, at: float) -> str:
-        if at != self._at:
-            self._at = at
-            second = int(at)
-            if second != self._second:
-                self._second = second
-                self._prefix = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-            self._text = f"{self._prefix}.{min(round((at - second) * 1e6), 999_999):06d}Z"
-        return self._text
 
 
 # -- shared -------------------------------------------------------------------------------------------
@@ -114,6 +102,7 @@ class BaseStream(Generic[C]):
         An asynchronous stream is started on the running event loop.
         """
         self._drop.detach()
+        self._run.reading.add("owner")  # nor does an exception that ends its last iteration
         self._begin()
         return self._run
 
@@ -130,23 +119,6 @@ class BaseStream(Generic[C]):
     def __repr__(self) -> str:
         state = self.outcome.value if self.outcome is not None else self._run.state.value
         return f"<{type(self).__name__} {self._run.model or 'run'} {state}>"
-
-
-def _raise_for(run: Run, ended: Ended) -> None:
-    """Raises the exception for an ending, if it is an error, with the partial reply as its ``reply``."""
-    error = error_of(ended, run.cause)
-    if error is not None:
-        error.reply = run.reply()
-        raise error
-
-
-def _chunked(reader: Reader, events: Sequence[Event], chunks: Chunks[C], clock: _Clock) -> Iterable[C]:
-    """Returns the chunks of what was just read; each carries the time its event came, whenever it is read."""
-    run = reader.run
-    parts = run.log.parts(reader.after - len(events), events)
-    if len(parts) == 1:
-        return chunks(events, run.model, clock.stamp(parts[0][1]))
-    return itertools.chain.from_iterable(chunks(part, run.model, clock.stamp(at)) for part, at in parts)
 
 
 def _continued(continuation: Continuation | None) -> Continuation:
@@ -167,34 +139,6 @@ def given_continued(stream: ChatStream | AsyncChatStream) -> tuple[Run, Continua
 # -- synchronous --------------------------------------------------------------------------------------------
 
 
-def _start(run: Run) -> None:
-    if not run.started:
-        background = portal()
-        background.post(run.start, background.loop)
-    elif run.ended is not None and not run.log.sealed:
-        run.settle()
-
-
-def _batches(run: Run, reader: Reader, hold: object) -> Generator[Sequence[Event], None, None]:
-    """Yields what a reader takes, batch by batch. `hold` keeps the stream alive as long as somebody iterates."""
-    _start(run)
-    try:
-        while events := reader.read():
-            yield events
-    except KeyboardInterrupt:  # Ctrl-C while we wait: the model stops too
-        run.cancel()
-        raise
-
-
-def _chunks_of(run: Run, chunks: Chunks[C], hold: object) -> Generator[C, None, None]:
-    reader, clock = Reader(run), _Clock()
-    for events in _batches(run, reader, hold):
-        yield from _chunked(reader, events, chunks, clock)
-        last = events[-1]
-        if type(last) is Ended:
-            _raise_for(run, last)
-
-
 class SyncStream(BaseStream[C]):
     """A stream for synchronous code. Safe to read and to cancel from any thread.
 
@@ -207,28 +151,22 @@ class SyncStream(BaseStream[C]):
         self._cursor_is_given = False
 
     def _begin(self) -> None:
-        _start(self._run)
+        start(self._run)
 
     def __iter__(self) -> Iterator[C]:
         if self._cursor is not None and not self._cursor_is_given:
             self._cursor_is_given = True
-            return self._go_on(self._cursor)
-        return _chunks_of(self._run, type(self)._chunks, self)
-
-    def _go_on(self, cursor: Generator[C, None, None]) -> Generator[C, None, None]:
-        for item in cursor:  # noqa: UP028  (`yield from` would close the cursor when this loop is left, and `next` with it)
-            yield item
+            return go_on(self._run, self._cursor, self)
+        return read(self._run, as_chunks(type(self)._chunks), self)
 
     def __next__(self) -> C:
         if self._cursor is None:
-            self._cursor = _chunks_of(self._run, type(self)._chunks, None)
+            self._cursor = read(self._run, as_chunks(type(self)._chunks), None, shared=True)
         return next(self._cursor)
 
     def events(self) -> Iterator[Event]:
         """Yields the run's events from the first, `Ended` last. Never raises for an ending: it is an event."""
-        run = self._run
-        for events in _batches(run, Reader(run), self):
-            yield from events
+        return read(self._run, as_events, self, raises=False)
 
     @overload
     def cancel(self, wait: Literal[False] = False) -> None: ...
@@ -259,15 +197,12 @@ class SyncStream(BaseStream[C]):
         Raises:
             TailraceError: what the ending is, if it is an error; the partial reply is on it.
         """
-        run = self._run
-        for events in _batches(run, Reader(run), self):
-            last = events[-1]
-            if type(last) is Ended:
-                _raise_for(run, last)
+        for _ in read(self._run, nothing, self):
+            pass
         return self.reply
 
     def __enter__(self) -> SyncStream[C]:
-        _start(self._run)
+        start(self._run)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -280,14 +215,7 @@ class _SyncText(SyncStream[C]):
     @property
     def text_stream(self) -> Iterator[str]:
         """Yields the pieces of the answer's text only."""
-        run = self._run
-        for events in _batches(run, Reader(run), self):
-            for event in events:
-                if type(event) is TextDelta and event.text:
-                    yield event.text
-            last = events[-1]
-            if type(last) is Ended:
-                _raise_for(run, last)
+        return read(self._run, as_texts, self)
 
     def partial(self) -> Iterator[Any]:
         """Yields the value of an answer in JSON (``format=…``) as it grows, and at last the whole.
@@ -303,12 +231,7 @@ class _SyncText(SyncStream[C]):
         return self._converted(Calls().feed)
 
     def _converted(self, convert: Callable[[Sequence[Event]], Iterator[T]]) -> Iterator[T]:
-        run = self._run
-        for events in _batches(run, Reader(run), self):
-            yield from convert(events)
-            last = events[-1]
-            if type(last) is Ended:
-                _raise_for(run, last)
+        return read(self._run, lambda _, events: convert(events), self)
 
 
 class ChatStream(_SyncText[ChatResponse]):
@@ -332,7 +255,7 @@ class ChatStream(_SyncText[ChatResponse]):
         return ChatStream(*_continued(self._continuation).of(self._run))
 
     def __enter__(self) -> ChatStream:
-        _start(self._run)
+        start(self._run)
         return self
 
 
@@ -342,7 +265,7 @@ class GenerateStream(_SyncText[GenerateResponse]):
     _chunks = staticmethod(generate_chunks)
 
     def __enter__(self) -> GenerateStream:
-        _start(self._run)
+        start(self._run)
         return self
 
 
@@ -352,18 +275,11 @@ class ProgressStream(SyncStream[ProgressResponse]):
     _chunks = staticmethod(progress_chunks)
 
     def __enter__(self) -> ProgressStream:
-        _start(self._run)
+        start(self._run)
         return self
 
 
 # -- asynchronous -------------------------------------------------------------------------------------------
-
-
-def _start_async(run: Run) -> None:
-    if not run.started:
-        run.start(asyncio.get_running_loop())
-    elif run.ended is not None and not run.log.sealed:
-        run.settle()
 
 
 class Cancelling:
@@ -388,93 +304,38 @@ class Cancelling:
         return run.receipt()
 
 
-class _Items(Generic[C]):
-    """Iterates over what a reader takes, batch by batch. Not an async generator: two tasks must not meet in one."""
-
-    __slots__ = ("_clock", "_convert", "_hold", "_items", "_reader")
-
-    def __init__(self, run: Run, convert: Callable[[_Items[C], Sequence[Event]], Iterator[C]], hold: object) -> None:
-        self._reader = Reader(run)
-        self._clock = _Clock()
-        self._convert = convert
-        self._hold = hold  # keeps the stream alive as long as somebody iterates
-        self._items: Iterator[C] = iter(())
-
-    def __aiter__(self) -> _Items[C]:
-        return self
-
-    async def __anext__(self) -> C:
-        for item in self._items:
-            return item
-        reader = self._reader
-        _start_async(reader.run)
-        while events := await reader.read_async():
-            self._items = self._convert(self, events)
-            for item in self._items:
-                return item
-        raise StopAsyncIteration
-
-    def chunked(self, events: Sequence[Event], chunks: Chunks[C]) -> Iterator[C]:
-        """Returns the chunks of the batch just taken."""
-        return iter(_chunked(self._reader, events, chunks, self._clock))
-
-    def with_ending(self, items: Iterator[C], events: Sequence[Event]) -> Iterator[C]:
-        """Appends what the ending raises, if `events` hold one."""
-        last = events[-1]
-        return items if type(last) is not Ended else _then_raise(items, self._reader.run, last)
-
-
-def _then_raise(items: Iterator[C], run: Run, ended: Ended) -> Iterator[C]:
-    yield from items
-    _raise_for(run, ended)
-
-
-def _as_events(_items: _Items[Event], events: Sequence[Event]) -> Iterator[Event]:
-    return iter(events)
-
-
-def _as_texts(items: _Items[str], events: Sequence[Event]) -> Iterator[str]:
-    texts = [event.text for event in events if type(event) is TextDelta and event.text]
-    return items.with_ending(iter(texts), events)
-
-
 class AsyncStream(BaseStream[C]):
     """A stream for asyncio. May be read by several tasks, also on several loops, and cancelled from any thread."""
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
-        self._cursor: _Items[C] | None = None  # must not hold the stream: it would never be dropped
+        self._cursor: Cursor[C] | None = None
+        self._next: Items[C] | None = None  # must not hold the stream: it would never be dropped
         self._cursor_is_given = False
 
-    def _new_items(self, hold: object) -> _Items[C]:
-        chunks = type(self)._chunks
-
-        def convert(items: _Items[C], events: Sequence[Event]) -> Iterator[C]:
-            return items.with_ending(items.chunked(events, chunks), events)
-
-        return _Items(self._run, convert, hold)
-
     def _begin(self) -> None:
-        _start_async(self._run)
+        start_async(self._run)
 
     def __aiter__(self) -> AsyncIterator[C]:
-        if self._cursor is not None and not self._cursor_is_given:
+        cursor = self._cursor
+        if cursor is None or self._cursor_is_given:
+            cursor = Cursor(self._run, as_chunks(type(self)._chunks))
+        else:
             self._cursor_is_given = True
-            return self._go_on(self._cursor)
-        return self._new_items(self)
-
-    async def _go_on(self, cursor: _Items[C]) -> AsyncIterator[C]:
-        async for item in cursor:
-            yield item
+        return Items(cursor, self, loop_of(caller()))
 
     async def __anext__(self) -> C:
-        if self._cursor is None:
-            self._cursor = self._new_items(None)
-        return await self._cursor.__anext__()
+        if self._next is None:
+            self._cursor = Cursor(self._run, as_chunks(type(self)._chunks))
+            self._next = Items(self._cursor, None, passing=True)
+        return await self._next.__anext__()
 
     def events(self) -> AsyncIterator[Event]:
         """Yields the run's events from the first, `Ended` last. Never raises for an ending: it is an event."""
-        return _Items(self._run, _as_events, self)
+        return self._items(as_events, raises=False)
+
+    def _items(self, convert: Convert[T], *, raises: bool = True) -> Items[T]:
+        return Items(Cursor(self._run, convert, raises), self)
 
     def cancel(self, wait: bool = False) -> Cancelling:
         """Stops the model; idempotent, from any thread, also before the first token. What was said is kept.
@@ -497,17 +358,12 @@ class AsyncStream(BaseStream[C]):
         Raises:
             TailraceError: what the ending is, if it is an error; the partial reply is on it.
         """
-        run = self._run
-        _start_async(run)
-        reader = Reader(run)
-        while events := await reader.read_async():
-            last = events[-1]
-            if type(last) is Ended:
-                _raise_for(run, last)
+        async for _ in self._items(nothing):
+            pass
         return self.reply
 
     async def __aenter__(self) -> AsyncStream[C]:
-        _start_async(self._run)
+        start_async(self._run)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -520,7 +376,7 @@ class _AsyncText(AsyncStream[C]):
     @property
     def text_stream(self) -> AsyncIterator[str]:
         """Yields the pieces of the answer's text only."""
-        return _Items(self._run, _as_texts, self)
+        return self._items(as_texts)
 
     def partial(self) -> AsyncIterator[Any]:
         """Yields the value of an answer in JSON (``format=…``) as it grows, and at last the whole.
@@ -536,10 +392,7 @@ class _AsyncText(AsyncStream[C]):
         return self._converted(Calls().feed)
 
     def _converted(self, convert: Callable[[Sequence[Event]], Iterator[T]]) -> AsyncIterator[T]:
-        def read(items: _Items[T], events: Sequence[Event]) -> Iterator[T]:
-            return items.with_ending(convert(events), events)
-
-        return _Items(self._run, read, self)
+        return self._items(lambda _, events: convert(events))
 
 
 class AsyncChatStream(_AsyncText[ChatResponse]):
@@ -561,7 +414,7 @@ class AsyncChatStream(_AsyncText[ChatResponse]):
         yield  # type: ignore[unreachable]
 
     async def __aenter__(self) -> AsyncChatStream:
-        _start_async(self._run)
+        start_async(self._run)
         return self
 
 
@@ -571,7 +424,7 @@ class AsyncGenerateStream(_AsyncText[GenerateResponse]):
     _chunks = staticmethod(generate_chunks)
 
     async def __aenter__(self) -> AsyncGenerateStream:
-        _start_async(self._run)
+        start_async(self._run)
         return self
 
 
@@ -581,5 +434,5 @@ class AsyncProgressStream(AsyncStream[ProgressResponse]):
     _chunks = staticmethod(progress_chunks)
 
     async def __aenter__(self) -> AsyncProgressStream:
-        _start_async(self._run)
+        start_async(self._run)
         return self

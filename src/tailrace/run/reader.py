@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tailrace.events import Event
 from tailrace.run.run import Run
@@ -42,14 +42,20 @@ class Reader:
         self.after += len(events)
         return events
 
-    def read(self) -> Sequence[Event]:
-        """Returns what is new; blocks this thread while there is nothing. Empty once the ending was read."""
+    def read(self, look: float = _LOOK, looking: Callable[[], float] | None = None) -> Sequence[Event]:
+        """Returns what is new; blocks this thread while there is nothing. Empty once the ending was read.
+
+        Args:
+            look: seconds until a thread that waits looks around.
+            looking: called then; returns the seconds until it is to be called again. What it raises ends the wait.
+        """
         run = self.run
         while not self._ready():
             if self.at_end:
                 return ()
-            if not run.log.changed.wait(self._ready, _LOOK):
+            if not run.log.changed.wait(self._ready, look):
                 run.settle()
+                look = looking() if looking is not None else look
         return self.take()
 
     async def read_async(self) -> Sequence[Event]:

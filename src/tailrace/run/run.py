@@ -84,8 +84,8 @@ class Run:
     __slots__ = (
         *("__weakref__", "_before", "_cancelled_at", "_confirm", "_confirmed", "_due", "_exchange", "_linger"),
         *("_linger_timer", "_looked", "_loop", "_lost", "_open", "_readers", "_released", "_sealing", "_task"),
-        *("_timeouts", "_timer", "_verdict", "cause", "id", "log", "model", "observer", "released", "state"),
-        *("watch", "way"),
+        *("_timeouts", "_timer", "_verdict", "cause", "id", "log", "model", "observer", "reading", "released"),
+        *("state", "watch", "way"),
     )
 
     def __init__(
@@ -106,6 +106,8 @@ class Run:
         self.released = Wakeups()
         self.observer: Observer | None = None
         self.way: Callable[[], str] = str  # tells of the proxy that the model server is asked through
+        # The iterations under way, on whatever threads, and who else is to keep the run: see `tailrace.client.leaving`.
+        self.reading: set[object] = set()
         self._released = False
         self._confirmed = False
         self._open = open
