@@ -3,6 +3,8 @@
 Each is a msgspec struct that also answers to ``r["message"]["content"]``, ``r.get(name, default)`` and ``name in r``,
 as ollama-python's do: a field that is not set is not ``in`` and raises `KeyError`. Field meanings: Ollama's API
 (`/api/chat`, `/api/generate` and so on). Durations are nanoseconds.
+
+Internal: the modules of this package, and what they hold beyond the names below.
 """
 
 from __future__ import annotations
