@@ -64,7 +64,7 @@ def chat_payload(body: ChatBody, chosen: dict[str, Any], facts: Facts, system: s
         payload["tools"] = body.tools
     payload.update(_thinking(body, facts))
     payload.update(_format(body.format))
-    if messages[-1]["role"] == "assistant":
+    if messages and messages[-1]["role"] == "assistant":
         payload["echo"] = False  # of an answer that it continues, the engine is to say only what is new
     return msgspec.json.encode(payload)
 
