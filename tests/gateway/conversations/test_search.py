@@ -137,15 +137,20 @@ async def test_c21_one_letter_as_often_as_may_be(store: Store) -> None:
     assert await store.page("a" * 999 + "b") == []
 
 
-async def test_c21_a_search_stops_when_nobody_waits_for_it(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """SQLite is told to stop, and the next search works."""
+@pytest.mark.parametrize("closed", [False, True])
+async def test_c21_a_search_stops_when_nobody_waits_for_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch, closed: bool
+) -> None:
+    """SQLite is told to stop, where its connection is not closed by now, and the next search works."""
     stopped: list[str] = []
     interrupt = aiosqlite.Connection.interrupt
 
     async def told(connection: aiosqlite.Connection) -> None:
         stopped.append("stopped")
-        await interrupt(connection)
         goes_on.set()
+        if closed:
+            raise ValueError("no active connection")
+        await interrupt(connection)
 
     monkeypatch.setattr(aiosqlite.Connection, "interrupt", told)
     await turn(store, (await store.create()).id, "a" * 4_000_000, "nothing")

@@ -11,6 +11,7 @@ import contextlib
 import errno
 import logging
 import os
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -142,7 +143,8 @@ class Database:
             task.cancel()
             while not task.done():
                 if self.path is not None and driver is not None:
-                    await driver.interrupt()  # of no effect before the statement is begun
+                    with contextlib.suppress(ValueError, sqlite3.ProgrammingError):  # it is closed by now
+                        await driver.interrupt()  # of no effect before the statement is begun
                 await asyncio.wait({task}, timeout=_AGAIN)
             if not task.cancelled():
                 task.exception()  # of which nobody has to know any more
