@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.protocols.decoding import cut_at, one_by_one, patient
 
+from tailrace.protocols import faults
 from tailrace.protocols.lines import LineSplitter
 
 
@@ -75,3 +76,13 @@ def test_nothing_comes_after_an_overflow() -> None:
     assert splitter.overflow
     assert splitter.feed(b"\nok\n") == []
     assert splitter.eof() == b""
+
+
+@pytest.mark.parametrize("value", [b'""', b"{}", b"1 ", b"[]"])
+def test_c21_a_line_of_the_smallest_values(value: bytes) -> None:
+    """It is refused where that can be known, not when all of them have been read; whole records are not."""
+    with pytest.raises(ValueError, match=r"^1[01][0-9] values in "):
+        faults.loads(value * 1_000_000)
+    values, _ = faults.loads(b'{"message":{"content":"x"}}' * 5000)
+
+    assert len(values) == 5000

@@ -29,6 +29,7 @@ __all__ = [
     "whole",
 ]
 
+_VALUES, _LEAST = 100, 16  # values on a line, and the characters that each further one has at least
 _SHOWN = 200  # bytes of a bad line shown in an error: enough to see what it is, not enough to flood a log
 _skip = msgspec.json.Decoder(msgspec.Raw).decode  # reads a value and makes nothing of it
 _HALF_NUMBER = re.compile(r"(\d[eE]|[-+.])$")
@@ -158,6 +159,8 @@ def loads(
                 raise CutError(str(error)) from None
             raise
         values.append(value)
+        if len(values) > _VALUES + at // _LEAST:  # reading them would take seconds
+            raise ValueError(f"{len(values)} values in {at} characters")
         while at < len(text) and text[at] in blanks:
             at += 1
     return values, replaced
