@@ -203,13 +203,23 @@ def _ollama_generate(data: bytes) -> None:
 
 def ask_openai(data: bytes) -> None:
     """The bodies of OpenAI's requests."""
-    _refused(lambda: _sent(openai_requests.run_request_of_chat(openai_requests.parse(data, openai_requests.ChatBody))))
-    _refused(
-        lambda: _sent(
-            openai_requests.run_request_of_completion(openai_requests.parse(data, openai_requests.CompletionBody))
-        )
-    )
-    _refused(lambda: openai_requests.texts_of(openai_requests.parse(data, openai_requests.EmbeddingsBody)))
+    for openai in (False, True):
+        _refused(partial(_openai_chat, data, openai))
+        _refused(partial(_openai_completion, data, openai))
+        _refused(partial(_openai_embeddings, data, openai))
+
+
+def _openai_chat(data: bytes, openai: bool) -> None:
+    _sent(openai_requests.run_request_of_chat(*openai_requests.read(data, openai_requests.ChatBody), openai=openai))
+
+
+def _openai_completion(data: bytes, openai: bool) -> None:
+    read = openai_requests.read(data, openai_requests.CompletionBody)
+    _sent(openai_requests.run_request_of_completion(*read, openai=openai))
+
+
+def _openai_embeddings(data: bytes, openai: bool) -> None:
+    openai_requests.embeddings_of(*openai_requests.read(data, openai_requests.EmbeddingsBody), openai=openai)
 
 
 def ask_ai(data: bytes) -> None:

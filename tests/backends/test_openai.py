@@ -31,9 +31,9 @@ from tailrace.testing import (
     tool_fragment,
 )
 
-DIALECTS = ["openai", "llamacpp", "ollama", "vllm"]
+DIALECTS = ["openai", "llamacpp", "ollama", "vllm", "lmstudio"]
 USER = [{"role": "user", "content": "hi"}]
-ALWAYS = {"stream": True, "stream_options": {"include_usage": True}}
+ALWAYS = {"stream": True, "stream_options": {"include_usage": True}, "return_progress": True}
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(8)
 
 
@@ -71,7 +71,14 @@ def sent(server: FakeOpenAI, path: str = "/v1/chat/completions") -> Any:
         ({}, {}),
         ({"tools": []}, {}),
         ({"think": True}, {"chat_template_kwargs": {"enable_thinking": True}}),
-        ({"think": False}, {"chat_template_kwargs": {"enable_thinking": False}}),
+        (
+            {"think": False},
+            {
+                "chat_template_kwargs": {"enable_thinking": False},
+                "reasoning_effort": "none",
+                "enable_thinking": False,
+            },
+        ),
         ({"think": "high"}, {"reasoning_effort": "high"}),
         ({"format": "json"}, {"response_format": {"type": "json_object"}}),
         ({"format": ""}, {}),
@@ -91,6 +98,7 @@ def sent(server: FakeOpenAI, path: str = "/v1/chat/completions") -> Any:
         ({"options": {"num_predict": 5, "stop": ["a"], "seed": 0}}, {"max_tokens": 5, "stop": ["a"], "seed": 0}),
         ({"options": {"num_predict": -1, "num_ctx": 4096, "num_gpu": 1, "repeat_last_n": 3}}, {}),
         ({"options": Options(temperature=0.0, top_k=1, min_p=0.5)}, {"temperature": 0.0, "top_k": 1, "min_p": 0.5}),
+        ({"options": {"repeat_penalty": 1.1}}, {"repeat_penalty": 1.1, "repetition_penalty": 1.1}),
         ({"options": {"guided_choice": ["a"]}}, {"guided_choice": ["a"]}),
     ],
     ids=lambda value: json.dumps(value, default=repr)[:50],
@@ -240,7 +248,7 @@ def test_generate_with_a_system_prompt_or_images(server: FakeOpenAI) -> None:
 
 
 def test_the_openai_library_sends_the_same(server: FakeOpenAI) -> None:
-    """The request is the one that openai-python would send for it."""
+    """The request is the one that openai-python would send for it, but for the question how far the prompt is."""
     with openai.OpenAI(base_url=server.base_url, api_key="k") as theirs:
         for _ in theirs.chat.completions.create(
             model="m",
@@ -256,7 +264,7 @@ def test_the_openai_library_sends_the_same(server: FakeOpenAI) -> None:
     client(server).chat("m", USER, format="json", options={"temperature": 0.5, "num_predict": 9})
 
     first, second = server.requests
-    assert second.json == first.json
+    assert second.json == {**first.json, "return_progress": True}
     assert (second.method, second.path) == (first.method, first.path)
 
 
@@ -330,7 +338,7 @@ def test_prefill_of_llamacpp() -> None:
     with FakeOpenAI("llamacpp") as server:
         events = events_of(server, prompt_progress(1, 2), chunk(progress), say("a"), done())
 
-    assert events[:-1] == [Prefill(6, 12), TextDelta("a")]
+    assert events[:-1] == [Prefill(1, 2), Prefill(6, 12), TextDelta("a")]
 
 
 @pytest.mark.parametrize(

@@ -82,11 +82,21 @@ class OllamaBackend:
 
     def chat(self, request: ChatRequest) -> Opener:
         """Returns what opens a chat."""
-        return self._opener("/api/chat", request, partial(self._decoder, request.stream), request.model)
+        return self._opener("/api/chat", self._body(request), partial(self._decoder, request.stream), request.model)
 
     def generate(self, request: GenerateRequest) -> Opener:
         """Returns what opens a completion."""
-        return self._opener("/api/generate", request, partial(self._decoder, request.stream), request.model)
+        return self._opener("/api/generate", self._body(request), partial(self._decoder, request.stream), request.model)
+
+    def _body(self, request: ChatRequest | GenerateRequest) -> Any:
+        """Returns what is sent for a request: itself, or with members that it has no place for."""
+        if request.openai_only:
+            raise errors.UnsupportedError(request.openai_only, 400, hint="ask a server of OpenAI's protocol")
+        extra = request.extra_body
+        if request.openai_body is None and extra is None:
+            return request
+        own = msgspec.to_builtins(msgspec.structs.replace(request, extra_body=None, openai_body=None))
+        return {**own, **extra, "stream": own.get("stream", True)} if extra else own
 
     def continue_chat(self, request: ContinueRequest) -> Opener:
         """Returns what opens the rest of an answer; the model's template decides how it is asked for."""

@@ -11,6 +11,9 @@ import msgspec
 from tailrace import errors
 from tailrace.backends.base import WireExchange, open_patiently, raise_for_status
 from tailrace.backends.openai_continuing import continued
+from tailrace.backends.openai_dialects import LLAMA, Server
+from tailrace.backends.silence import SilenceWatch
+from tailrace.events import Queued
 from tailrace.protocols.faults import figure
 from tailrace.protocols.openai.decode import ChunkDecoder
 from tailrace.protocols.openai.from_ollama import messages_from_ollama
@@ -34,7 +37,9 @@ T = TypeVar("T")
 
 _encode = msgspec.json.Encoder().encode
 
-# Ollama's option names that this protocol has too; the second group is what vLLM and llama.cpp take beyond OpenAI's.
+_ALWAYS: dict[str, Any] = {"stream_options": {"include_usage": True}}
+
+# Ollama's option names that this protocol has too; the last ones are what local servers take beyond OpenAI's.
 _OPTIONS = {
     "temperature": "temperature",
     "top_p": "top_p",
@@ -46,10 +51,15 @@ _OPTIONS = {
     "top_k": "top_k",
     "min_p": "min_p",
     "typical_p": "typical_p",
-    "repeat_penalty": "repeat_penalty",
 }
 # Options that mean a way of loading a model; there is nothing to pass on.
 _LOAD_OPTIONS = {"num_ctx", "num_batch", "num_gpu", "main_gpu", "use_mmap", "num_thread", "num_keep", "repeat_last_n"}
+
+_OLLAMAS = ("truncate", "options", "keep_alive")  # members of a request for embeddings that are Ollama's
+_REFUSALS = (400, 422, 501)  # statuses of requests that may be taken in another form
+_FORMS = 6  # in which a request is tried at most; a strict server names one member at a time
+# Seconds between two looks at its slots: llama-server notices that a client has left in a second without requests only.
+_SLOTS_EVERY = 3.0
 
 
 class _Model(msgspec.Struct):
@@ -59,6 +69,10 @@ class _Model(msgspec.Struct):
 
 class _Models(msgspec.Struct):
     data: list[_Model] = []
+
+
+class _Slot(msgspec.Struct):
+    is_processing: bool = False
 
 
 class _Row(msgspec.Struct):
@@ -79,6 +93,7 @@ class OpenAIBackend:
     def __init__(self, http: Http) -> None:
         self._http = http
         self._owner: str | None = None
+        self._server = Server(f"{http.base}/")
         self.url = f"openai:{http.base}"
 
     def way(self) -> str:
@@ -100,8 +115,8 @@ class OpenAIBackend:
             body["logprobs"] = True
             if request.top_logprobs:
                 body["top_logprobs"] = request.top_logprobs
-        body |= _think(request.think) | _format(request.format) | _options(request.options)
-        return self._opener("/chat/completions", body | more)
+        body |= self._settings(request)
+        return self._opener("/chat/completions", body, request, more)
 
     def continue_chat(self, request: ContinueRequest) -> Opener:
         """Returns what opens the rest of an answer."""
@@ -114,6 +129,7 @@ class OpenAIBackend:
                 models = (await self._json("GET", "/models", _Models, report=report)).data
             except (errors.ResponseError, errors.ProtocolError):
                 return ""
+            self._server.listed({model.owned_by or "" for model in models})
             self._owner = next((model.owned_by for model in models if model.owned_by), "")
         return self._owner.lower()
 
@@ -123,13 +139,20 @@ class OpenAIBackend:
             messages: list[dict[str, Any]] = [{"role": "system", "content": request.system}] if request.system else []
             messages.append({"role": "user", "content": request.prompt or "", "images": request.images})
             body: dict[str, Any] = {"model": request.model, "messages": messages_from_ollama(messages)}
-            body |= _think(request.think) | _format(request.format) | _options(request.options)
-            return self._opener("/chat/completions", body)
+            body |= self._settings(request)
+            return self._opener("/chat/completions", body, request)
         body = {"model": request.model, "prompt": request.prompt or ""}
         if request.suffix:
             body["suffix"] = request.suffix
-        body |= _format(request.format) | _options(request.options)
-        return self._opener("/completions", body)
+        body |= self._settings(msgspec.structs.replace(request, think=None))
+        return self._opener("/completions", body, request)
+
+    def _settings(self, request: ChatRequest | GenerateRequest) -> dict[str, Any]:
+        """Returns what chats and completions have in common."""
+        settings = self._server.thinking(request.think) | _format(request.format) | _options(request.options)
+        if "repeat_penalty" in settings:
+            settings |= self._server.repeating(settings.pop("repeat_penalty"))
+        return settings
 
     def progress(self, operation: str, body: dict[str, Any]) -> Opener:
         """This protocol has no such thing."""
@@ -139,24 +162,65 @@ class OpenAIBackend:
 
         return open
 
-    def _opener(self, path: str, body: dict[str, Any]) -> Opener:
-        payload = _encode({**body, "stream": True, "stream_options": {"include_usage": True}})
+    def _opener(
+        self,
+        path: str,
+        body: dict[str, Any],
+        request: ChatRequest | GenerateRequest,
+        more: dict[str, Any] | None = None,
+    ) -> Opener:
+        for given in (request.openai_body, request.extra_body, more):
+            body = _joined(body, given or {})
 
         async def open(report: Report) -> Exchange:
-            async def send() -> HttpExchange:
-                report.way = self._http.way
-                report(Signal.CONNECT)
-                return await self._http.open(
-                    "POST", path, payload, headers=report.headers, connected=lambda: report(Signal.SENT)
-                )
-
-            return WireExchange(await open_patiently(send, report), ChunkDecoder(), "text/event-stream")
+            exchange = None
+            try:
+                async with SilenceWatch(self._queued, report, _SLOTS_EVERY):
+                    exchange = await open_patiently(lambda: self._send(path, body, report), report)
+            except BaseException:
+                if exchange is not None:  # cancelled when it stood already, while the watch was ending
+                    exchange.abort()
+                raise
+            return WireExchange(exchange, ChunkDecoder(), "text/event-stream")
 
         return open
+
+    async def _send(self, path: str, body: dict[str, Any], report: Report) -> HttpExchange:
+        """Sends a request in the form that the server takes, in another one if it refuses a member of it."""
+        server = self._server
+        asked = server.shaped(_joined(_ALWAYS, {**body, "stream": True}))
+        changes: list[str] = []
+        while True:
+            report.way = self._http.way
+            report(Signal.CONNECT)
+            exchange = await self._http.open(
+                "POST", path, _encode(asked), headers=report.headers, connected=lambda: report(Signal.SENT)
+            )
+            server.answered(exchange.headers)
+            if exchange.status not in _REFUSALS:
+                if exchange.status < 400:
+                    server.refused(changes)
+                return exchange
+            other = server.otherwise(asked, await exchange.read_error()) if len(changes) < _FORMS else None
+            if other is None:
+                return exchange
+            exchange.abort()
+            change, asked = other
+            changes.append(change)
+
+    async def _queued(self) -> Queued | None:
+        """Tells whether a server that is silent has too much to do, where it says so: llama-server sends no head."""
+        if self._server.dialect.name == "":
+            await self.list()
+        if self._server.dialect is not LLAMA:
+            return None
+        slots = await self._json("GET", f"{self._http.base.removesuffix('/v1')}/slots", list[_Slot])
+        return Queued() if slots and all(slot.is_processing for slot in slots) else None
 
     async def list(self) -> ListResponse:
         """Returns the models that the server has."""
         models = (await self._json("GET", "/models", _Models)).data
+        self._server.listed({model.owned_by or "" for model in models})
         return ListResponse([ListedModel(model=model.id, name=model.id) for model in models if model.id])
 
     async def ps(self) -> ProcessResponse:
@@ -173,7 +237,7 @@ class OpenAIBackend:
 
     async def embed(self, body: dict[str, Any]) -> EmbedResponse:
         """Returns embeddings."""
-        request = {name: body[name] for name in ("model", "input", "dimensions") if body.get(name) is not None}
+        request = {name: value for name, value in body.items() if value is not None and name not in _OLLAMAS}
         parsed = await self._json("POST", "/embeddings", _Embeddings, request)
         return EmbedResponse(
             model=str(body.get("model", "")),
@@ -193,6 +257,7 @@ class OpenAIBackend:
             report.way = self._http.way
             report(Signal.CONNECT)
             exchange = await self._http.open(method, path, payload, connected=lambda: report(Signal.SENT))
+        self._server.answered(exchange.headers)
         try:
             await raise_for_status(exchange)
             data = await exchange.read_all()
@@ -210,12 +275,13 @@ class OpenAIBackend:
         return errors.UnsupportedError(message, 501, hint="use the server's own tools, or an Ollama upstream")
 
 
-def _think(think: bool | str | None) -> dict[str, Any]:
-    if think is None:
-        return {}
-    if isinstance(think, str):
-        return {"reasoning_effort": think}
-    return {"chat_template_kwargs": {"enable_thinking": think}}
+def _joined(body: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Returns a body with other members; those that are sets of switches keep what the others do not set."""
+    joined = {**body, **given}
+    for name in ("chat_template_kwargs", "stream_options"):
+        if isinstance(ours := body.get(name), dict) and isinstance(theirs := given.get(name), dict):
+            joined[name] = {**ours, **theirs}
+    return joined
 
 
 def _format(format: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import click
 
 from tailrace.i18n import say
 
-__all__ = ["Alias", "Bytes", "Count", "Format", "ModelOption", "OnLeave", "OneOf", "Seconds", "gather"]
+__all__ = ["Alias", "Bytes", "Count", "Format", "ModelOption", "OnLeave", "OneOf", "OptionOfModel", "Seconds", "gather"]
 
 if TYPE_CHECKING:
     Kind = click.ParamType[Any]
@@ -218,6 +218,23 @@ def gather(pairs: tuple[tuple[str, Any], ...]) -> dict[str, Any] | None:
         else:
             options[name] = value
     return options or None
+
+
+class OptionOfModel(Kind):
+    """An option of one model, ``MODEL:NAME=VALUE``."""
+
+    name = "model option"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str, Any]:
+        """Returns the model, the option's name and its typed value."""
+        if isinstance(value, tuple):
+            return value
+        names, equals, text = str(value).partition("=")
+        model, colon, name = names.rpartition(":")
+        if not (equals and colon and model.strip()):
+            self.fail(say("usage.not_model_option", value=value), param, ctx)
+        option, typed = ModelOption().convert(f"{name}={text}", param, ctx)
+        return model.strip(), option, typed
 
 
 class Format(Kind):

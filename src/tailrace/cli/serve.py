@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from tailrace.cli.command import Command
-from tailrace.cli.kinds import Alias, Bytes, Count, OneOf, OnLeave, Seconds
+from tailrace.cli.kinds import Alias, Bytes, Count, OneOf, OnLeave, OptionOfModel, Seconds, gather
 from tailrace.cli.session import Session
 from tailrace.errors import RequestError, TailraceError
 from tailrace.i18n import say
@@ -24,6 +24,14 @@ __all__ = ["command"]
 @click.option("--upstream", "upstreams", multiple=True, metavar="UPSTREAM", help=say("help.serve_upstream"))
 @click.option("-m", "--model", metavar="NAME", help=say("help.serve_model"))
 @click.option("--alias", "aliases", type=Alias(), multiple=True, metavar="NAME=MODEL", help=say("help.serve_alias"))
+@click.option(
+    "--model-option",
+    "model_options",
+    type=OptionOfModel(),
+    multiple=True,
+    metavar="MODEL:NAME=VALUE",
+    help=say("help.serve_model_option"),
+)
 @click.option("--timeout", type=Seconds(), metavar="SECONDS", help=say("help.timeout"))
 @click.option("--on-leave", type=OnLeave(), metavar="cancel|continue|linger=SECONDS", help=say("help.serve_on_leave"))
 @click.option("--linger", type=Seconds(), metavar="SECONDS", help=say("help.serve_linger"))
@@ -111,6 +119,7 @@ def _settings(given: dict[str, Any]) -> Any:
     return Settings(
         upstreams=given["upstreams"],
         aliases=dict(given["aliases"]),
+        model_options=_by_model(given["model_options"]),
         max_running=given["max_running"],
         max_queued=default.max_queued if given["max_queued"] is None else given["max_queued"],
         max_per_key=given["max_per_key"],
@@ -134,6 +143,13 @@ def _settings(given: dict[str, Any]) -> Any:
         page=not given["no_page"],
         **times,
     )
+
+
+def _by_model(given: tuple[tuple[str, str, Any], ...]) -> dict[str, dict[str, Any]]:
+    models = dict.fromkeys(model for model, _, _ in given)
+    return {
+        each: gather(tuple((name, value) for model, name, value in given if model == each)) or {} for each in models
+    }
 
 
 def _database(database: str | None, folder: str | None) -> str | Path | None:

@@ -103,6 +103,7 @@ class AsyncClient(BaseClient):
         options: Mapping[str, Any] | Options | None = None,
         keep_alive: float | str | None = None,
         headers: Headers = None,
+        extra_body: Mapping[str, Any] | None = None,
     ) -> ChatResponse: ...
     @overload
     async def chat(
@@ -119,6 +120,7 @@ class AsyncClient(BaseClient):
         options: Mapping[str, Any] | Options | None = None,
         keep_alive: float | str | None = None,
         headers: Headers = None,
+        extra_body: Mapping[str, Any] | None = None,
     ) -> AsyncChatStream: ...
     @overload
     async def chat(
@@ -135,6 +137,7 @@ class AsyncClient(BaseClient):
         options: Mapping[str, Any] | Options | None = None,
         keep_alive: float | str | None = None,
         headers: Headers = None,
+        extra_body: Mapping[str, Any] | None = None,
     ) -> ChatResponse | AsyncChatStream: ...
     async def chat(
         self,
@@ -150,6 +153,7 @@ class AsyncClient(BaseClient):
         options: Mapping[str, Any] | Options | None = None,
         keep_alive: float | str | None = None,
         headers: Headers = None,
+        extra_body: Mapping[str, Any] | None = None,
     ) -> ChatResponse | AsyncChatStream:
         """Has the model answer a conversation.
 
@@ -165,6 +169,8 @@ class AsyncClient(BaseClient):
             options: `Options` or a dict of Ollama's option names.
             keep_alive: how long the model stays loaded: seconds, or ``"5m"``.
             headers: sent with this request, beside the client's own.
+            extra_body: members that are sent as they are beside those that this library knows, for what only one
+                server has (`min_p`, `chat_template_kwargs`, `tool_choice`); they count where both say something.
 
         Raises:
             RequestError: something in the request has no form that could be sent; nothing was.
@@ -183,6 +189,7 @@ class AsyncClient(BaseClient):
             format=format,
             options=options,
             keep_alive=keep_alive,
+            extra_body=extra_body,
         )
         answer = AsyncChatStream(*self._chat_run(request, headers))
         if stream:
@@ -275,6 +282,7 @@ class AsyncClient(BaseClient):
         height: int | None = None,
         steps: int | None = None,
         headers: Headers = None,
+        extra_body: Mapping[str, Any] | None = None,
     ) -> GenerateResponse: ...
     @overload
     async def generate(
@@ -299,6 +307,7 @@ class AsyncClient(BaseClient):
         height: int | None = None,
         steps: int | None = None,
         headers: Headers = None,
+        extra_body: Mapping[str, Any] | None = None,
     ) -> AsyncGenerateStream: ...
     @overload
     async def generate(
@@ -323,6 +332,7 @@ class AsyncClient(BaseClient):
         height: int | None = None,
         steps: int | None = None,
         headers: Headers = None,
+        extra_body: Mapping[str, Any] | None = None,
     ) -> GenerateResponse | AsyncGenerateStream: ...
     async def generate(
         self,
@@ -346,6 +356,7 @@ class AsyncClient(BaseClient):
         height: int | None = None,
         steps: int | None = None,
         headers: Headers = None,
+        extra_body: Mapping[str, Any] | None = None,
     ) -> GenerateResponse | AsyncGenerateStream:
         """Has the model complete a prompt.
 
@@ -366,6 +377,8 @@ class AsyncClient(BaseClient):
             options: `Options` or a dict of Ollama's option names.
             keep_alive: how long the model stays loaded: seconds, or ``"5m"``.
             headers: sent with this request, beside the client's own.
+            extra_body: members that are sent as they are beside those that this library knows, for what only one
+                server has (`min_p`, `chat_template_kwargs`, `tool_choice`); they count where both say something.
             width: of a generated image, pixels.
             height: of a generated image, pixels.
             steps: of image generation.
@@ -392,6 +405,7 @@ class AsyncClient(BaseClient):
             width=width,
             height=height,
             steps=steps,
+            extra_body=extra_body,
         )
         answer = AsyncGenerateStream(self._generate_run(request, headers))
         if stream:

@@ -273,6 +273,10 @@ class BaseClient:
         return await self._answer((await self._backend(headers)).version())
 
     async def _embed(self, *, headers: Headers = None, **body: Any) -> EmbedResponse:
+        return await self.embed_body(body, headers)
+
+    async def embed_body(self, body: Mapping[str, Any], headers: Headers = None) -> EmbedResponse:
+        """Returns embeddings, for callers that have a body with more in it than `embed` takes."""
         model_of(body.get("model"))
         values = create_body(body)
         return await self._answer((await self._backend(headers)).embed(values))

@@ -204,7 +204,16 @@ def _common(rest: dict[str, Any]) -> dict[str, Any]:
     for name in ("top_logprobs", "width", "height", "steps"):
         if rest.get(name) is not None:
             rest[name] = _whole(name, rest[name])
+    if rest.get("extra_body") is not None:
+        rest["extra_body"] = _extra(rest["extra_body"])
     return without_none(rest)
+
+
+def _extra(given: Any) -> dict[str, Any] | None:
+    taken = "extra_body is a dict of members of the request"
+    if not isinstance(given, Mapping):
+        raise RequestError(f"{taken}, not {type(given).__name__}")
+    return {str(name): value for name, value in _json(given, taken).items()} or None
 
 
 def options_of(options: Any) -> dict[str, Any]:

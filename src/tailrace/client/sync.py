@@ -104,6 +104,7 @@ class Client(BaseClient):
         options: Mapping[str, Any] | Options | None = None,
         keep_alive: float | str | None = None,
         headers: Headers = None,
+        extra_body: Mapping[str, Any] | None = None,
     ) -> ChatResponse: ...
     @overload
     def chat(
@@ -120,6 +121,7 @@ class Client(BaseClient):
         options: Mapping[str, Any] | Options | None = None,
         keep_alive: float | str | None = None,
         headers: Headers = None,
+        extra_body: Mapping[str, Any] | None = None,
     ) -> ChatStream: ...
     @overload
     def chat(
@@ -136,6 +138,7 @@ class Client(BaseClient):
         options: Mapping[str, Any] | Options | None = None,
         keep_alive: float | str | None = None,
         headers: Headers = None,
+        extra_body: Mapping[str, Any] | None = None,
     ) -> ChatResponse | ChatStream: ...
     def chat(
         self,
@@ -151,6 +154,7 @@ class Client(BaseClient):
         options: Mapping[str, Any] | Options | None = None,
         keep_alive: float | str | None = None,
         headers: Headers = None,
+        extra_body: Mapping[str, Any] | None = None,
     ) -> ChatResponse | ChatStream:
         """Has the model answer a conversation.
 
@@ -166,6 +170,8 @@ class Client(BaseClient):
             options: `Options` or a dict of Ollama's option names.
             keep_alive: how long the model stays loaded: seconds, or ``"5m"``.
             headers: sent with this request, beside the client's own.
+            extra_body: members that are sent as they are beside those that this library knows, for what only one
+                server has (`min_p`, `chat_template_kwargs`, `tool_choice`); they count where both say something.
 
         Raises:
             RequestError: something in the request has no form that could be sent; nothing was.
@@ -184,6 +190,7 @@ class Client(BaseClient):
             format=format,
             options=options,
             keep_alive=keep_alive,
+            extra_body=extra_body,
         )
         answer = ChatStream(*self._chat_run(request, headers))
         if stream:
@@ -276,6 +283,7 @@ class Client(BaseClient):
         height: int | None = None,
         steps: int | None = None,
         headers: Headers = None,
+        extra_body: Mapping[str, Any] | None = None,
     ) -> GenerateResponse: ...
     @overload
     def generate(
@@ -300,6 +308,7 @@ class Client(BaseClient):
         height: int | None = None,
         steps: int | None = None,
         headers: Headers = None,
+        extra_body: Mapping[str, Any] | None = None,
     ) -> GenerateStream: ...
     @overload
     def generate(
@@ -324,6 +333,7 @@ class Client(BaseClient):
         height: int | None = None,
         steps: int | None = None,
         headers: Headers = None,
+        extra_body: Mapping[str, Any] | None = None,
     ) -> GenerateResponse | GenerateStream: ...
     def generate(
         self,
@@ -347,6 +357,7 @@ class Client(BaseClient):
         height: int | None = None,
         steps: int | None = None,
         headers: Headers = None,
+        extra_body: Mapping[str, Any] | None = None,
     ) -> GenerateResponse | GenerateStream:
         """Has the model complete a prompt.
 
@@ -367,6 +378,8 @@ class Client(BaseClient):
             options: `Options` or a dict of Ollama's option names.
             keep_alive: how long the model stays loaded: seconds, or ``"5m"``.
             headers: sent with this request, beside the client's own.
+            extra_body: members that are sent as they are beside those that this library knows, for what only one
+                server has (`min_p`, `chat_template_kwargs`, `tool_choice`); they count where both say something.
             width: of a generated image, pixels.
             height: of a generated image, pixels.
             steps: of image generation.
@@ -393,6 +406,7 @@ class Client(BaseClient):
             width=width,
             height=height,
             steps=steps,
+            extra_body=extra_body,
         )
         answer = GenerateStream(self._generate_run(request, headers))
         if stream:

@@ -22,6 +22,7 @@ from tailrace.gateway.chats import Chats
 from tailrace.gateway.cluster.lost_runs import Runs
 from tailrace.gateway.cluster.worker_ids import WorkerId
 from tailrace.gateway.counters import Counters
+from tailrace.gateway.model_options import options_for
 from tailrace.gateway.scheduling.turns import Turns
 from tailrace.gateway.scheduling.upstreams import Upstream, Upstreams
 from tailrace.gateway.settings import Settings
@@ -153,7 +154,7 @@ class GatewayContext:
         check_name(asked.model)
         named = asked.model or self.settings.model or await self._default()
         asked.model = await self.meant(named) if asked.model else self.settings.aliases.get(named, named)
-        request = self._checked(asked)
+        request = self._checked(asked, named)
         admitted = await self.upstreams.admit(request, caller.key, caller.priority)
         try:
             run = Run(admitted.open, model=named, timeouts=self.client.timeouts, log=self.runs.new_log())
@@ -176,9 +177,13 @@ class GatewayContext:
             run.id = self.here.mark(run.id)
         return run
 
-    def _checked(self, asked: RunRequest | ChatRequest | GenerateRequest) -> ChatRequest | GenerateRequest:
+    def _checked(self, asked: RunRequest | ChatRequest | GenerateRequest, alias: str) -> ChatRequest | GenerateRequest:
         try:
+            own = options_for(self.settings.model_options, asked.model, None, alias=alias) or {}
+            if "num_predict" in own:  # to which there may be a limit; the others are this server's own
+                asked.options = {"num_predict": own["num_predict"], **(asked.options or {})}
             limits.check(asked, self.settings.limits)
+            asked.options = {**own, **(asked.options or {})} or None
             return request_of(asked) if isinstance(asked, RunRequest) else asked
         except RecursionError as error:
             raise ProblemError(400, "the request is nested too deeply") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -23,6 +24,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         timeout: seconds without a token; 0 for no limit, None for the defaults.
         model: the model that is meant when none is named; empty: the upstream's default.
         aliases: other names of models, so that code written for one runs with another.
+        model_options: options of models, by the model's name or a pattern (``*`` for all); a request's own count more.
         max_running: how many runs each upstream is given at once; None: as many as come.
         max_queued: how many more may wait for it.
         max_per_key: how many one client may have, running and waiting; None: no limit.
@@ -51,6 +53,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     timeout: float | None = None
     model: str = ""
     aliases: dict[str, str] = {}
+    model_options: dict[str, dict[str, Any]] = {}
     max_running: int | None = None
     max_queued: int = 512
     max_per_key: int | None = None

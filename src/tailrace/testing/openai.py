@@ -1,4 +1,4 @@
-"""A fake server that speaks OpenAI's protocol, in four dialects."""
+"""A fake server that speaks OpenAI's protocol, in the dialects of those that people run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,21 @@ from tailrace.testing.server import FakeServer, Plan, refuse
 
 __all__ = ["Dialect", "FakeOpenAI", "OpenAIRoutes"]
 
-Dialect = Literal["openai", "llamacpp", "ollama", "vllm"]
+Dialect = Literal[
+    "openai", "llamacpp", "ollama", "vllm", "sglang", "lmstudio", "localai", "textgen", "jan", "mlx", "koboldcpp"
+]
+
+# What `owned_by` says in each one's list of models; those that are missing here do not say it.
+_OWNERS: dict[Dialect, str] = {
+    "openai": "openai",
+    "llamacpp": "llamacpp",
+    "ollama": "library",
+    "vllm": "vllm",
+    "sglang": "sglang",
+    "lmstudio": "organization_owner",
+    "textgen": "user",
+    "koboldcpp": "koboldcpp",
+}
 
 _GREETING = ("Hello", "!", " I", " am", " a", " fake", " model", ".")
 _CREATED = 1_767_322_245
@@ -43,6 +57,7 @@ class OpenAIEncoder:
         self._id = {"llamacpp": "chatcmpl-" + "Ab3" * 10 + "Zz", "ollama": "chatcmpl-417"}.get(dialect, "chatcmpl-fake")
         self._usage_wanted = bool((body.get("stream_options") or {}).get("include_usage"))
         self._progress_wanted = dialect == "llamacpp" and body.get("return_progress") is True
+        self._thinks = not _switched_off(dialect, body)
         self._prompt_tokens = len(json.dumps(body.get("messages") or body.get("prompt")).split())
         self._began = time.monotonic()
         self._first: float | None = None
@@ -58,7 +73,9 @@ class OpenAIEncoder:
     # What the model says
 
     def say(self, text: str, *, thinking: bool, fields: Mapping[str, Any] = NO_FIELDS) -> bytes:
-        """Encode a fragment, with the role chunk ahead of the first."""
+        """Encode a fragment, with the role chunk ahead of the first; no thinking where it was switched off."""
+        if thinking and not self._thinks:
+            return b""
         self._token()
         if not self.stream:
             (self._thinking if thinking else self._text).append(text)
@@ -250,9 +267,10 @@ class OpenAIEncoder:
 class OpenAIRoutes:
     """The `/v1` endpoints; `FakeOllama` has them too."""
 
-    def __init__(self, dialect: Dialect, catalogue: Catalogue) -> None:
+    def __init__(self, dialect: Dialect, catalogue: Catalogue, refuses: Iterable[str] = ()) -> None:
         self.dialect: Dialect = dialect
         self._catalogue = catalogue
+        self._refuses = frozenset(refuses)
 
     def plan(self, record: Record) -> Plan:
         """Decide what to do about a request."""
@@ -279,6 +297,8 @@ class OpenAIRoutes:
         body = self._body(record)
         if isinstance(body, Plan):
             return body
+        if (refusal := self._refusal(body)) is not None:
+            return refusal
         wanted = "messages" if chat else "prompt"
         if wanted not in body:
             return self._refuse(400, f"'{wanted}' is required")
@@ -291,6 +311,16 @@ class OpenAIRoutes:
             return self._unknown(name)
         encoder = OpenAIEncoder(body, name, dialect=self.dialect, chat=chat)
         return Plan([steps.say(*_GREETING), steps.done()], encoder, generates=True)
+
+    def _refusal(self, body: dict[str, Any]) -> Plan | None:
+        """Refuse members that this server does not take; real ones pass over most of what they do not know."""
+        if (name := next((name for name in body if name in self._refuses), None)) is not None:
+            return self._refuse(400, f"Unrecognized request argument supplied: {name}")
+        asked = body.get("response_format") or {}
+        if self.dialect == "lmstudio" and asked.get("type") not in (None, "text", "json_schema"):
+            text = "'response_format.type' must be 'json_schema' or 'text'"
+            return refuse(400, {"error": text})
+        return None
 
     def _embeddings(self, record: Record) -> Plan:
         body = self._body(record)
@@ -312,8 +342,8 @@ class OpenAIRoutes:
 
     def _model(self, model: FakeModel) -> dict[str, Any]:
         name = full_name(model.name) if self.dialect == "ollama" else model.name
-        owner = {"openai": "openai", "ollama": "library", "llamacpp": "llamacpp", "vllm": "vllm"}[self.dialect]
-        return {"id": name, "object": "model", "created": _CREATED, "owned_by": owner}
+        owner = {"owned_by": _OWNERS[self.dialect]} if self.dialect in _OWNERS else {}
+        return {"id": name, "object": "model", "created": _CREATED, **owner}
 
     def _body(self, record: Record) -> dict[str, Any] | Plan:
         try:
@@ -343,10 +373,13 @@ class FakeOpenAI(FakeServer):
     Without a script it greets.
 
     Args:
-        dialect: Which server it imitates: `openai`, `llamacpp`, `ollama` (its `/v1`) or `vllm`.
+        dialect: Which server it imitates: `openai`, `llamacpp`, `ollama` (its `/v1`), `vllm`, `sglang`, `lmstudio`,
+            `localai`, `textgen` (text-generation-webui), `jan`, `mlx` (mlx-lm) or `koboldcpp`. Each stops thinking if
+            it is told so in its own way.
         models: The models it has; others are refused with 404. None has every model. (llama.cpp has one, and takes no
             notice of the name in the request.)
         api_key: If given, requests need it as their bearer token.
+        refuses: Names of members for which a request is refused, as strict servers do with what they do not know.
         parallel: How many generations run at once; the others wait in silence. None is no limit.
         unix_path: Listen on a Unix socket at this path too.
         port: The port; 0 lets the system choose.
@@ -358,6 +391,7 @@ class FakeOpenAI(FakeServer):
         *,
         models: Iterable[str | FakeModel] | None = None,
         api_key: str | None = None,
+        refuses: Iterable[str] = (),
         parallel: int | None = None,
         unix_path: str | Path | None = None,
         port: int = 0,
@@ -367,7 +401,7 @@ class FakeOpenAI(FakeServer):
         super().__init__(parallel=parallel, unix_path=unix_path, port=port)
         self.catalogue = Catalogue(models)
         self.api_key = api_key
-        self._routes = OpenAIRoutes(dialect, self.catalogue)
+        self._routes = OpenAIRoutes(dialect, self.catalogue, refuses)
 
     @property
     def dialect(self) -> Dialect:
@@ -383,11 +417,25 @@ class FakeOpenAI(FakeServer):
         locked = self.api_key is not None and not record.path.endswith("/health")
         if locked and record.header("authorization") != f"Bearer {self.api_key}":
             return self._routes.unauthorized()
+        if self.dialect == "llamacpp" and (record.method, record.path) == ("GET", "/slots"):
+            busy = self._slots is not None and self._slots.locked()
+            return _answer([{"id": number, "is_processing": busy} for number in range(self.parallel or 1)])
         return self._routes.plan(record)
 
 
 def _int(value: Any) -> int:
     return value if isinstance(value, int) else 0
+
+
+def _switched_off(dialect: Dialect, body: dict[str, Any]) -> bool:
+    """Whether a request says that the model is not to think, in the way that this server understands."""
+    if dialect in ("openai", "ollama"):
+        return body.get("reasoning_effort") == "none"
+    if dialect == "textgen":
+        return body.get("enable_thinking") is False
+    if dialect == "localai":
+        return body.get("reasoning_effort") == "none" or (body.get("metadata") or {}).get("enable_thinking") == "false"
+    return (body.get("chat_template_kwargs") or {}).get("enable_thinking") is False
 
 
 def _answer(value: Any) -> Plan:

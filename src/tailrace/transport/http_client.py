@@ -233,6 +233,7 @@ class HttpExchange:
         self.url = url
         self.headers: Mapping[str, str] = connection.headers
         self.content_type = connection.headers.get("content-type", "").partition(";")[0].strip().lower()
+        self._error: str | None = None
         self._inflate = inflater(connection.headers.get("content-encoding", ""), name)
         self.half_close = connection.half_close
         self.abort = connection.abort
@@ -291,7 +292,9 @@ class HttpExchange:
         return b"".join(parts)
 
     async def read_error(self) -> str:
-        """Returns the text of an error's body, within limits of time and size."""
+        """Returns the text of an error's body, within limits of time and size; may be called again."""
+        if self._error is not None:
+            return self._error
         data = b""
         try:
             async with asyncio.timeout(_ERROR_TIME):
@@ -299,7 +302,8 @@ class HttpExchange:
                     data += await self.read()
         except (TimeoutError, errors.StreamError):
             pass  # what came is better than nothing
-        return data[:_ERROR_BODY].decode("utf-8", "replace")
+        self._error = data[:_ERROR_BODY].decode("utf-8", "replace")
+        return self._error
 
     def at_eof(self) -> bool:
         """True once the whole body was read."""

@@ -53,7 +53,13 @@ class Options(Record, kw_only=True, omit_defaults=True):
 
 
 class ChatRequest(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """The body of `/api/chat`; already plain JSON types."""
+    """The body of `/api/chat`; already plain JSON types.
+
+    Attributes:
+        extra_body: members that are sent beside these, whatever the server; they count where both say something.
+        openai_body: the same, for servers of OpenAI's protocol alone: what only that protocol has a place for.
+        openai_only: why no other server can be asked; empty: any can.
+    """
 
     model: str
     messages: list[dict[str, Any]] | None = None
@@ -67,6 +73,9 @@ class ChatRequest(msgspec.Struct, kw_only=True, omit_defaults=True):
     keep_alive: float | str | None = None
     truncate: bool | None = None
     shift: bool | None = None
+    extra_body: dict[str, Any] | None = None
+    openai_body: dict[str, Any] | None = None
+    openai_only: str = ""
 
 
 class ContinueRequest(ChatRequest):
@@ -74,7 +83,13 @@ class ContinueRequest(ChatRequest):
 
 
 class GenerateRequest(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """The body of `/api/generate`; already plain JSON types."""
+    """The body of `/api/generate`; already plain JSON types.
+
+    Attributes:
+        extra_body: members that are sent beside these, whatever the server; they count where both say something.
+        openai_body: the same, for servers of OpenAI's protocol alone: what only that protocol has a place for.
+        openai_only: why no other server can be asked; empty: any can.
+    """
 
     model: str
     prompt: str | None = None
@@ -96,3 +111,6 @@ class GenerateRequest(msgspec.Struct, kw_only=True, omit_defaults=True):
     width: int | None = None
     height: int | None = None
     steps: int | None = None
+    extra_body: dict[str, Any] | None = None
+    openai_body: dict[str, Any] | None = None
+    openai_only: str = ""

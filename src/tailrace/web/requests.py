@@ -10,6 +10,7 @@ from tailrace.client.continuing import continue_request
 from tailrace.client.requests import chat_request, generate_request
 from tailrace.client.streams import AsyncChatStream, ChatStream
 from tailrace.client.sync import Client
+from tailrace.protocols.openai.requests import OpenAIRunRequest
 from tailrace.protocols.runs.requests import RunRequest
 from tailrace.types import ChatRequest, GenerateRequest
 
@@ -26,6 +27,7 @@ def _rest(asked: RunRequest) -> dict[str, Any]:
         "keep_alive": asked.keep_alive,
         "logprobs": asked.logprobs,
         "top_logprobs": asked.top_logprobs,
+        "extra_body": asked.extra_body,
     }
 
 
@@ -58,9 +60,16 @@ def request_of(asked: RunRequest) -> ChatRequest | GenerateRequest:
     """
     if asked.prompt is not None:
         given = {name: getattr(asked, name) for name in ("prompt", "system", "suffix", "raw")}
-        return generate_request(asked.model, True, None, context=None, **given, **_rest(asked))
-    request = chat_request(asked.model, asked.conversation(), asked.tools, True, **_rest(asked))
-    return continue_request(request) if asked.go_on else request
+        request: ChatRequest | GenerateRequest = generate_request(
+            asked.model, True, None, context=None, **given, **_rest(asked)
+        )
+    else:
+        request = chat_request(asked.model, asked.conversation(), asked.tools, True, **_rest(asked))
+    if isinstance(asked, OpenAIRunRequest):
+        request.openai_body, request.openai_only = asked.openai_body, asked.openai_only
+    if asked.go_on and isinstance(request, ChatRequest):
+        return continue_request(request)
+    return request
 
 
 async def chat(client: AsyncClient, asked: RunRequest, default: DefaultModel) -> AsyncChatStream:

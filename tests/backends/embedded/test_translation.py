@@ -13,7 +13,7 @@ from tailrace.backends.embedded.engine import Facts
 from tailrace.events import Ended, Outcome, ToolCall, ToolCallDelta
 from tailrace.protocols.ollama import requests as ollama_requests
 from tailrace.protocols.ollama.decode import AnswerDecoder
-from tailrace.protocols.ollama.requests import ChatBody, GenerateBody, OllamaAPIError
+from tailrace.protocols.ollama.requests import GenerateBody, OllamaAPIError
 
 ABLE = Facts(n_ctx=4096, tools=True, thinking=True, vision=True)
 PLAIN = Facts(n_ctx=4096)
@@ -21,7 +21,8 @@ TOOL = {"type": "function", "function": {"name": "weather", "parameters": {"type
 
 
 def chat_payload(body: dict[str, Any], facts: Facts = ABLE, system: str | None = None) -> dict[str, Any]:
-    parsed = ollama_requests.decode(json.dumps({"model": "m", "messages": [], **body}).encode(), ChatBody)
+    asked = json.dumps({"model": "m", "messages": [], **body}).encode()
+    parsed = ollama_requests.decode(asked, requests.EngineChatBody)
     chosen = requests.options(parsed.options, {})
     return dict(json.loads(requests.chat_payload(parsed, chosen, facts, system)))
 

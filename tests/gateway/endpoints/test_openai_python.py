@@ -315,6 +315,37 @@ def test_tool_choice_none(fake: FakeOllama, client: openai.OpenAI) -> None:
     assert not sent(fake)["tools"]
 
 
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "weather"}}])
+def test_tool_choice_is_passed_over(fake: FakeOllama, client: openai.OpenAI, choice: Any) -> None:
+    """A call that must be made is asked of Ollama as one that may be, as its own /v1 does."""
+    fake.script(tool_call("weather", {"city": "Oslo"}))
+
+    answer = client.chat.completions.create(model="m", messages=HI, tools=[WEATHER], tool_choice=choice)
+
+    assert sent(fake)["tools"] == [WEATHER]
+    assert "tool_choice" not in sent(fake)
+    assert answer.choices[0].finish_reason == "tool_calls"
+
+
+def test_what_ollama_passes_over(fake: FakeOllama, client: openai.OpenAI) -> None:
+    """What Ollama's own /v1 takes no notice of stays here; its options are taken by its names."""
+    fake.always(say("x"))
+    more = {"options": {"num_ctx": 8192, "temperature": 0.1}, "keep_alive": 0, "anything": {"at": "all"}}
+
+    client.chat.completions.create(
+        model="m",
+        messages=HI,
+        n=2,
+        logit_bias={"50256": -100},
+        functions=[{"name": "f"}],
+        temperature=0.5,
+        extra_body=more,
+    )
+
+    assert set(sent(fake)) == {"model", "messages", "tools", "stream", "options"} - ({"tools"} - set(sent(fake)))
+    assert sent(fake)["options"] == {"num_ctx": 8192, "temperature": 0.5}
+
+
 def test_logprobs(fake: FakeOllama, client: openai.OpenAI) -> None:
     """Probabilities of tokens, where the upstream gives them, are where this protocol has them."""
     token = {"token": "Hi", "logprob": -0.5, "bytes": [72, 105], "top_logprobs": [{"token": "Ho", "logprob": -2.0}]}
@@ -391,7 +422,9 @@ def test_an_unknown_model(fake: FakeOllama, client: openai.OpenAI, stream: bool)
 
 PARTS = [{"type": "image_url", "image_url": {"url": "http://example.com/a.png"}}]
 REFUSED: dict[str, tuple[dict[str, Any], str, str | None]] = {
-    "n": ({"n": 2}, "n", "unsupported_value"),
+    "n": ({"n": 0}, "n", "integer_out_of_range"),
+    "many": ({"n": 1000}, "n", "integer_out_of_range"),
+    "an option": ({"options": {"top_k": "many"}}, "options", None),
     "no messages": ({"messages": []}, "messages", "empty_array"),
     "no model": ({"model": ""}, "model", None),
     "a role": ({"messages": [{"role": "king", "content": ""}]}, "messages[0].role", "invalid_value"),
@@ -410,10 +443,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str | None]] = {
         "messages[0].tool_calls[0].function.arguments",
         None,
     ),
-    "a forced tool": ({"tools": [WEATHER], "tool_choice": "required"}, "tool_choice", "unsupported_value"),
     "a tool": ({"tools": [{"type": "custom", "custom": {}}]}, "tools[0].type", "unsupported_value"),
     "a tool without name": ({"tools": [{"type": "function", "function": {}}]}, "tools[0].function", None),
-    "functions": ({"functions": [{"name": "f"}]}, "functions", "unsupported_parameter"),
     "a format": ({"response_format": {"type": "xml"}}, "response_format.type", "unsupported_value"),
     "a schema": ({"response_format": {"type": "json_schema"}}, "response_format.json_schema.schema", None),
     "an effort": ({"reasoning_effort": "heroic"}, "reasoning_effort", "unsupported_value"),
@@ -421,7 +452,6 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str | None]] = {
     "too many top_logprobs": ({"logprobs": True, "top_logprobs": 21}, "top_logprobs", None),
     "no tokens": ({"max_tokens": 0}, "max_tokens", "integer_below_min_value"),
     "fewer tokens": ({"max_completion_tokens": -2}, "max_completion_tokens", "integer_below_min_value"),
-    "a bias": ({"logit_bias": {"50256": -100}}, "logit_bias", "unsupported_value"),
     "a voice": ({"modalities": ["text", "audio"]}, "modalities", "unsupported_value"),
     "a type": ({"temperature": "hot"}, "temperature", None),
     "a type further in": ({"messages": [{"role": 1}]}, "messages[0].role", None),
@@ -446,8 +476,7 @@ def test_what_cannot_be_honoured(fake: FakeOllama, client: openai.OpenAI, name: 
         ("/completions", {"prompt": ["a", "b"]}, "prompt"),
         ("/completions", {"prompt": [1, 2]}, "prompt"),
         ("/completions", {}, "prompt"),
-        ("/completions", {"prompt": "a", "echo": True}, "echo"),
-        ("/completions", {"prompt": "a", "best_of": 3}, "best_of"),
+        ("/completions", {"prompt": "a", "best_of": 1000}, "best_of"),
         ("/completions", {"prompt": "a", "logprobs": 99}, "logprobs"),
         ("/embeddings", {}, "input"),
         ("/embeddings", {"input": []}, "input"),

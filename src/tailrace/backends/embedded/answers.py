@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from tailrace.backends.embedded.forced import ForcedCall
 from tailrace.events import Ended, Event, Prefill, TextDelta, ThinkingDelta, ToolCall, ToolCallDelta, Usage
 from tailrace.protocols.ollama.encode import Lines, OllamaWire, whole
 from tailrace.protocols.ollama.requests import OllamaAPIError
@@ -33,6 +34,13 @@ def status_line(status: str, **more: Any) -> bytes:
 class Answer:
     """One answer of the engine's.
 
+    Args:
+        model: the model, as it was asked for.
+        chat: it is the answer to a chat, else to a prompt.
+        load_ns: how long the model took to load.
+        started_ns: when the request came.
+        call: what takes the answer for a tool call, if it must be one.
+
     Attributes:
         error: what the engine refused or failed with, as status and text; nothing follows it.
         spoken: a token has been passed on, so statuses of errors no longer matter.
@@ -42,7 +50,9 @@ class Answer:
         pieces: pieces of text that have come out.
     """
 
-    def __init__(self, model: str, *, chat: bool, load_ns: int, started_ns: int) -> None:
+    def __init__(
+        self, model: str, *, chat: bool, load_ns: int, started_ns: int, call: ForcedCall | None = None
+    ) -> None:
         self.error: OllamaAPIError | None = None
         self.spoken = False
         self.finished = False
@@ -50,6 +60,7 @@ class Answer:
         self.total = 0
         self.pieces = 0
         self._decoder = ChunkDecoder()
+        self._call = call
         self._lines = Lines(model, chat=chat, clock=time.time_ns)
         self._wire = OllamaWire(self._lines, "", self._timed)
         self._load_ns = load_ns
@@ -60,6 +71,8 @@ class Answer:
         came = self._decoder.feed_chunk(chunk)
         if self._decoder.complete and not self._decoder.ended:
             came += self._decoder.feed_chunk(_DONE)  # the engine does not say it
+        if self._call is not None:
+            came = self._call.events(came)
         events: list[Event] = []
         for event in came:
             if isinstance(event, Ended) and not event.outcome.finished:

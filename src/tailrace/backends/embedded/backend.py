@@ -74,6 +74,14 @@ class EmbeddedBackend(OllamaBackend):
         """Returns what opens a completion."""
         return super().generate(msgspec.structs.replace(request, model=self._path or request.model))
 
+    def _body(self, request: ChatRequest | GenerateRequest) -> Any:
+        """Returns what is sent for a request, with what OpenAI's protocol knows and this engine honours too."""
+        choice = (request.openai_body or {}).get("tool_choice")
+        if choice is not None:
+            extra = {"tool_choice": choice, **(request.extra_body or {})}
+            request = msgspec.structs.replace(request, extra_body=extra)
+        return super()._body(request)
+
     async def show(self, model: str) -> ShowResponse:
         """Returns what is known of a model."""
         return await super().show(self._path or model)

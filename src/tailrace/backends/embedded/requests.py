@@ -11,11 +11,12 @@ from typing import Any
 import msgspec
 
 from tailrace.backends.embedded.engine import Facts
+from tailrace.backends.embedded.forced import instruction, required_tools, schema_of
 from tailrace.protocols.ollama import requests as ollama_requests
 from tailrace.protocols.ollama.requests import ChatBody, GenerateBody, Message, OllamaAPIError, RunBody
 from tailrace.protocols.openai.from_ollama import messages_from_ollama
 
-__all__ = ["chat_payload", "generate_payload", "options", "raw_payload"]
+__all__ = ["EngineChatBody", "chat_payload", "generate_payload", "options", "raw_payload"]
 
 
 # ---- options ----
@@ -48,25 +49,44 @@ def options(given: dict[str, Any] | None, model: dict[str, Any]) -> dict[str, An
 # ---- requests ----
 
 
+class EngineChatBody(ChatBody, kw_only=True):
+    """A chat with what our own client sends besides, and Ollama does not know."""
+
+    tool_choice: Any = None
+
+
 def chat_payload(body: ChatBody, chosen: dict[str, Any], facts: Facts, system: str | None) -> bytes:
     """Returns the engine's chat request.
 
     Raises:
         OllamaAPIError: the model cannot do what is asked.
     """
-    if body.tools and not facts.tools:
+    forced = required_tools(body.tools, body.tool_choice) if isinstance(body, EngineChatBody) else []
+    if body.tools and not facts.tools and not forced:
         raise OllamaAPIError(400, f"{body.model} does not support tools")
     messages = _messages(body.messages or [], facts, body.model)
     if system and not any(message["role"] == "system" for message in messages):
         messages.insert(0, {"role": "system", "content": system})
     payload: dict[str, Any] = {"messages": messages, **_common(body, chosen, facts)}
-    if body.tools:
-        payload["tools"] = body.tools
+    if body.tools and facts.tools:
+        payload["tools"] = forced or body.tools
     payload.update(_thinking(body, facts))
-    payload.update(_format(body.format))
+    payload.update(_format(schema_of(forced) if forced else body.format))
+    if forced and facts.thinking:
+        payload["chat_template_kwargs"] = {"enable_thinking": False}  # the call is all that may be said
+    if forced and not facts.tools:
+        payload["messages"] = _instructed(messages, instruction(forced))
     if messages and messages[-1]["role"] == "assistant":
         payload["echo"] = False  # of an answer that it continues, the engine is to say only what is new
     return msgspec.json.encode(payload)
+
+
+def _instructed(messages: list[dict[str, Any]], words: str) -> list[dict[str, Any]]:
+    """Returns messages with more words of the system's."""
+    if messages and messages[0]["role"] == "system" and isinstance(messages[0]["content"], str):
+        said = f"{messages[0]['content']}\n\n{words}"
+        return [{**messages[0], "content": said}, *messages[1:]]
+    return [{"role": "system", "content": words}, *messages]
 
 
 def generate_payload(body: GenerateBody, chosen: dict[str, Any], facts: Facts, system: str | None) -> bytes:

@@ -18,9 +18,11 @@ import msgspec
 from tailrace.backends.embedded import answers, models, requests
 from tailrace.backends.embedded.answers import Answer
 from tailrace.backends.embedded.engine import Facts, Job, Kind
+from tailrace.backends.embedded.forced import ForcedCall, required_tools
 from tailrace.backends.embedded.http1 import ClientGoneError, Exchange
 from tailrace.backends.embedded.models import ModelFile, Progress
 from tailrace.backends.embedded.pool import FOREVER, KEEP_ALIVE, Loaded, Pool
+from tailrace.backends.embedded.requests import EngineChatBody
 from tailrace.errors import EngineError, ModelError
 from tailrace.events import Event
 from tailrace.protocols.ollama import requests as ollama_requests
@@ -162,7 +164,7 @@ class Routes:
     # ---- chat and generate ----
 
     async def _chat(self, exchange: Exchange) -> None:
-        body: ChatBody = ollama_requests.decode(exchange.body, ChatBody)
+        body = ollama_requests.decode(exchange.body, EngineChatBody)
         if not body.model:
             raise OllamaAPIError(400, "model is required")
         await self._run(exchange, body, empty=not body.messages)
@@ -199,7 +201,9 @@ class Routes:
             if empty:
                 exchange.json(Lines(body.model, chat=chat, clock=time.time_ns).last("load"))
                 return
-            answer = Answer(body.model, chat=chat, load_ns=load_ns, started_ns=started)
+            forced = isinstance(body, EngineChatBody) and required_tools(body.tools, body.tool_choice)
+            call = ForcedCall() if forced else None
+            answer = Answer(body.model, chat=chat, load_ns=load_ns, started_ns=started, call=call)
             job = loaded.submit(_job(body, chosen, loaded.engine.facts, model.system))
             try:
                 await self._relay(exchange, job, answer, streaming=streaming)

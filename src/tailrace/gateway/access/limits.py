@@ -79,6 +79,33 @@ def check(asked: RunRequest | ChatRequest | GenerateRequest, limits: Limits) -> 
         raise ProblemError(400, f"{len(tools or ())} tools are more than {_TOOLS}")
     for number, tool in enumerate(tools or ()):
         _check_schema(tool, f"tools[{number}]")
+    for body in (asked.extra_body, getattr(asked, "openai_body", None)):
+        if body:
+            _check_extra(body, limits)
+
+
+# Members of a request that are looked at elsewhere, or are what is said to the model.
+_CONTENTS = ("messages", "prompt", "suffix", "tools", "input")
+# What servers call the most tokens of an answer.
+_LENGTHS = ("max_tokens", "max_completion_tokens", "max_new_tokens", "max_length", "n_predict", "num_predict")
+_OURS = ("model", "stream")
+_CHOICES = 128
+
+
+def _check_extra(body: dict[str, Any], limits: Limits) -> None:
+    """Holds members that go on as they are to the same limits, whatever they are to the server."""
+    for name in _OURS:
+        body.pop(name, None)
+    for name in ("n", "best_of"):
+        if _number(body.get(name)) > _CHOICES:
+            raise ProblemError(400, f"{name} is {_CHOICES} at most")
+    if limits.tokens is not None:
+        for name in _LENGTHS:
+            if name in body and not _bounded(body[name], limits.tokens):
+                body[name] = limits.tokens
+    for name, value in body.items():
+        if name not in _CONTENTS and isinstance(value, (dict, list)):
+            _check_schema({name: value}, name)
 
 
 def _check_messages(messages: list[dict[str, Any]], limits: Limits) -> None:
@@ -142,9 +169,13 @@ def _number(value: Any) -> float:
 
 
 def _shortened(options: dict[str, Any] | None, most: int) -> dict[str, Any]:
-    given = (options or {}).get("num_predict")
-    bounded = isinstance(given, int) and not isinstance(given, bool) and 0 <= given <= most
-    return options if options and bounded else {**(options or {}), "num_predict": most}
+    if options and _bounded(options.get("num_predict"), most):
+        return options
+    return {**(options or {}), "num_predict": most}
+
+
+def _bounded(given: Any, most: int) -> bool:
+    return isinstance(given, int) and not isinstance(given, bool) and 0 <= given <= most
 
 
 # -- schemas -----------------------------------------------------------------------------------------------------------

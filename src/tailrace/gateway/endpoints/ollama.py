@@ -27,6 +27,7 @@ from tailrace.gateway.endpoints.body import read_body
 from tailrace.gateway.endpoints.encoders import LINES, on_ollama, timed
 from tailrace.gateway.endpoints.ollama_passthrough import first_of, object_of, target, to_problem
 from tailrace.gateway.error_form import ErrorForm, text_of
+from tailrace.gateway.model_options import options_for
 from tailrace.gateway.responses import Answer
 from tailrace.gateway.scheduling.upstreams import Upstream
 from tailrace.protocols.ollama import encode as ollama_encode
@@ -117,15 +118,14 @@ async def chat(request: Request) -> Answer:
     if not body.messages:
         return await _load(request, body, chat=True)
     messages = _checked(lambda: [_message(message) for message in given["messages"]])
-    return await _answer(
-        request, body, ChatRequest(messages=messages, tools=body.tools, **_rest(body, options)), chat=True
-    )
+    wanted = ChatRequest(messages=messages, tools=body.tools, **_rest(body, options, given))
+    return await _answer(request, body, wanted, chat=True)
 
 
 async def generate(request: Request) -> Answer:
     """``POST /api/generate``."""
     context = context_of(request)
-    body, _ = await body_of(request, GenerateBody)
+    body, given = await body_of(request, GenerateBody)
     if not body.model:
         raise ProblemError(404, "model '' not found")
     options = _checked(lambda: _options(body))
@@ -133,7 +133,7 @@ async def generate(request: Request) -> Answer:
     if not body.prompt and not body.images and not body.suffix:
         return await _load(request, body, chat=False)
     images = _checked(lambda: ollama_requests.base64_of(body.images or [])) or None
-    rest = _rest(body, options)
+    rest = _rest(body, options, given)
     if not body.raw and not body.suffix and await _only_chats(context, body):
         return await _answer(request, body, ChatRequest(messages=_as_messages(body, images), **rest), chat=False)
     completion = GenerateRequest(
@@ -157,9 +157,17 @@ def _options(body: RunBody) -> dict[str, Any] | None:
     return options or None
 
 
-def _rest(body: RunBody, options: dict[str, Any] | None) -> dict[str, Any]:
-    """Returns what chat and generate have in common, as it is sent on; always streamed, so that it can be stopped."""
+def _rest(body: RunBody, options: dict[str, Any] | None, given: dict[str, Any]) -> dict[str, Any]:
+    """Returns what chat and generate have in common, as it is sent on; always streamed, so that it can be stopped.
+
+    Args:
+        body: the request.
+        options: its options.
+        given: the same request, as it is: members that we do not know go on, for the upstream may know them.
+    """
+    known = body.__struct_fields__
     return {
+        "extra_body": {name: value for name, value in given.items() if name not in known} or None,
         "model": body.model,
         "stream": True,
         "options": options,
@@ -229,7 +237,8 @@ async def _load(request: Request, body: RunBody, *, chat: bool) -> Response:
     name, caller = target(context, body.model), caller_of(request.scope)
     limits.check_options(body.options, context.settings.limits)
     unload = ollama_requests.keep_alive(body.keep_alive, 1.0) == 0.0
-    sent = {"model": name, "stream": False, **_filled(keep_alive=body.keep_alive, options=body.options)}
+    options = options_for(context.settings.model_options, name, body.options, alias=body.model)
+    sent = {"model": name, "stream": False, **_filled(keep_alive=body.keep_alive, options=options)}
 
     async def ask(upstream: Upstream, backend: Backend) -> str:
         if backend.kind == "openai":
@@ -305,7 +314,8 @@ async def _embedded(request: Request, body: EmbedBody, given: dict[str, Any], te
 
     async def embed_at(upstream: Upstream, backend: Backend) -> dict[str, Any]:
         if backend.kind != "openai":
-            return object_of(await backend.call("POST", path, {**given, "model": name}))
+            options = options_for(context.settings.model_options, name, body.options, alias=body.model)
+            return object_of(await backend.call("POST", path, {**given, "model": name, **_filled(options=options)}))
         if not any(texts):  # which that protocol refuses
             await _stays(upstream, name, unload=False)
             return {"model": name, "embeddings": []}

@@ -20,6 +20,7 @@ from tailrace.gateway.endpoints.answering import DeferredHeadResponse, unless_le
 from tailrace.gateway.endpoints.body import read_body
 from tailrace.gateway.endpoints.encoders import CHUNKS
 from tailrace.gateway.error_form import ErrorForm, text_of
+from tailrace.gateway.model_options import options_for
 from tailrace.gateway.responses import Answer as Reply
 from tailrace.gateway.responses import json
 from tailrace.protocols.openai.encode import (
@@ -35,10 +36,10 @@ from tailrace.protocols.openai.requests import (
     ChatBody,
     CompletionBody,
     EmbeddingsBody,
-    parse,
+    embeddings_of,
+    read,
     run_request_of_chat,
     run_request_of_completion,
-    texts_of,
 )
 from tailrace.protocols.problems import ProblemError
 from tailrace.protocols.runs.requests import RunRequest
@@ -76,16 +77,27 @@ ERRORS = ErrorForm("application/json", OpenAIError, _error)
 
 async def chat(request: Request) -> Reply:
     """``POST /v1/chat/completions``."""
-    body: ChatBody = parse(await read_body(request), ChatBody)
+    body, given = read(await read_body(request), ChatBody)
     wire = (lambda answer: ChatWire(answer, usage=body.wants_usage)) if body.stream else None
-    return await _answer(request, run_request_of_chat(body), wire, whole_chat)
+    asked = run_request_of_chat(body, given, openai=await _speaks_it(request))
+    return await _answer(request, asked, wire, whole_chat, functions=bool(body.functions))
 
 
 async def completion(request: Request) -> Reply:
     """``POST /v1/completions``."""
-    body: CompletionBody = parse(await read_body(request), CompletionBody)
+    body, given = read(await read_body(request), CompletionBody)
     wire = (lambda answer: CompletionWire(answer, usage=body.wants_usage)) if body.stream else None
-    return await _answer(request, run_request_of_completion(body), wire, whole_completion)
+    asked = run_request_of_completion(body, given, openai=await _speaks_it(request))
+    return await _answer(request, asked, wire, whole_completion)
+
+
+async def _speaks_it(request: Request) -> bool:
+    """Returns whether an upstream speaks this protocol too."""
+    for upstream in context_of(request).upstreams.all:
+        backend = upstream.client.known_backend() or await upstream.client.backend()
+        if backend.kind == "openai":
+            return True
+    return False
 
 
 async def _answer(
@@ -93,17 +105,21 @@ async def _answer(
     asked: RunRequest,
     wire: Callable[[Answer], Wire] | None,
     make: Callable[[Answer, Said], bytes],
+    *,
+    functions: bool = False,
 ) -> Reply:
     """Starts a run and answers with it. Its client cannot come back, so that its leaving stops the model at once.
 
     Args:
         wire: encodes the stream; None if it is to be one object.
         make: makes that.
+        functions: calls are told as those of functions, the form that is older than tools.
     """
     context = context_of(request)
     model = asked.model
     run, _ = await context.start(asked, caller_of(request.scope), linger=0.0)
-    answer = Answer(run=run.id, created=int(context.runs.created(run.id)), model=model)
+    created = int(context.runs.created(run.id))
+    answer = Answer(run=run.id, created=created, model=model, functions=functions)
     if wire is None:
         return await _whole(request, run, answer, make)
     source = Source(Feed(run.log, wire(answer)))
@@ -158,16 +174,20 @@ async def model(request: Request) -> Response:
 async def embeddings(request: Request) -> Response:
     """``POST /v1/embeddings``."""
     context = context_of(request)
-    body: EmbeddingsBody = parse(await read_body(request), EmbeddingsBody)
-    assert body.model is not None
-    texts = texts_of(body)
+    body, given = read(await read_body(request), EmbeddingsBody)
     model, caller = body.model, caller_of(request.scope)
 
     async def embed() -> Any:
         name = await context.meant(model)
-        upstream = (await context.upstreams.choose(name))[0]
+        able = [(each, await each.client.backend()) for each in await context.upstreams.choose(name)]
+        upstream, backend = able[0]
+        if not _texts(body):  # tokens, which only a server of this protocol takes
+            upstream, backend = next((each for each in able if each[1].kind == "openai"), able[0])
+        asked = embeddings_of(body, given, openai=backend.kind == "openai")
+        if backend.kind != "openai":
+            asked["options"] = options_for(context.settings.model_options, name, None, alias=model)
         async with context.upstreams.turn(upstream, caller.key, caller.priority):
-            return await upstream.client.embed(name, texts, dimensions=body.dimensions)
+            return await upstream.client.embed_body({"model": name, **asked})
 
     told = await unless_left(request, embed())
     shown: Callable[[Sequence[float]], Any] = _packed if body.encoding_format == "base64" else list
@@ -178,6 +198,10 @@ async def embeddings(request: Request) -> Response:
     if told.prompt_eval_count:
         answer["usage"] = {"prompt_tokens": told.prompt_eval_count, "total_tokens": told.prompt_eval_count}
     return json(answer)
+
+
+def _texts(body: EmbeddingsBody) -> bool:
+    return isinstance(body.input, str) or all(isinstance(text, str) for text in body.input or ())
 
 
 def _packed(row: Sequence[float]) -> str:

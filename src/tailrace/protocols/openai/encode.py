@@ -34,16 +34,23 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
         run: the run's id; the answer's is made of it.
         created: when it was started, in seconds since the epoch.
         model: the model's name, as the request has it.
+        functions: the request had ``functions``, which are older than tools, and a call is told in their form.
     """
 
     run: str
     created: int
     model: str
+    functions: bool = False
 
     def head(self, prefix: str, kind: str) -> dict[str, Any]:
         """Returns the members that every chunk begins with, or the whole answer."""
         id = f"{prefix}-{self.run.removeprefix('run_')}"
         return {"id": id, "object": kind, "created": self.created, "model": self.model}
+
+    def reason(self, outcome: Outcome | None, reason: str, called: bool) -> str:
+        """Returns why a chat ended, in this protocol's word."""
+        told = _reason(outcome, reason, called=called)
+        return "function_call" if told == "tool_calls" and self.functions else told
 
     def call(self, call: ToolCall, number: int) -> dict[str, Any]:
         """Returns a tool call, number `number` of the answer."""
@@ -148,8 +155,7 @@ class ChatWire:
     def _piece(self, delta: ToolCallDelta) -> bytes:
         number = self._open.get(delta.index)
         if number is not None:
-            piece = {"index": number, "function": {"arguments": delta.text}}
-            return self._say(json_bytes({"tool_calls": [piece]})) if delta.text else b""
+            return self._say(json_bytes(self._told(number, {"arguments": delta.text}))) if delta.text else b""
         if not delta.name:
             return b""  # its first piece did not say what is called: it comes when it is whole
         self._open[delta.index] = self._calls
@@ -157,7 +163,12 @@ class ChatWire:
 
     def _call(self, call: dict[str, Any]) -> bytes:
         self._calls += 1
-        return self._say(json_bytes({"tool_calls": [{"index": self._calls - 1, **call}]}))
+        return self._say(json_bytes(self._told(self._calls - 1, call.pop("function"), **call)))
+
+    def _told(self, number: int, function: dict[str, Any], **more: Any) -> dict[str, Any]:
+        if self._answer.functions:
+            return {"function_call": function}
+        return {"tool_calls": [{"index": number, **more, "function": function}]}
 
     def _say(self, delta: bytes, logprobs: bytes = b"null") -> bytes:
         begin = self._begin()
@@ -173,7 +184,9 @@ class ChatWire:
     def _ending(self, ended: Ended) -> bytes:
         if not ended.outcome.finished:
             return _error(ended)
-        last = self._frame.chunk(b'"delta":{}', reason=_reason(ended.outcome, ended.reason, called=bool(self._calls)))
+        last = self._frame.chunk(
+            b'"delta":{}', reason=self._answer.reason(ended.outcome, ended.reason, bool(self._calls))
+        )
         return self._begin() + last + self._frame.end(ended.usage, self._spoken)
 
 
@@ -237,12 +250,13 @@ def whole_chat(answer: Answer, said: Said) -> bytes:
         message["reasoning_content"] = said.thinking
     if said.tool_calls:
         message["content"] = said.text or None
-        message["tool_calls"] = [answer.call(call, number) for number, call in enumerate(said.tool_calls)]
+        calls = [answer.call(call, number) for number, call in enumerate(said.tool_calls)]
+        message |= {"function_call": calls[0]["function"]} if answer.functions else {"tool_calls": calls}
     choice = {
         "index": 0,
         "message": message,
         "logprobs": _logprobs(said.logprobs),
-        "finish_reason": _reason(said.outcome, said.reason, called=bool(said.tool_calls)),
+        "finish_reason": answer.reason(said.outcome, said.reason, bool(said.tool_calls)),
     }
     return _whole(answer.head("chatcmpl", "chat.completion"), choice, said)
 

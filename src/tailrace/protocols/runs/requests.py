@@ -34,6 +34,7 @@ class RunRequest(msgspec.Struct, kw_only=True, rename={"go_on": "continue"}):
         suffix: text after the gap that a completion fills.
         raw: complete the prompt as it is, without the model's template.
         go_on: ``continue`` in JSON: the last message is the beginning of an answer, from whose end the model goes on.
+        extra_body: members that go on to the model server as they are, for what only that one knows.
     """
 
     message: str | None = None
@@ -52,6 +53,7 @@ class RunRequest(msgspec.Struct, kw_only=True, rename={"go_on": "continue"}):
     suffix: str | None = None
     raw: bool | None = None
     go_on: bool = False
+    extra_body: dict[str, Any] | None = None
 
     def conversation(self) -> list[dict[str, Any]]:
         """Returns the messages, the system prompt first.
