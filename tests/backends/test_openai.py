@@ -228,6 +228,8 @@ def test_answers_without_ids_are_paired(server: FakeOpenAI) -> None:
         ({"prompt": "p"}, {"prompt": "p"}),
         ({}, {"prompt": ""}),
         ({"prompt": "p", "suffix": "s", "options": {"seed": 1}}, {"prompt": "p", "suffix": "s", "seed": 1}),
+        ({"prompt": "p", "logprobs": True, "top_logprobs": 3}, {"prompt": "p", "logprobs": 3}),
+        ({"prompt": "p", "logprobs": True}, {"prompt": "p", "logprobs": 1}),
     ],
 )
 def test_generate_requests(server: FakeOpenAI, arguments: dict[str, Any], expected: dict[str, Any]) -> None:
@@ -239,12 +241,13 @@ def test_generate_requests(server: FakeOpenAI, arguments: dict[str, Any], expect
 
 def test_generate_with_a_system_prompt_or_images(server: FakeOpenAI) -> None:
     """With a system prompt or images a completion is a chat of one message: this protocol has no other way."""
-    client(server).generate("m", "p", system="s", images=[PNG], think="low", format="json")
+    client(server).generate("m", "p", system="s", images=[PNG], think="low", format="json", logprobs=True)
 
     body = sent(server)
     assert [message["role"] for message in body["messages"]] == ["system", "user"]
     assert [part["type"] for part in body["messages"][1]["content"]] == ["text", "image_url"]
     assert (body["reasoning_effort"], body["response_format"]) == ("low", {"type": "json_object"})
+    assert body["logprobs"] is True
 
 
 def test_the_openai_library_sends_the_same(server: FakeOpenAI) -> None:
@@ -382,6 +385,21 @@ def test_a_server_that_does_not_stream(server: FakeOpenAI) -> None:
     response = client(server).chat("m", USER)
 
     assert (response.message.content, response.done_reason, response.done) == ("Hello", "length", True)
+
+
+def test_probabilities_of_completions(server: FakeOpenAI) -> None:
+    """Completions tell probabilities in a form of their own, older than that of chats; both are the same here."""
+    older = {"tokens": ["He", "y"], "token_logprobs": [-0.5, None], "top_logprobs": [{"He": -0.5, "Ha": -2.0}]}
+    server.script(chunk({"choices": [{"index": 0, "text": "Hey", "logprobs": older}]}), done())
+
+    answer = client(server).generate("m", "p", logprobs=True)
+
+    tops = [{"token": "He", "logprob": -0.5}, {"token": "Ha", "logprob": -2.0}]
+    assert answer.response == "Hey"
+    assert answer.logprobs == [
+        {"token": "He", "logprob": -0.5, "top_logprobs": tops},
+        {"token": "y", "logprob": None, "top_logprobs": []},
+    ]
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)

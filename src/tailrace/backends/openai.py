@@ -111,11 +111,7 @@ class OpenAIBackend:
         body: dict[str, Any] = {"model": request.model, "messages": messages_from_ollama(request.messages or [])}
         if request.tools:
             body["tools"] = request.tools
-        if request.logprobs:
-            body["logprobs"] = True
-            if request.top_logprobs:
-                body["top_logprobs"] = request.top_logprobs
-        body |= self._settings(request)
+        body |= _probabilities(request) | self._settings(request)
         return self._opener("/chat/completions", body, request, more)
 
     def continue_chat(self, request: ContinueRequest) -> Opener:
@@ -139,11 +135,13 @@ class OpenAIBackend:
             messages: list[dict[str, Any]] = [{"role": "system", "content": request.system}] if request.system else []
             messages.append({"role": "user", "content": request.prompt or "", "images": request.images})
             body: dict[str, Any] = {"model": request.model, "messages": messages_from_ollama(messages)}
-            body |= self._settings(request)
+            body |= _probabilities(request) | self._settings(request)
             return self._opener("/chat/completions", body, request)
         body = {"model": request.model, "prompt": request.prompt or ""}
         if request.suffix:
             body["suffix"] = request.suffix
+        if request.logprobs:
+            body["logprobs"] = request.top_logprobs or 1  # older than the chat's: the number of alternatives
         body |= self._settings(msgspec.structs.replace(request, think=None))
         return self._opener("/completions", body, request)
 
@@ -273,6 +271,12 @@ class OpenAIBackend:
     def _cannot(self, operation: str) -> errors.UnsupportedError:
         message = f"{self.url} speaks OpenAI's protocol, which has no {operation!r}"
         return errors.UnsupportedError(message, 501, hint="use the server's own tools, or an Ollama upstream")
+
+
+def _probabilities(request: ChatRequest | GenerateRequest) -> dict[str, Any]:
+    if not request.logprobs:
+        return {}
+    return {"logprobs": True, **({"top_logprobs": request.top_logprobs} if request.top_logprobs else {})}
 
 
 def _joined(body: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:

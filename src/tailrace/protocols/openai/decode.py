@@ -10,6 +10,7 @@ chunk and a plain end of file.
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import msgspec
@@ -399,8 +400,23 @@ def _ns(milliseconds: Any) -> int:
 
 
 def _tokens(logprobs: Any) -> list[Any] | None:
-    """The list of tokens inside OpenAI's ``logprobs`` object; None where there is none."""
-    if isinstance(logprobs, dict):
-        content = logprobs.get("content")
-        return content if isinstance(content, list) and content else None
-    return None
+    """The list of tokens inside OpenAI's ``logprobs`` object, in the form of chats; None where there is none."""
+    if not isinstance(logprobs, dict):
+        return None
+    content = logprobs.get("content")
+    if content is None and isinstance(logprobs.get("tokens"), list):
+        content = _older_tokens(logprobs)
+    return content if isinstance(content, list) and content else None
+
+
+def _older_tokens(logprobs: dict[str, Any]) -> list[Any]:
+    """Completions have a list for each thing that is told of a token."""
+    lists = [
+        each if isinstance(each := logprobs.get(name), list) else [] for name in ("token_logprobs", "top_logprobs")
+    ]
+    told = zip(logprobs["tokens"], *(itertools.chain(each, itertools.repeat(None)) for each in lists), strict=False)
+    return [{"token": token, "logprob": value, "top_logprobs": _others(top)} for token, value, top in told]
+
+
+def _others(top: Any) -> list[Any]:
+    return [{"token": token, "logprob": value} for token, value in top.items()] if isinstance(top, dict) else []
