@@ -223,7 +223,7 @@ def gather(pairs: tuple[tuple[str, Any], ...]) -> dict[str, Any] | None:
 class OptionOfModel(Kind):
     """An option of one model, ``MODEL:NAME=VALUE``."""
 
-    name = "model option"
+    name = "option"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str, Any]:
         """Returns the model, the option's name and its typed value."""

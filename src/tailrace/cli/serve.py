@@ -29,7 +29,7 @@ __all__ = ["command"]
     "model_options",
     type=OptionOfModel(),
     multiple=True,
-    metavar="MODEL:NAME=VALUE",
+    metavar="MODEL[:TAG]:NAME=VALUE",
     help=say("help.serve_model_option"),
 )
 @click.option("--timeout", type=Seconds(), metavar="SECONDS", help=say("help.timeout"))

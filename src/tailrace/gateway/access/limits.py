@@ -89,7 +89,7 @@ _CONTENTS = ("messages", "prompt", "suffix", "tools", "input")
 # What servers call the most tokens of an answer.
 _LENGTHS = ("max_tokens", "max_completion_tokens", "max_new_tokens", "max_length", "n_predict", "num_predict")
 _OURS = ("model", "stream")
-_CHOICES = 128
+_CHOICES = 16
 
 
 def _check_extra(body: dict[str, Any], limits: Limits) -> None:

@@ -159,7 +159,7 @@ class OpenAIRunRequest(RunRequest, kw_only=True):
 
 # Members that are not passed on: the gateway has its own, or a limit for them.
 _OURS = frozenset(("model", "stream", "stream_options", "options", "max_tokens", "max_completion_tokens"))
-_MOST_CHOICES = 128
+_MOST_CHOICES = 16  # each is an answer of its own to the server, and counts once here
 
 
 class _Doubts:
