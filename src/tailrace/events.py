@@ -102,7 +102,7 @@ class Prefill(msgspec.Struct, frozen=True, tag="prefill", omit_defaults=True):
 
 
 class Progress(msgspec.Struct, frozen=True, tag="progress", omit_defaults=True):
-    """A line of progress of pull, push or create; sizes in bytes."""
+    """A line of progress of pull, push or create, sizes in bytes; of an image that is being made, in steps."""
 
     status: str | None = None
     digest: str | None = None
@@ -162,6 +162,7 @@ class Ended(msgspec.Struct, frozen=True, tag="ended", omit_defaults=True):
         usage: the server's counts; None if the run ended before the server told them.
         warnings: what was odd but did no harm, one sentence each.
         context: the token ids that Ollama's generate returns; None otherwise.
+        image: the image that a model for images made, in base64; None otherwise.
     """
 
     outcome: Outcome
@@ -170,6 +171,7 @@ class Ended(msgspec.Struct, frozen=True, tag="ended", omit_defaults=True):
     usage: Usage | None = None
     warnings: tuple[str, ...] = ()
     context: list[int] | None = None
+    image: str | None = None
 
 
 Event = Queued | Loading | Prefill | Progress | TextDelta | ThinkingDelta | ToolCallDelta | ToolCall | Ended

@@ -36,6 +36,7 @@ from tailrace.testing import (
     error,
     fin,
     hold,
+    raw,
     say,
     stall,
     status,
@@ -846,3 +847,23 @@ def test_a_save_that_fails(tmp_path: Path) -> None:
         conversation.save(path)
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["talk.json"]
+
+
+def test_an_image_that_is_made() -> None:
+    """A model for images tells its steps, and its image at the end, streamed or whole."""
+    last = chunk({"response": "", "image": "aGk=", "done": True, "done_reason": "stop"})
+    steps = [chunk({"response": "", "done": False, "completed": count, "total": 2}) for count in (1, 2)]
+    with FakeOllama(models=["m"]) as server:
+        server.script(*steps, last, path="/api/generate").script(
+            raw(b'{"response":"","image":"aGk=","done":true}\n'), path="/api/generate"
+        )
+        client = Client(server.url)
+        chunks = list(client.generate("m", "a cat", width=8, height=8, steps=2, stream=True))
+        whole = client.generate("m", "a cat")
+
+    assert [(each.completed, each.total, each.image) for each in chunks] == [
+        (1, 2, None),
+        (2, 2, None),
+        (None, None, "aGk="),
+    ]
+    assert (whole.image, whole.done) == ("aGk=", True)

@@ -104,8 +104,12 @@ def generate_chunks(events: Sequence[Event], model: str, stamp: str) -> list[Gen
             chunks.append(GenerateResponse("", model, stamp, False, tool_calls=calls_of([event])))
         elif isinstance(event, Ended) and event.outcome.finished:
             counts = _counts(event.usage)
-            context = event.context
-            chunks.append(GenerateResponse("", model, stamp, True, event.reason or None, *counts, context=context))
+            chunk = GenerateResponse("", model, stamp, True, event.reason or None, *counts, context=event.context)
+            chunk.image = event.image
+            chunks.append(chunk)
+        elif isinstance(event, Progress):
+            chunk = GenerateResponse("", model, stamp, False, completed=event.completed, total=event.total)
+            chunks.append(chunk)
     return chunks
 
 
@@ -147,6 +151,7 @@ def generate_response(reply: Reply, stamp: str) -> GenerateResponse:
         *_counts(reply.usage),
         thinking=reply.thinking or None,
         context=reply.context,
+        image=reply.image,
         logprobs=_told(reply),
         tool_calls=calls_of(reply.tool_calls) or None,
     )

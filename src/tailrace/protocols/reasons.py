@@ -42,12 +42,17 @@ def reason_of(value: Any) -> str | None:
 
 
 def ended_for(
-    reason: str, *, usage: Usage | None = None, warnings: tuple[str, ...] = (), context: list[int] | None = None
+    reason: str,
+    *,
+    usage: Usage | None = None,
+    warnings: tuple[str, ...] = (),
+    context: list[int] | None = None,
+    image: str | None = None,
 ) -> Ended:
     """Returns the ending that a server's word for it means: a failure unless it is known to be a success."""
     word = reason.lower()
     if word in _COMPLETE or word in _LENGTH:
         outcome = Outcome.LENGTH if word in _LENGTH else Outcome.COMPLETE
-        return Ended(outcome, reason, usage=usage, warnings=warnings, context=context)
+        return Ended(outcome, reason, usage=usage, warnings=warnings, context=context, image=image)
     message = f"the server ended the answer with the reason {reason!r}, which is not known as a success"
     return Ended(Outcome.FAILED, reason, Fault("ResponseError", message), usage, warnings)

@@ -29,6 +29,7 @@ class Reply(msgspec.Struct, kw_only=True):
         metrics: times and counts.
         logprobs: as the server sent them, if requested; else None.
         context: token ids of Ollama's generate; else None.
+        image: the image that a model for images made, in base64; else None.
     """
 
     run_id: str = ""
@@ -44,6 +45,7 @@ class Reply(msgspec.Struct, kw_only=True):
     metrics: Metrics = Metrics()
     logprobs: list[Any] | None = None
     context: list[int] | None = None
+    image: str | None = None
 
     @property
     def finished(self) -> bool:
@@ -90,6 +92,7 @@ def fold(events: Iterable[Event], reply: Reply) -> Reply:
             reply.warnings = event.warnings
             reply.usage = event.usage
             reply.context = event.context
+            reply.image = event.image
     reply.text += "".join(text)
     reply.thinking += "".join(thinking)
     if logprobs:

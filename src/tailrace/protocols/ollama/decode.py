@@ -21,8 +21,10 @@ from tailrace.protocols.ollama.records import (
     UnknownError,
     content_of,
     context_of,
+    image_of,
     look_at,
     report_of,
+    steps_of,
     tokens_of,
     usage_of,
 )
@@ -187,13 +189,16 @@ class AnswerDecoder(AnswerDecoderBase):
             content_of(message.thinking, message.content, record.logprobs, message.tool_calls, events)
         else:
             content_of(record.thinking, record.response, record.logprobs, record.tool_calls, events)
+            if record.completed is not None or record.total is not None:
+                steps_of(record, events)
         if self._fresh:
             self._lone, self._fresh = record.done is None, False
         elif self._lone:
             self._lone = False
         if record.done:
             reason = reason_of(record.done_reason) or ""
-            self._end(ended_for(reason, usage=usage_of(record), context=context_of(record.context)), events)
+            context, image = context_of(record.context), image_of(record)
+            self._end(ended_for(reason, usage=usage_of(record), context=context, image=image), events)
         elif record.done_reason:
             self._reason = reason_of(record.done_reason)
 

@@ -10,7 +10,18 @@ from typing import Any
 
 import msgspec
 
-from tailrace.events import Event, Loading, Prefill, Queued, TextDelta, ThinkingDelta, ToolCall, ToolCallDelta, Usage
+from tailrace.events import (
+    Event,
+    Loading,
+    Prefill,
+    Progress,
+    Queued,
+    TextDelta,
+    ThinkingDelta,
+    ToolCall,
+    ToolCallDelta,
+    Usage,
+)
 from tailrace.protocols import faults
 from tailrace.protocols.arguments import arguments_of
 from tailrace.protocols.error_words import error_in
@@ -22,8 +33,10 @@ __all__ = [
     "UnknownError",
     "content_of",
     "context_of",
+    "image_of",
     "look_at",
     "report_of",
+    "steps_of",
     "tokens_of",
     "usage_of",
 ]
@@ -67,6 +80,9 @@ class Line(msgspec.Struct, gc=False):
     prompt_eval_duration: Any = None
     eval_count: Any = None
     eval_duration: Any = None
+    image: Any = None
+    completed: Any = None
+    total: Any = None
     status_code: Any = msgspec.field(default=None, name="StatusCode")
 
 
@@ -143,7 +159,14 @@ def look_at(record: Line, line: bytes) -> None:
         return  # as nearly always
     given = {"response": record.response, "thinking": record.thinking, "tool_calls": record.tool_calls}
     record.tool_calls = msgspec.convert(given, _Generated).tool_calls
-    known = (*given.values(), record.done, record.done_reason, getattr(record, "tailrace", None))
+    known = (
+        *given.values(),
+        record.image,
+        record.completed,
+        record.done,
+        record.done_reason,
+        getattr(record, "tailrace", None),
+    )
     if record.error or any(each is not None for each in known):
         return
     try:
@@ -189,6 +212,18 @@ def content_of(
         function, id = call.function, str(call.id) if call.id not in (None, "") else None
         arguments, invalid = _arguments(function.arguments)
         events.append(ToolCall(function.name, arguments, id, faults.figure(function.index), invalid))
+
+
+def steps_of(record: Line, events: list[Event]) -> None:
+    """How far an image is, which a model for images tells instead of text (ollama/ollama, ``api/types.go``)."""
+    completed, total = faults.figure(record.completed), faults.figure(record.total)
+    if not record.done and (completed is not None or total is not None):
+        events.append(Progress(completed=completed, total=total))
+
+
+def image_of(record: Line) -> str | None:
+    """The image that a model for images made, in base64."""
+    return record.image if isinstance(record.image, str) and record.image else None
 
 
 def _arguments(arguments: Any) -> tuple[dict[str, Any], str | None]:
