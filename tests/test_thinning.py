@@ -1,4 +1,4 @@
-"""The quick run's sample of each matrix is there."""
+"""The quick run's sample of each matrix is there, and what is collected is the same in every process."""
 
 from __future__ import annotations
 
@@ -16,3 +16,8 @@ def test_each_entry_has_its_cases(name: str, request: pytest.FixtureRequest) -> 
 
     quick = QUICK[name]
     assert [one for one in quick if not any(not is_long(item) and one in item for item in cases)] == []
+
+
+def test_names_are_the_same_in_every_process(request: pytest.FixtureRequest) -> None:
+    """No test's id has an address of memory in it: the processes of one run could not share the tests out."""
+    assert [item.nodeid for item in request.session.items if " at 0x" in item.nodeid] == []

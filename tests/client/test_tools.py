@@ -547,7 +547,7 @@ def test_annotations(annotation: Any, schema: dict[str, Any]) -> None:
         (float, float("inf"), {}),
         (object, object(), {}),
     ],
-    ids=str,
+    ids=["int", "str", "bool", "enum", "list", "Field", "Field, no default", "None", "infinite", "object"],
 )
 def test_defaults_are_told(annotation: Any, default: Any, told: dict[str, Any]) -> None:
     """A default is in the schema, unless it is None or nothing that JSON has."""

@@ -152,7 +152,7 @@ class RequestParser:
         if coding and head.version == "1.0":  # whose framing is not to be trusted (RFC 9112, section 6.1)
             raise BadRequestError(400, "malformed request: HTTP/1.0 has no Transfer-Encoding")
         if coding and coding.lower() != "chunked":
-            raise BadRequestError(501, f"transfer encoding {coding[:40]!r} is not supported")
+            raise BadRequestError(400, f"transfer encoding {coding[:40]!r} is not supported")
         if self._refused is not None:
             raise self._refused
         self._size = 0

@@ -261,7 +261,7 @@ class HttpProtocol(asyncio.Protocol):
         elif coded and not coded[-1].endswith(b"chunked"):
             self._refuse(400, "a body whose last transfer coding is not chunked has no end")
         elif coded and coded != [b"chunked"]:
-            self._refuse(501, "no transfer coding but chunked is understood here")
+            self._refuse(400, "no transfer coding but chunked is understood here")
 
     def on_body(self, body: bytes) -> None:
         """A piece of a body."""
