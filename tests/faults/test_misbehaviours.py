@@ -137,7 +137,8 @@ def one_outcome(case: Misbehaviour, front: Front) -> None:
         if beyond and path in WHOLE:
             assert status == 502, path
     for wire, (text, is_all) in wires.result().items():
-        assert text == case.text, wire
+        as_text = case.id == "u39-bad" and "wire=ollama" in wire  # which has no place for arguments that are no JSON
+        assert text.startswith(case.text) if as_text else text == case.text, wire
         if case.outcome != "length" or "wire=runs" not in wire:
             assert is_all == finished or (wire.startswith("/runs") and case.outcome == "length"), wire
     for path, answer in answers.items():
