@@ -71,17 +71,19 @@ def test_ollama_goes_on_with_a_prompt() -> None:
     image = "iVBORw0KGgo="
     with ollama(CLOSED, say(", three")) as server:
         question = {**USER, "images": [image]}
-        message = Client(server.url).continue_chat("m", [question, answer("One, two")], keep_alive="5m").message
+        settings: dict[str, Any] = {"keep_alive": "5m", "extra_body": {"own": 1}}
+        message = Client(server.url).continue_chat("m", [question, answer("One, two")], **settings).message
         record = asked(server)
 
     assert message.content == ", three"
     assert record.path == "/api/generate"
-    assert {name: record.json[name] for name in ("prompt", "raw", "think", "images", "keep_alive")} == {
+    assert {name: record.json[name] for name in ("prompt", "raw", "think", "images", "keep_alive", "own")} == {
         "prompt": "<user>[img-0]Count.</s><assistant>One, two",
         "raw": True,
         "think": False,
         "images": [image],
         "keep_alive": "5m",
+        "own": 1,
     }
 
 

@@ -219,6 +219,7 @@ def _raw(request: ContinueRequest, asked: ChatRequest, prompt: str, close: str) 
         top_logprobs=request.top_logprobs,
         truncate=request.truncate,
         shift=request.shift,
+        extra_body=request.extra_body,
     )
     return OllamaWay(raw, close=close)
 
