@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, overload
 
 from tailrace.client.base import BaseClient, Headers, create_body, now
 from tailrace.client.chunks import chat_response, generate_response
-from tailrace.client.requests import chat_request, generate_request
+from tailrace.client.requests import Format, KeepAlive, Messages, Tools, chat_request, generate_request
 from tailrace.client.streams import AsyncChatStream, AsyncGenerateStream, AsyncProgressStream, given_continued
 from tailrace.types import (
     ChatResponse,
@@ -23,14 +23,12 @@ from tailrace.types import (
     ShowResponse,
     StatusResponse,
     SystemOneResponse,
-    Tool,
     WebFetchResponse,
     WebSearchResponse,
 )
 
 __all__ = ["AsyncClient"]
 
-Format = Mapping[str, Any] | Literal["", "json"] | None
 Conversation = Sequence[Mapping[str, Any] | Message]
 
 
@@ -92,16 +90,16 @@ class AsyncClient(BaseClient):
     async def chat(
         self,
         model: str = "",
-        messages: Sequence[Mapping[str, Any] | Message] | None = None,
+        messages: Messages | None = None,
         *,
-        tools: Sequence[Mapping[str, Any] | Tool | Callable[..., Any]] | None = None,
+        tools: Tools | None = None,
         stream: Literal[False] = False,
         think: bool | str | None = None,
         logprobs: bool | None = None,
         top_logprobs: int | None = None,
         format: Format = None,
         options: Mapping[str, Any] | Options | None = None,
-        keep_alive: float | str | None = None,
+        keep_alive: KeepAlive = None,
         headers: Headers = None,
         extra_body: Mapping[str, Any] | None = None,
     ) -> ChatResponse: ...
@@ -109,16 +107,16 @@ class AsyncClient(BaseClient):
     async def chat(
         self,
         model: str = "",
-        messages: Sequence[Mapping[str, Any] | Message] | None = None,
+        messages: Messages | None = None,
         *,
-        tools: Sequence[Mapping[str, Any] | Tool | Callable[..., Any]] | None = None,
+        tools: Tools | None = None,
         stream: Literal[True],
         think: bool | str | None = None,
         logprobs: bool | None = None,
         top_logprobs: int | None = None,
         format: Format = None,
         options: Mapping[str, Any] | Options | None = None,
-        keep_alive: float | str | None = None,
+        keep_alive: KeepAlive = None,
         headers: Headers = None,
         extra_body: Mapping[str, Any] | None = None,
     ) -> AsyncChatStream: ...
@@ -126,32 +124,32 @@ class AsyncClient(BaseClient):
     async def chat(
         self,
         model: str = "",
-        messages: Sequence[Mapping[str, Any] | Message] | None = None,
+        messages: Messages | None = None,
         *,
-        tools: Sequence[Mapping[str, Any] | Tool | Callable[..., Any]] | None = None,
+        tools: Tools | None = None,
         stream: bool = False,
         think: bool | str | None = None,
         logprobs: bool | None = None,
         top_logprobs: int | None = None,
         format: Format = None,
         options: Mapping[str, Any] | Options | None = None,
-        keep_alive: float | str | None = None,
+        keep_alive: KeepAlive = None,
         headers: Headers = None,
         extra_body: Mapping[str, Any] | None = None,
     ) -> ChatResponse | AsyncChatStream: ...
     async def chat(
         self,
         model: str = "",
-        messages: Sequence[Mapping[str, Any] | Message] | None = None,
+        messages: Messages | None = None,
         *,
-        tools: Sequence[Mapping[str, Any] | Tool | Callable[..., Any]] | None = None,
+        tools: Tools | None = None,
         stream: bool = False,
         think: bool | str | None = None,
         logprobs: bool | None = None,
         top_logprobs: int | None = None,
         format: Format = None,
         options: Mapping[str, Any] | Options | None = None,
-        keep_alive: float | str | None = None,
+        keep_alive: KeepAlive = None,
         headers: Headers = None,
         extra_body: Mapping[str, Any] | None = None,
     ) -> ChatResponse | AsyncChatStream:
@@ -159,15 +157,17 @@ class AsyncClient(BaseClient):
 
         Args:
             model: the model's name.
-            messages: the conversation: dicts or `Message`.
-            tools: functions with annotations and a Google-style docstring, `Tool`, or dicts.
+            messages: the conversation: dicts or `Message`, one of them, or a text of the user's. Content may come in
+                parts (``text``, ``image_url``, ``image``), images as `generate` takes them.
+            tools: functions with annotations and a docstring, `Tool`, or dicts.
             stream: True returns a stream at once; nothing is sent before it is first read.
             think: let a thinking model think, or how hard.
             logprobs: ask for the probabilities of tokens.
             top_logprobs: how many alternatives to each token, 0 to 20.
-            format: ``"json"``, or a JSON Schema that the answer is to follow.
+            format: ``"json"``, or a JSON Schema that the answer is to follow: a dict, or a class that has one (of
+                pydantic's, a dataclass, a typed dict).
             options: `Options` or a dict of Ollama's option names.
-            keep_alive: how long the model stays loaded: seconds, or ``"5m"``.
+            keep_alive: how long the model stays loaded: seconds, ``"5m"``, or a `timedelta`.
             headers: sent with this request, beside the client's own.
             extra_body: members that are sent as they are beside those that this library knows, for what only one
                 server has (`min_p`, `chat_template_kwargs`, `tool_choice`); they count where both say something.
@@ -275,9 +275,9 @@ class AsyncClient(BaseClient):
         top_logprobs: int | None = None,
         raw: bool | None = None,
         format: Format = None,
-        images: Sequence[Any] | None = None,
+        images: Any = None,
         options: Mapping[str, Any] | Options | None = None,
-        keep_alive: float | str | None = None,
+        keep_alive: KeepAlive = None,
         width: int | None = None,
         height: int | None = None,
         steps: int | None = None,
@@ -300,9 +300,9 @@ class AsyncClient(BaseClient):
         top_logprobs: int | None = None,
         raw: bool | None = None,
         format: Format = None,
-        images: Sequence[Any] | None = None,
+        images: Any = None,
         options: Mapping[str, Any] | Options | None = None,
-        keep_alive: float | str | None = None,
+        keep_alive: KeepAlive = None,
         width: int | None = None,
         height: int | None = None,
         steps: int | None = None,
@@ -325,9 +325,9 @@ class AsyncClient(BaseClient):
         top_logprobs: int | None = None,
         raw: bool | None = None,
         format: Format = None,
-        images: Sequence[Any] | None = None,
+        images: Any = None,
         options: Mapping[str, Any] | Options | None = None,
-        keep_alive: float | str | None = None,
+        keep_alive: KeepAlive = None,
         width: int | None = None,
         height: int | None = None,
         steps: int | None = None,
@@ -349,9 +349,9 @@ class AsyncClient(BaseClient):
         top_logprobs: int | None = None,
         raw: bool | None = None,
         format: Format = None,
-        images: Sequence[Any] | None = None,
+        images: Any = None,
         options: Mapping[str, Any] | Options | None = None,
-        keep_alive: float | str | None = None,
+        keep_alive: KeepAlive = None,
         width: int | None = None,
         height: int | None = None,
         steps: int | None = None,
@@ -372,10 +372,11 @@ class AsyncClient(BaseClient):
             logprobs: ask for the probabilities of tokens.
             top_logprobs: how many alternatives to each token, 0 to 20.
             raw: send the prompt without any template.
-            format: ``"json"``, or a JSON Schema that the answer is to follow.
-            images: paths, bytes, base64 text or `Image`.
+            format: ``"json"``, or a JSON Schema that the answer is to follow: a dict, or a class that has one (of
+                pydantic's, a dataclass, a typed dict).
+            images: paths, bytes, base64 text, data URLs, open files, images of Pillow's or `Image`; or one of them.
             options: `Options` or a dict of Ollama's option names.
-            keep_alive: how long the model stays loaded: seconds, or ``"5m"``.
+            keep_alive: how long the model stays loaded: seconds, ``"5m"``, or a `timedelta`.
             headers: sent with this request, beside the client's own.
             extra_body: members that are sent as they are beside those that this library knows, for what only one
                 server has (`min_p`, `chat_template_kwargs`, `tool_choice`); they count where both say something.
@@ -418,7 +419,7 @@ class AsyncClient(BaseClient):
         model: str,
         state: str | Mapping[str, Any] | Sequence[Any],
         questions: Mapping[str, Any],
-        keep_alive: float | str | None = None,
+        keep_alive: KeepAlive = None,
         *,
         headers: Headers = None,
     ) -> SystemOneResponse:
@@ -432,7 +433,7 @@ class AsyncClient(BaseClient):
         input: str | Sequence[str] = "",
         truncate: bool | None = None,
         options: Mapping[str, Any] | Options | None = None,
-        keep_alive: float | str | None = None,
+        keep_alive: KeepAlive = None,
         dimensions: int | None = None,
         *,
         headers: Headers = None,
@@ -454,7 +455,7 @@ class AsyncClient(BaseClient):
         model: str = "",
         prompt: str | None = None,
         options: Mapping[str, Any] | Options | None = None,
-        keep_alive: float | str | None = None,
+        keep_alive: KeepAlive = None,
         *,
         headers: Headers = None,
     ) -> EmbeddingsResponse:
@@ -564,7 +565,7 @@ class AsyncClient(BaseClient):
         license: str | list[str] | None = None,
         system: str | None = None,
         parameters: Mapping[str, Any] | Options | None = None,
-        messages: Sequence[Mapping[str, Any] | Message] | None = None,
+        messages: Messages | None = None,
         *,
         stream: Literal[False] = False,
         headers: Headers = None,
@@ -581,7 +582,7 @@ class AsyncClient(BaseClient):
         license: str | list[str] | None = None,
         system: str | None = None,
         parameters: Mapping[str, Any] | Options | None = None,
-        messages: Sequence[Mapping[str, Any] | Message] | None = None,
+        messages: Messages | None = None,
         *,
         stream: Literal[True],
         headers: Headers = None,
@@ -598,7 +599,7 @@ class AsyncClient(BaseClient):
         license: str | list[str] | None = None,
         system: str | None = None,
         parameters: Mapping[str, Any] | Options | None = None,
-        messages: Sequence[Mapping[str, Any] | Message] | None = None,
+        messages: Messages | None = None,
         *,
         stream: bool = False,
         headers: Headers = None,
@@ -614,7 +615,7 @@ class AsyncClient(BaseClient):
         license: str | list[str] | None = None,
         system: str | None = None,
         parameters: Mapping[str, Any] | Options | None = None,
-        messages: Sequence[Mapping[str, Any] | Message] | None = None,
+        messages: Messages | None = None,
         *,
         stream: bool = False,
         headers: Headers = None,

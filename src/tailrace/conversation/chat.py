@@ -257,7 +257,7 @@ class StreamingChat(_Conversation):
         self,
         content: str,
         *,
-        images: Sequence[Any] | None = None,
+        images: Any = None,
         callback: Callable[[str], object] | None = None,
     ) -> str:
         """Sends a message, prints the answer as it comes, and returns it.
@@ -386,7 +386,7 @@ class AsyncStreamingChat(_Conversation):
         self,
         content: str,
         *,
-        images: Sequence[Any] | None = None,
+        images: Any = None,
         callback: Callable[[str], object] | None = None,
     ) -> str:
         """Sends a message, prints the answer as it comes, and returns it; see `StreamingChat.send`."""
