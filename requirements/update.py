@@ -1,7 +1,8 @@
 """Make the pinned sets in this folder from `pyproject.toml`: `python3 requirements/update.py [--upgrade]`. Needs uv.
 
 `run.txt` is what `run.py chat` needs, `dev.txt` is all of it and the tools, `pip.txt` the pip that installs them where
-there is no uv, `peers.txt` what the benchmarks are measured beside and that has an environment of its own. `lowest.txt`
+there is no uv, `peers.txt` what the benchmarks are measured beside and that has an environment of its own, as has
+`libraries.txt`, what is built on ollama-python and run on tailrace. `lowest.txt`
 is the lowest that `pyproject.toml` allows of everything that it names for users, and the tools, as they are in
 `dev.txt` as far as they get along with that; `tests/jobs.py` runs the tests on it. Every file names versions and hashes
 only, never where they come from.
@@ -26,6 +27,7 @@ SETS = {
 NOT_LOWEST = {"import-linter", "mypy", "ruff", "schemathesis"}
 FITTING = {"openai"}  # in whichever version gets along with them; what else is a tool keeps its bound
 USERS = {"fastapi"}  # no extra of ours installs it, but users have it: the lowest, too
+LIBRARIES = ["pyproject.toml", "--group", "clone", "--group", "libraries"]
 PEERS = "litellm[proxy]!=1.107.0\n"  # that release was not its makers'
 COMPILE = ["pip", "compile", "--quiet", "--universal", "--generate-hashes", "--python-version", "3.11"]
 COMPILE += ["--no-header", "--no-annotate", "--no-emit-index-url", "--no-emit-find-links"]
@@ -37,7 +39,7 @@ PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
 
 def main(options: list[str]) -> None:
     """Resolve every set, then prove that each platform finds a wheel with a known hash for all of it."""
-    for name, sources in {**SETS, "peers": ["-"]}.items():
+    for name, sources in {**SETS, "peers": ["-"], "libraries": LIBRARIES}.items():
         target = HERE / f"{name}.txt"
         text = {"pip": "pip>=26\n", "peers": PEERS}.get(name, "")
         uv(*COMPILE, *sources, "-o", str(target.relative_to(ROOT)), *options, text=text)

@@ -1,11 +1,12 @@
-"""The suite in other surroundings: `python -m tests.jobs all|lowest|py3.12|py3.13 [PYTEST ARGUMENTS]`.
+"""The suite in other surroundings: `python -m tests.jobs all|lowest|libraries|py3.12|py3.13 [PYTEST ARGUMENTS]`.
 
 `all` is what `run.py test --all` does: every test, those marked `long` included, with Hypothesis's `deep` profile and
 what they cover (`tests.covered`), then the other jobs.
 
 `lowest` has the lowest version that `pyproject.toml` allows of everything it names (`requirements/lowest.txt`), on the
-lowest Python; `py3.12` and `py3.13` have the pinned versions, where those Pythons are installed. Each job has an
-environment of its own below `.venv`, which is made again when `pyproject.toml` or the pins change.
+lowest Python; `libraries` has libraries built on ollama-python, and runs them on tailrace; `py3.12` and `py3.13` have
+the pinned versions, where those Pythons are installed. Each job has an environment of its own below `.venv`, which is
+made again when `pyproject.toml` or the pins change.
 """
 
 import json
@@ -38,6 +39,8 @@ def main(argv: Sequence[str]) -> int:
         return not everything(arguments)
     if name == "lowest":
         return not lowest(arguments)
+    if name == "libraries":
+        return not libraries(arguments)
     if name.startswith("py3."):
         return not other_python(name.removeprefix("py"), arguments)
     print(__doc__)
@@ -51,6 +54,7 @@ def everything(arguments: Sequence[str]) -> bool:
         subprocess.run([sys.executable, "-m", "tests.covered", *DEEP, *arguments], cwd=ROOT, check=False).returncode
         == 0,
         lowest(quick),
+        libraries([]),
         other_python("3.12", quick),
         other_python("3.13", quick),
     ]
@@ -60,6 +64,11 @@ def everything(arguments: Sequence[str]) -> bool:
 def lowest(arguments: Sequence[str]) -> bool:
     """Run the suite with the lowest versions of all that users install."""
     return job("lowest", OLDEST, "lowest", [*PAGE, *TOOLS], arguments)
+
+
+def libraries(arguments: Sequence[str]) -> bool:
+    """Run what is built on ollama-python with tailrace in its place."""
+    return job("libraries", OLDEST, "libraries", [], ["tests/libraries", *arguments])
 
 
 def other_python(version: str, arguments: Sequence[str]) -> bool:

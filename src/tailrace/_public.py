@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tailrace._version import __version__
 from tailrace.client.aio import AsyncClient
 from tailrace.client.default import default_client, method
+from tailrace.client.install import InstalledAsOllama, install_as_ollama
 from tailrace.client.partial import PartialCall, PartialJSON
 from tailrace.client.streams import (
     AsyncChatStream,
@@ -148,6 +149,7 @@ __all__ = [
     "GenerateResponse",
     "GenerateStream",
     "Image",
+    "InstalledAsOllama",
     "ListResponse",
     "Loading",
     "LogFullError",
@@ -204,6 +206,7 @@ __all__ = [
     "embed",
     "embeddings",
     "generate",
+    "install_as_ollama",
     "list",
     "ps",
     "pull",

@@ -26,12 +26,18 @@
 
 Every error of a run carries what was generated until then as ``reply`` (see `tailrace.Reply`).
 
+Programs written for ollama-python catch httpx's exceptions where that lets them out. Where httpx has been imported, a
+`ConnectionError` is an ``httpx.ConnectError`` too, a `TimedOutError` an ``httpx.ReadTimeout``, a `TruncatedError` and a
+`ProtocolError` an ``httpx.RemoteProtocolError``: the same ``except`` catches both. httpx is never imported for that.
+
 This module imports nothing of the package, so that any layer may raise.
 """
 
 from __future__ import annotations
 
 import builtins
+import contextlib
+import sys
 from typing import Any, ClassVar
 
 __all__ = [
@@ -71,10 +77,23 @@ class TailraceError(Exception):
 
     reply: Any = None
     about: str = ""
+    _httpx: ClassVar[str] = ""  # the exception of httpx that this is as well
+    _request = None  # of httpx's exceptions
 
     def __init__(self, message: str = "", *, hint: str = "") -> None:
+        _join_httpx(type(self))
         super().__init__(message)
         self.hint = hint
+
+
+def _join_httpx(cls: type[TailraceError]) -> None:
+    """Makes a class one of httpx's exceptions too, once the program has imported httpx."""
+    httpx = sys.modules.get("httpx")
+    for kind in cls.__mro__ if httpx is not None else ():
+        theirs = getattr(httpx, kind.__dict__.get("_httpx", ""), None)
+        if theirs is not None and not issubclass(kind, theirs):
+            with contextlib.suppress(TypeError):  # somebody's subclass that does not fit: it stays ours alone
+                kind.__bases__ += (theirs,)
 
 
 class RequestError(TailraceError, ValueError):
@@ -98,6 +117,8 @@ class ClientClosedError(RequestError, RuntimeError):
 
 class ConnectionError(TailraceError, builtins.ConnectionError):
     """Nothing answers at the upstream's address."""
+
+    _httpx = "ConnectError"
 
 
 class ResponseError(TailraceError):
@@ -146,6 +167,8 @@ class StreamError(TailraceError):
 class TruncatedError(StreamError):
     """The server closed the stream without its final record."""
 
+    _httpx = "RemoteProtocolError"
+
 
 class TimedOutError(StreamError, builtins.TimeoutError):
     """A phase of a run took longer than its limit.
@@ -155,10 +178,13 @@ class TimedOutError(StreamError, builtins.TimeoutError):
     """
 
     phase: str = ""
+    _httpx = "ReadTimeout"
 
 
 class ProtocolError(StreamError):
     """The server sent what its protocol does not allow."""
+
+    _httpx = "RemoteProtocolError"
 
 
 class LogFullError(StreamError):

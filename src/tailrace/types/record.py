@@ -36,6 +36,9 @@ class _RecordMeta(msgspec.StructMeta):
         """The fields by name (the name is pydantic's)."""
         return dict(building.fields_of(self))
 
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), "model_fields"]  # AutoGen looks for it with inspect.getmembers
+
 
 class Record(msgspec.Struct, metaclass=_RecordMeta, repr_omit_defaults=True):
     """Base of the public records: attributes, the habits of a mapping, and those of pydantic's models.
