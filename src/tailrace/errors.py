@@ -116,7 +116,7 @@ class ClientClosedError(RequestError, RuntimeError):
 
 
 class ConnectionError(TailraceError, builtins.ConnectionError):
-    """Nothing answers at the upstream's address."""
+    """Nothing answers at the upstream's address, or no connection can be made."""
 
     _httpx = "ConnectError"
 

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from tailrace.errors import ConnectionError
 from tailrace.run.run import lose_all
 
 __all__ = ["Portal", "portal"]
@@ -25,9 +26,14 @@ _EXIT_TIME = 2.0  # seconds that runs get to close their connections at exit
 
 
 class Portal:
-    """A background event loop on a thread of its own."""
+    """A background event loop on a thread of its own.
+
+    Raises:
+        ConnectionError: there are too many open files for one.
+    """
 
     def __init__(self) -> None:
+        _check_files()
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._serve, name="tailrace", daemon=True)
         self._thread.start()
@@ -82,6 +88,20 @@ class Portal:
             await asyncio.wait(tasks, timeout=_EXIT_TIME)
         await asyncio.sleep(0)  # closed transports close their sockets in the next iteration
         self.loop.stop()
+
+
+def _check_files() -> None:
+    """Makes sure that a loop gets the three files that it needs; asyncio would complain again when it is collected."""
+    with contextlib.ExitStack() as stack:
+        try:
+            for each in os.pipe():
+                stack.callback(os.close, each)
+            stack.callback(os.close, os.open(os.devnull, os.O_RDONLY))
+        except OSError as error:
+            hint = "allow more open files with `ulimit -n`, or close some"
+            told = ConnectionError("too many open files: no model server can be asked", hint=hint)
+            told.errno, told.about = error.errno, "files"
+            raise told from error
 
 
 _portal: Portal | None = None

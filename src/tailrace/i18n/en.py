@@ -233,6 +233,8 @@ WORDS: dict[str, str] = {
     "help.serve_no_page": "Neither the page nor conversations.",
     "note.serving": "tailrace: serving at {url} (Ctrl-C stops)",
     "note.worker_ended": "tailrace: worker {number} (pid {pid}) ended ({how}); the answers it was giving are lost. Starting it again.",
+    "note.key_file": "tailrace: others can read or change the API keys in {path} (mode {mode}): chmod 600 {path}",
+    "note.worker_hung": "tailrace: worker {number} (pid {pid}) hangs: nothing came from it for {seconds} s. Ending it.",
     "note.worker_again": "tailrace: worker {number} (pid {pid}) ended ({how}) before it served; trying again in {seconds} s.",
     "error.no_serve": "`tailrace serve` needs packages that are not installed: {name}",
     "hint.no_serve": "pip install 'tailrace[serve]'",

@@ -233,6 +233,8 @@ WORDS: dict[str, str] = {
     "help.serve_no_page": "不提供页面，也不保存对话。",
     "note.serving": "tailrace: 正在 {url} 提供服务（按 Ctrl-C 停止）",
     "note.worker_ended": "tailrace: 工作进程 {number}（pid {pid}）已结束（{how}）；它正在生成的回答已丢失。正在重新启动。",
+    "note.key_file": "tailrace: 其他用户可以读取或修改 {path} 中的 API 密钥（权限 {mode}）：chmod 600 {path}",
+    "note.worker_hung": "tailrace: 工作进程 {number}（pid {pid}）没有响应：{seconds} 秒内没有任何消息。正在结束它。",
     "note.worker_again": "tailrace: 工作进程 {number}（pid {pid}）尚未提供服务就已结束（{how}）；{seconds} 秒后重试。",
     "error.no_serve": "`tailrace serve` 需要的软件包尚未安装：{name}",
     "hint.no_serve": "pip install 'tailrace[serve]'",

@@ -18,7 +18,10 @@ from tailrace.transport.connection import Connection
 from tailrace.transport.proxies import Proxy, environment_proxy, is_local
 from tailrace.transport.tls import default_context, tls_error
 
-__all__ = ["Link", "Reach", "Target", "connect", "is_local"]
+__all__ = ["OUT_OF_FILES", "Link", "Reach", "Target", "connect", "files_left", "is_local"]
+
+OUT_OF_FILES = (errno.EMFILE, errno.ENFILE)
+"""What a `ConnectionError` has as its ``errno`` if no file can be opened any more: no fault of the upstream's."""
 
 _NAME = "TAILRACE_UPSTREAM or OLLAMA_HOST"
 _CONNECT_HINTS = {
@@ -325,7 +328,9 @@ def _about(about: str, text: str, hint: str) -> errors.ConnectionError:
 def _mapped(error: OSError | UnicodeError, name: str, kind: str = "server") -> errors.ConnectionError:
     """Returns the error of `tailrace.errors` for an operating system error."""
     if _no_files_left(error):
-        return _about("files", f"cannot connect to {name}: too many open files", _FILES_HINT)
+        told = _about("files", f"cannot connect to {name}: too many open files", _FILES_HINT)
+        told.errno = errno.EMFILE
+        return told
     if isinstance(error, socket.gaierror):
         return _about("name", f"no such host: {name}", _NAME_HINT)
     if isinstance(error, (ssl.SSLError, ssl.CertificateError)):
@@ -338,11 +343,17 @@ def _mapped(error: OSError | UnicodeError, name: str, kind: str = "server") -> e
 def _no_files_left(error: Exception) -> bool:
     """Returns whether this process may open no more files; a host is not found then either."""
     if isinstance(error, socket.gaierror):
-        try:
-            os.close(os.open(os.devnull, os.O_RDONLY))
-        except OSError as opening:
-            error = opening
-    return isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
+        return not files_left()
+    return isinstance(error, OSError) and error.errno in OUT_OF_FILES
+
+
+def files_left() -> bool:
+    """Returns whether another file can be opened."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError as error:
+        return error.errno not in OUT_OF_FILES
+    return True
 
 
 def _reason(error: OSError) -> str:
