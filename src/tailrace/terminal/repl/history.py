@@ -10,6 +10,7 @@ from pathlib import Path
 from prompt_toolkit.history import History
 
 from tailrace.i18n import say
+from tailrace.terminal.repl import places
 
 __all__ = ["LineHistory"]
 
@@ -64,9 +65,11 @@ class LineHistory(History):
         if not self.is_on or len(string) > _LONGEST:
             return
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            places.make_folder(self._path.parent)
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
             with os.fdopen(os.open(self._path, flags, 0o600), "ab") as file:
+                if os.name == "posix" and os.fstat(file.fileno()).st_mode & 0o777 != 0o600:
+                    self._path.chmod(0o600)  # an earlier version's, or by an odd umask
                 file.write(json.dumps(string, ensure_ascii=False).encode(errors="replace") + b"\n")
         except OSError as error:
             if not self._told:

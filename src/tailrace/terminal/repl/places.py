@@ -1,4 +1,4 @@
-"""Places: the paths of saved conversations and of the history."""
+"""Places: the paths of saved conversations and of the history, which only their user can read."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import time
 from pathlib import Path
 
-__all__ = ["conversation", "conversations", "lost", "names", "state_dir"]
+__all__ = ["conversation", "conversations", "lost", "make_folder", "names", "state_dir"]
 
 
 def state_dir() -> Path:
@@ -22,6 +22,21 @@ def state_dir() -> Path:
 def conversations() -> Path:
     """Returns the folder of saved conversations."""
     return state_dir() / "conversations"
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder if it is not there. Ours only their user can enter, whatever the umask, and who made them.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    top = state_dir()
+    ours = [each for each in (folder, *folder.parents) if each == top or top in each.parents]
+    for each in reversed(ours):
+        each.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if os.name == "posix" and each.stat().st_mode & 0o777 != 0o700:
+            each.chmod(0o700)
+    folder.mkdir(parents=True, exist_ok=True)
 
 
 def conversation(name: str) -> Path:

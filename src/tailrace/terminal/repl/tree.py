@@ -18,6 +18,7 @@ from tailrace.errors import RequestError
 from tailrace.events import Outcome
 from tailrace.i18n import say
 from tailrace.run.reply import Reply
+from tailrace.terminal.repl import places
 from tailrace.types import plain
 
 __all__ = ["Branch", "Node", "Tree", "write_whole"]
@@ -179,8 +180,8 @@ def _tree_of(data: Any, messages: list[dict[str, Any]]) -> tuple[list[Node], int
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Writes a file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Writes a file that only its user can read, whole or not at all."""
+    places.make_folder(path.parent)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
