@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,8 @@ def _serve(session: Session, given: dict[str, Any]) -> int:
     settings = _settings(given)
     if not (settings.keys or given["insecure"] or is_local(settings.host)):
         raise RequestError(say("error.public", host=settings.host), hint=say("hint.public"))
+    if given["api_key_file"]:
+        _warn_of_readers(session, Path(given["api_key_file"]))
 
     def ready(address: tuple[str, int]) -> None:
         host, port = address
@@ -99,6 +102,13 @@ def _serve(session: Session, given: dict[str, Any]) -> int:
     listener = listen(settings.host, settings.port)
     serve(app, listener, ready=lambda: ready(listener.getsockname()[:2]))
     return 0
+
+
+def _warn_of_readers(session: Session, path: Path) -> None:
+    """Says that a file with keys can be read or changed by others than its owner."""
+    status = path.stat()
+    if os.name == "posix" and stat.S_ISREG(status.st_mode) and status.st_mode & 0o066:
+        session.err.line(say("note.key_file", path=path, mode=f"{stat.S_IMODE(status.st_mode):04o}"))
 
 
 def _settings(given: dict[str, Any]) -> Any:

@@ -45,6 +45,21 @@ def listed(*lines: str) -> list[str]:
     return ["Host: localhost", *lines]
 
 
+@pytest.mark.parametrize(("mode", "warned"), [(0o600, 0), (0o400, 0), (0o640, 1), (0o604, 1), (0o620, 1)])
+def test_key_file_that_others_can_read_draws_a_warning(tmp_path: Path, mode: int, warned: int) -> None:
+    """Or change: said once, with the rights that it has; the gateway serves."""
+    file = tmp_path / "keys"
+    file.write_text(f"alice:{ALICE}\n", encoding="utf-8")
+    file.chmod(mode)
+    with serving("--api-key-file", str(file), data=tmp_path / "data") as running:
+        assert by(running, ALICE, "GET", "/models").status == 200
+        output = running.server.output
+
+    assert output.count("others can read or change the API keys") == warned
+    assert output.count(f"(mode {mode:04o})") == warned
+    assert ALICE not in output
+
+
 # -- X7: a public address ----------------------------------------------------------------------------------------------
 
 
