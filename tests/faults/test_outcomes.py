@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import hashlib
 import os
 import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -173,6 +175,41 @@ def test_timed_out_in_a_single_answer(ollama: Upstream, kind: str, method: str, 
     assert caught.value.phase == "first_token"
     assert ollama.server.wait_for_request().wait_until_left()
     assert ollama.server.wait_until_idle()
+
+
+@pytest.mark.parametrize("method", SINGLE)
+def test_u42_a_single_answer_has_a_limit_of_its_own(ollama: Upstream, kind: str, method: str) -> None:
+    """What no model works for waits no longer than `answer`; what one does, as long as for a first token."""
+    path, arguments = SINGLE[method]
+    ollama.server.script(stall(), path=path)
+    with pytest.raises(TimedOutError) as caught:
+        Face(kind, ollama.host, timeout=Timeouts(answer=0.1, first_token=0.3)).call(method, *arguments)
+    assert caught.value.phase == ("first_token" if method.startswith("embed") else "answer")
+    assert ollama.server.wait_for_request().wait_until_left()
+
+
+@pytest.mark.parametrize("method", SINGLE)
+def test_u42_a_single_answer_keeps_to_the_limit_of_connecting(kind: str, method: str) -> None:
+    """A server that takes no connection is given up after `connect`, whatever is asked."""
+    with NeverAccepts() as server:
+        for host in (server.url, f"openai:{server.url}/v1"):
+            if host != server.url and method not in ("list", "embed"):
+                continue  # which that protocol does not have
+            with pytest.raises(TimedOutError) as caught:
+                Face(kind, host, timeout=Timeouts(connect=0.1)).call(method, *SINGLE[method][1])
+            assert caught.value.phase == "connect"
+            assert caught.value.hint == "raise it with timeout=Timeouts(connect=SECONDS)"
+
+
+def test_u42_a_blob_is_given_up_when_nothing_takes_it(ollama: Upstream, kind: str, tmp_path: Path) -> None:
+    """A server that is silent about a file is let go; the limit counts from piece to piece."""
+    file = tmp_path / "blob"
+    file.write_bytes(b"x" * 600_000)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    ollama.server.always(stall(), path=f"/api/blobs/sha256:{digest}")
+    with pytest.raises(TimedOutError) as caught:
+        Face(kind, ollama.host, timeout=Timeouts(first_token=0.3)).call("create_blob", file)
+    assert caught.value.phase == "first_token"
 
 
 def test_cancelled(upstream: Upstream, kind: str) -> None:

@@ -122,6 +122,7 @@ class Resolver:
         headers: sent with each request to the upstream.
         api_key: sent as a bearer token; default TAILRACE_API_KEY, then OLLAMA_API_KEY.
         options: certificates, proxy, authentication and the like; see `HttpOptions.of`.
+        connect: seconds until the connection of a single request stands; None: no limit.
 
     Raises:
         RequestError: the upstream has none of the forms.
@@ -134,6 +135,7 @@ class Resolver:
         headers: Mapping[str, str | None] | None = None,
         api_key: str | None = None,
         options: HttpOptions | None = None,
+        connect: float | None = None,
     ) -> None:
         self.upstream = (upstream or os.environ.get("TAILRACE_UPSTREAM") or "").strip()
         host = _trimmed(os.environ.get("OLLAMA_HOST"))
@@ -150,6 +152,7 @@ class Resolver:
         }
         self._key = api_key or os.environ.get("TAILRACE_API_KEY") or os.environ.get("OLLAMA_API_KEY")
         self._options = options
+        self._connect = connect
         self._backend: Backend | None = None if self._is_auto else self._explicit(self.upstream)
 
     @property
@@ -226,7 +229,8 @@ class Resolver:
                 headers["authorization"] = authorization
             elif key:
                 headers["authorization"] = f"Bearer {key}"
-        return Http(base, headers=headers, options=self._options, kind="server" if openai else "ollama")
+        kind = "server" if openai else "ollama"
+        return Http(base, headers=headers, options=self._options, kind=kind, connect=self._connect)
 
     async def _look(self) -> Backend:
         ollama = self._explicit(DEFAULT_URL)

@@ -425,7 +425,7 @@ class AsyncClient(BaseClient):
     ) -> SystemOneResponse:
         """Has a System One model answer choice, noul and score questions about a state; one JSON answer, no stream."""
         body = create_body({"model": model, "state": state, "questions": questions, "keep_alive": keep_alive})
-        return await self._post("/v1/systemone", body, SystemOneResponse, headers=headers)
+        return await self._post("/v1/systemone", body, SystemOneResponse, headers=headers, by_model=True)
 
     async def embed(
         self,
@@ -461,7 +461,7 @@ class AsyncClient(BaseClient):
     ) -> EmbeddingsResponse:
         """Returns the embedding of one text; older than `embed`."""
         body = create_body({"model": model, "prompt": prompt, "options": options, "keep_alive": keep_alive})
-        return await self._post("/api/embeddings", body, EmbeddingsResponse, headers=headers)
+        return await self._post("/api/embeddings", body, EmbeddingsResponse, headers=headers, by_model=True)
 
     @overload
     async def pull(

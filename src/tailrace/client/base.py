@@ -98,8 +98,14 @@ class BaseClient:
             cookies=cookies,
             params=params,
         )
-        self._resolver = Resolver(host, headers=header_names(headers), api_key=api_key, options=options)
         self.timeouts = Timeouts() if timeout is UNSET else Timeouts.of(timeout)
+        self._resolver = Resolver(
+            host,
+            headers=header_names(headers),
+            api_key=api_key,
+            options=options,
+            connect=self.timeouts.connect,
+        )
         self.observe: Observe | None = None
         self.new_log: Callable[[], MemoryLog] = MemoryLog  # a gateway keeps its runs' logs within bounds
 
@@ -207,17 +213,43 @@ class BaseClient:
 
     # -- single answers ------------------------------------------------------------------------------------------
 
-    async def _answer(self, asking: Coroutine[Any, Any, T]) -> T:
-        """Waits for a single answer as long as for a first token: nothing comes before it either."""
+    async def _answer(self, asking: Coroutine[Any, Any, T], *, by_model: bool = False) -> T:
+        """Waits for a single answer.
+
+        Args:
+            asking: the request.
+            by_model: a model works for it, so that it may take as long as a first token, before which nothing comes
+                either.
+
+        Raises:
+            TimedOutError: it does not come in time.
+        """
+        try:
+            async with self._limited(by_model=by_model):
+                return await asking
+        finally:
+            asking.close()  # if there was no place for it
+
+    @contextlib.asynccontextmanager
+    async def _limited(self, *, by_model: bool) -> AsyncIterator[Callable[[], None]]:
+        """Limits what is done within the block; yields a function that gives it all the time anew."""
         import asyncio
 
-        set_limits = ((getattr(self.timeouts, phase), phase) for phase in ("first_token", "total"))
-        limits = [(limit, phase) for limit, phase in set_limits if limit is not None]
+        backend = self.known_backend()
+        if backend is not None and backend.kind == "embedded":
+            by_model = True  # the engine is started by whatever is asked first, and may fetch its model
+        phases = ("first_token", "total") if by_model else ("answer", "first_token", "total")
+        limits = [(limit, phase) for phase in phases if (limit := getattr(self.timeouts, phase)) is not None]
         seconds, phase = min(limits, default=(None, ""))
         scope = asyncio.timeout(seconds)
+
+        def anew() -> None:
+            if seconds is not None:
+                scope.reschedule(asyncio.get_running_loop().time() + seconds)
+
         try:
             async with scope, self._limit.place() if self._limit is not None else contextlib.nullcontext():
-                return await asking
+                yield anew
         except TimeoutError:
             if not scope.expired():
                 raise
@@ -227,15 +259,28 @@ class BaseClient:
             late = TimedOutError(f"{where} did not answer within {seconds:g} s", hint=hint)
             late.phase = phase
             raise late from None
-        finally:
-            asking.close()  # if there was no place for it
+
+    async def pass_on(self, method: str, path: str, body: Any = None, *, by_model: bool = False) -> bytes:
+        """Sends a request of the server's own API within the limits of a single answer; returns a success's body.
+
+        For callers that forward requests unchanged. `by_model` says that a model works for it.
+        """
+        return await self._answer((await self._backend()).call(method, path, body), by_model=by_model)
 
     async def _post(
-        self, path: str, body: dict[str, Any], kind: type[T], method: str = "POST", headers: Headers = None
+        self,
+        path: str,
+        body: dict[str, Any],
+        kind: type[T],
+        method: str = "POST",
+        headers: Headers = None,
+        *,
+        by_model: bool = False,
     ) -> T:
         if "model" in body:
             model_of(body["model"])
-        data = await self._answer((await self._backend(headers)).call(method, path, without_none(body)))
+        asking = (await self._backend(headers)).call(method, path, without_none(body))
+        data = await self._answer(asking, by_model=by_model)
         return _decoded(data or b"{}", kind, self.upstream)
 
     async def _list(self, headers: Headers = None) -> ListResponse:
@@ -279,7 +324,7 @@ class BaseClient:
         """Returns embeddings, for callers that have a body with more in it than `embed` takes."""
         model_of(body.get("model"))
         values = create_body(body)
-        return await self._answer((await self._backend(headers)).embed(values))
+        return await self._answer((await self._backend(headers)).embed(values), by_model=True)
 
     async def _create_blob(self, path: str | os.PathLike[str], headers: Headers = None) -> str:
         import asyncio
@@ -289,14 +334,16 @@ class BaseClient:
             with Path(path).open("rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
 
-        async def content() -> AsyncIterator[bytes]:
-            with Path(path).open("rb") as file:  # noqa: ASYNC230  (opening is quick; reading is on a thread)
-                while block := await asyncio.to_thread(file.read, _BLOB_CHUNK):
-                    yield block
-
         name = f"sha256:{await asyncio.to_thread(digest)}"
         backend = await self._backend(headers)
-        async with self._limit.place() if self._limit is not None else contextlib.nullcontext():
+        async with self._limited(by_model=True) as anew:  # from block to block: a large file takes long
+
+            async def content() -> AsyncIterator[bytes]:
+                with Path(path).open("rb") as file:  # noqa: ASYNC230  (opening is quick; reading is on a thread)
+                    while block := await asyncio.to_thread(file.read, _BLOB_CHUNK):
+                        anew()
+                        yield block
+
             await backend.call("POST", f"/api/blobs/{name}", content())
         return name
 

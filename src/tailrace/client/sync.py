@@ -426,7 +426,7 @@ class Client(BaseClient):
     ) -> SystemOneResponse:
         """Has a System One model answer choice, noul and score questions about a state; one JSON answer, no stream."""
         body = create_body({"model": model, "state": state, "questions": questions, "keep_alive": keep_alive})
-        return portal().run(self._post("/v1/systemone", body, SystemOneResponse, headers=headers))
+        return portal().run(self._post("/v1/systemone", body, SystemOneResponse, headers=headers, by_model=True))
 
     def embed(
         self,
@@ -462,7 +462,7 @@ class Client(BaseClient):
     ) -> EmbeddingsResponse:
         """Returns the embedding of one text; older than `embed`."""
         body = create_body({"model": model, "prompt": prompt, "options": options, "keep_alive": keep_alive})
-        return portal().run(self._post("/api/embeddings", body, EmbeddingsResponse, headers=headers))
+        return portal().run(self._post("/api/embeddings", body, EmbeddingsResponse, headers=headers, by_model=True))
 
     @overload
     def pull(

@@ -22,15 +22,18 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         connect: until the connection stands.
         first_token: from the start until the first content, queue, load and prefill included. For ``stream=False``
-            it is the limit of the whole answer, since nothing comes before it.
+            and for embeddings it is the limit of the whole answer, since nothing comes before it.
         idle: from one piece of content to the next.
         total: the whole run; off by default.
+        answer: a single answer that no model works for: ``list``, ``ps``, ``show``, ``version``, ``copy``, ``delete``,
+            a search of the web. None of the other limits is exceeded for it.
     """
 
     connect: float | None = 10.0
     first_token: float | None = 1800.0
     idle: float | None = 300.0
     total: float | None = None
+    answer: float | None = 30.0
 
     @classmethod
     def of(cls, value: Any) -> Timeouts:
@@ -42,11 +45,11 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
         if isinstance(value, Timeouts):
             return value
         if value is None:
-            return cls(connect=None, first_token=None, idle=None, total=None)
+            return cls(connect=None, first_token=None, idle=None, total=None, answer=None)
         if isinstance(value, (int, float)):
-            return cls(connect=value, first_token=value, idle=value)
+            return cls(connect=value, first_token=value, idle=value, answer=value)
         if hasattr(value, "connect") and hasattr(value, "read"):
-            return cls(connect=value.connect, first_token=value.read, idle=value.read)
+            return cls(connect=value.connect, first_token=value.read, idle=value.read, answer=value.read)
         raise TypeError(f"timeout must be seconds, None or tailrace.Timeouts, not {type(value).__name__}")
 
     def due(self, state: State, started: float, entered: float, content: float) -> tuple[float, str] | None:

@@ -40,6 +40,7 @@ class Http:
         headers: sent with each request to `base`, and to nobody else.
         options: certificates, proxy, authentication and the like.
         kind: ``ollama`` or ``server``: which one to start if nothing answers.
+        connect: seconds until a connection stands; None: no limit. Whoever passes `connected` to `open` has his own.
     """
 
     def __init__(
@@ -50,12 +51,14 @@ class Http:
         headers: Mapping[str, str] | None = None,
         options: HttpOptions | None = None,
         kind: str = "ollama",
+        connect: float | None = None,
     ) -> None:
         self.base = base
         self.socket_path = socket_path
         self.headers = dict(headers or {})
         self.options = options or HttpOptions()
         self._kind = kind
+        self._connect = connect
 
     def with_headers(self, headers: Mapping[str, str | None]) -> Http:
         """Returns one that sends these headers too, by names in lower case; None takes one away."""
@@ -98,6 +101,7 @@ class Http:
 
         Raises:
             ConnectionError: nothing answers there.
+            TimedOutError: the connection does not stand in time.
             TruncatedError: it closed the connection without answering.
             ProtocolError: what it answered is not HTTP.
             NotModelServerError: it redirects to another host.
@@ -180,7 +184,7 @@ class Http:
         for key, value in every.items():
             if any(sign in f"{key}{value}" for sign in "\r\n\0"):
                 raise errors.RequestError(f"the header {key!r} cannot be sent: there is a line end in it")
-        link = await connect(target, self.socket_path, self.options.reach, self.name, self._kind)
+        link = await self._linked(target, None if connected is not None else self._connect)
         connection = link.connection
         try:
             if connected is not None:
@@ -191,6 +195,19 @@ class Http:
         except BaseException:
             connection.abort()
             raise
+
+    async def _linked(self, target: Target, limit: float | None) -> Link:
+        scope = asyncio.timeout(limit)
+        try:
+            async with scope:
+                return await connect(target, self.socket_path, self.options.reach, self.name, self._kind)
+        except TimeoutError:
+            if not scope.expired():
+                raise
+            hint = "raise it with timeout=Timeouts(connect=SECONDS)"
+            late = errors.TimedOutError(f"no connection to {self.name} within {limit:g} s", hint=hint)
+            late.phase = "connect"
+            raise late from None
 
 
 def _head(method: str, target: Target, absolute: bool, headers: Mapping[str, str], body: Body) -> bytes:
