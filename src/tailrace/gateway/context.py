@@ -204,7 +204,7 @@ class GatewayContext:
         return target
 
     async def _default(self) -> str:
-        return self.default.known or self.default.remember(await self.client.default_model())
+        return self.default.known or self.default.remember(await self.upstreams.default_model())
 
     @property
     def readers(self) -> int:

@@ -24,7 +24,7 @@ from tailrace.gateway.endpoints.render import Rendered
 from tailrace.gateway.endpoints.runs import Described, RunList
 from tailrace.gateway.openapi import document
 from tailrace.protocols.problems import Problem
-from tailrace.testing import FakeOllama, Silent, closed_port, hold, html, say
+from tailrace.testing import FakeOllama, FakeOpenAI, Silent, closed_port, hold, html, say
 from tailrace.web.stopping import Stopped
 
 _SAMPLE = re.compile(r'([a-z_]+)(?:\{([a-z]+)="((?:[^"\\]|\\.)*)"\})? ([0-9.e+-]+|NaN|\+Inf)', re.ASCII)
@@ -108,6 +108,38 @@ def test_an_upstream_behind_a_proxy() -> None:
     assert {f"POST http://model.invalid:{upstream.port}/api/chat"} <= set(proxy.asked)
     assert f"the proxy {proxy.url} wants a name and a password".encode() in refused.body
     assert b"ALL_PROXY=" in refused.body
+
+
+@pytest.mark.parametrize("order", ["openai", "ollama openai", "openai ollama", "dead openai", "dead ollama"])
+def test_u42_ready_when_any_upstream_answers(gateway: Gateway, order: str) -> None:
+    """By what its own protocol has: a server of OpenAI's tells its models, and one that is dead is no obstacle."""
+    with FakeOpenAI(models=["o"]) as other:
+        urls = {"openai": f"openai:{other.url}/v1", "ollama": gateway.upstream.url}
+        urls["dead"] = f"http://127.0.0.1:{closed_port()}"
+        first, *more = [urls[name] for name in order.split()]
+        options = [each for url in more for each in ("--upstream", url)]
+        with serving(*options, address=first) as asked:
+            ready = asked.call("GET", "/readyz")
+
+    assert (ready.status, ready.json["status"]) == (200, "ok")
+    assert ready.json["upstream"] in urls.values()
+
+
+def test_u42_one_silent_upstream_holds_up_nothing(gateway: Gateway) -> None:
+    """Everything that all upstreams are asked is answered with what the others tell; it is shown as left out."""
+    with Silent() as silent, serving("--upstream", gateway.upstream.url, address=silent.url) as asked:
+        for path in ("/v1/models", "/models", "/api/tags", "/v1/models/m", "/api/ps", "/api/version", "/readyz"):
+            assert asked.call("GET", path).status == 200, path
+        listed = [each["name"] for each in asked.call("GET", "/models").json["models"]]
+        shown = asked.call("POST", "/api/show", {"model": "m"})
+        gateway.upstream.script(say("x"), path="/api/chat")
+        answer = asked.call("POST", "/chat/stream", {"message": "hi"})  # the model is the one of who tells
+        left_out = {each["url"]: each["out"] for each in asked.call("GET", "/queue").json["upstreams"]}
+
+    assert listed == ["m:latest"]
+    assert shown.status == 200
+    assert b'"content":"x"' in answer.body
+    assert left_out == {silent.url: True, gateway.upstream.url: False}
 
 
 def test_not_ready_while_it_stops(gateway: Gateway) -> None:

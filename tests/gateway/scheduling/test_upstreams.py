@@ -9,13 +9,13 @@ from contextlib import ExitStack
 import pytest
 
 from tailrace.client.aio import AsyncClient
-from tailrace.errors import BusyError
+from tailrace.errors import BusyError, ConnectionError, TimedOutError
 from tailrace.events import Outcome, Queued, TextDelta
 from tailrace.gateway.scheduling.fair_queue import FairQueue
 from tailrace.gateway.scheduling.upstreams import Upstream, Upstreams
 from tailrace.run.reader import Reader
 from tailrace.run.run import Run
-from tailrace.testing import FakeOllama, closed_port, done, error, hold, rst, say, status
+from tailrace.testing import FakeOllama, FakeOpenAI, Silent, closed_port, done, error, hold, rst, say, status
 from tailrace.types import ChatRequest
 from tailrace.web.stopping import until_released
 
@@ -251,4 +251,71 @@ async def test_a_place_that_is_not_used_is_given_free(servers: list[FakeOllama])
     await stopped(run)
 
     assert upstreams.all[0].queue.busy == 0
+    assert chats(servers[0]) == 0
+
+
+# -- what all are asked ------------------------------------------------------------------------------------------------
+
+
+async def names(upstreams: Upstreams) -> list[str | None]:
+    return [model.model for listed in await upstreams.gather(AsyncClient.list) for model in listed.models]
+
+
+async def test_u42_one_that_says_nothing_is_left_out(servers: list[FakeOllama]) -> None:
+    """Of a silent one nobody waits for long: the others tell, runs go to them, and it is not waited for again."""
+    good = servers[0]
+    good.always(say("here"), done(), path="/api/chat")
+    with Silent() as silent:
+        upstreams = pool(silent.url, good.url)
+        assert await names(upstreams) == ["m:latest"]
+        assert (upstreams.all[0].out, upstreams.all[0].unheard) == (True, True)
+        assert upstreams.first is upstreams.all[1]
+        assert await ended(await begin(upstreams)) == ("here", Outcome.COMPLETE)
+        assert await upstreams.default_model() == "m:latest"
+        assert (await upstreams.first_answer(AsyncClient.version))[0] is upstreams.all[1]
+    assert not upstreams.all[1].out
+
+
+async def test_u42_a_run_does_not_wait_for_one_that_says_nothing(servers: list[FakeOllama]) -> None:
+    """Not even the first one for long; and what it was asked while it is left out is no further failure."""
+    good = servers[0]
+    good.always(say("here"), done(), path="/api/chat")
+    with Silent() as silent:
+        upstreams = pool(silent.url, good.url)
+        for _ in range(3):
+            assert await ended(await begin(upstreams)) == ("here", Outcome.COMPLETE)
+            assert await names(upstreams) == ["m:latest"]
+        assert upstreams.all[0].failures == 1
+
+
+async def test_u42_one_that_speaks_again_is_heard(servers: list[FakeOllama]) -> None:
+    """Whatever it is asked: it is not left out any more, and its models are listed."""
+    port = closed_port()
+    upstreams = pool(f"http://127.0.0.1:{port}", servers[0].url)
+    assert await names(upstreams) == ["m:latest"]
+    assert upstreams.all[0].out
+    with FakeOllama(models=["back"], port=port):
+        while upstreams.all[0].out:
+            await upstreams.gather(AsyncClient.list)
+        assert await names(upstreams) == ["back:latest", "m:latest"]
+        assert upstreams.all[0].failures == 0
+
+
+async def test_u42_none_tells() -> None:
+    """Then it is said why, by the first one."""
+    with Silent() as silent:
+        with pytest.raises(TimedOutError, match="does not answer"):
+            await pool(silent.url, silent.url).gather(AsyncClient.list)
+        with pytest.raises(ConnectionError, match="nothing answers"):
+            await pool(f"http://127.0.0.1:{closed_port()}", silent.url).first_answer(AsyncClient.list)
+
+
+async def test_one_of_another_protocol_is_not_left_out(servers: list[FakeOllama]) -> None:
+    """OpenAI's protocol does not tell what is loaded, which is no failure: its models go there."""
+    with FakeOpenAI(models=["o"]) as other:
+        other.always(say("there"), done(), path="/v1/chat/completions")
+        upstreams = pool(servers[0].url, f"openai:{other.url}/v1")
+        for _ in range(2):
+            assert await ended(await begin(upstreams, "o")) == ("there", Outcome.COMPLETE)
+            assert [each.out for each in upstreams.all] == [False, False]
     assert chats(servers[0]) == 0

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tailrace._version import __version__
+from tailrace.client.aio import AsyncClient
 from tailrace.errors import TailraceError
 from tailrace.gateway.context import context_of
 from tailrace.gateway.counters import Gauge, text
@@ -19,7 +20,7 @@ from tailrace.protocols.problems import ProblemError
 
 __all__ = ["ENDPOINTS", "Health", "Version"]
 
-_PATIENCE = 2.0  # seconds that the upstream has to answer
+_STARTING = 2.0  # seconds that are waited for the embedded engine
 _TEXT_FORMAT = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -43,18 +44,26 @@ async def healthz(_request: Request) -> Response:
 
 
 async def readyz(request: Request) -> Response:
-    """New runs are taken, and the upstream answers."""
+    """New runs are taken, and an upstream answers."""
     context = context_of(request)
     if context.runs.closed:
         raise ProblemError(503, context.runs.closed, headers={"Retry-After": "5"})
     try:
-        async with asyncio.timeout(_PATIENCE):
-            version = await context.client.version()
-    except TimeoutError:
-        raise ProblemError(503, f"{context.client.upstream} does not answer within {_PATIENCE:g} s") from None
+        async with asyncio.timeout(_STARTING):
+            upstream, version = await context.upstreams.first_answer(_greeted)
     except TailraceError as error:
         raise ProblemError(503, str(error), hint=error.hint) from error
-    return json({"status": "ok", "upstream": context.client.upstream, "version": version})
+    except TimeoutError:
+        raise ProblemError(503, "the embedded engine is being started", headers={"Retry-After": "2"}) from None
+    return json(Health(status="ok", upstream=upstream.client.upstream, version=version))
+
+
+async def _greeted(client: AsyncClient) -> str:
+    """Asks a model server for what its own protocol has; returns its version if it tells one."""
+    if (await client.backend()).kind == "openai":
+        await client.list()
+        return ""
+    return await client.version()
 
 
 async def metrics(request: Request) -> Response:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
 
 import msgspec
 
 from tailrace.client.aio import AsyncClient
-from tailrace.errors import TailraceError
 from tailrace.gateway.context import GatewayContext
 from tailrace.types import ListedModel
 
@@ -16,17 +14,14 @@ __all__ = ["find", "listed", "name_of"]
 
 
 async def listed(context: GatewayContext) -> list[ListedModel]:
-    """Returns the models of all upstreams, each name once, and the aliases of those that are there.
+    """Returns the models of all upstreams that tell, each name once, and the aliases of those that are there.
 
     Raises:
         TailraceError: no upstream tells.
     """
-    told = await asyncio.gather(*map(_ask, (upstream.client for upstream in context.upstreams.all)))
-    answers = [each for each in told if not isinstance(each, TailraceError)]
-    if not answers:
-        raise next(each for each in told if isinstance(each, TailraceError))
+    answers = await context.upstreams.gather(AsyncClient.list)
     models: dict[str, ListedModel] = {}
-    for model in (model for answer in answers for model in answer):
+    for model in (model for answer in answers for model in answer.models):
         models.setdefault(name_of(model), model)
     for alias, target in context.settings.aliases.items():
         found = find(models.values(), target)
@@ -34,13 +29,6 @@ async def listed(context: GatewayContext) -> list[ListedModel]:
             models.setdefault(alias, msgspec.structs.replace(found, name=alias, model=alias))
     models.pop("", None)
     return list(models.values())
-
-
-async def _ask(client: AsyncClient) -> list[ListedModel] | TailraceError:
-    try:
-        return list((await client.list()).models)
-    except TailraceError as error:
-        return error  # another one may tell
 
 
 def find(models: Iterable[ListedModel], name: str) -> ListedModel | None:

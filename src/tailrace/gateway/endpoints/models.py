@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tailrace.client.aio import AsyncClient
-from tailrace.errors import TailraceError
+from tailrace.errors import ConnectionError, TailraceError, TimedOutError
 from tailrace.gateway.context import GatewayContext, context_of
 from tailrace.gateway.endpoint import Endpoint, EndpointTable
 from tailrace.gateway.endpoints.model_list import listed, name_of
@@ -54,9 +54,9 @@ async def listing(request: Request) -> Response:
 
 async def _told(context: GatewayContext) -> Models:
     models = await listed(context)
-    loaded = set().union(*await asyncio.gather(*(_loaded(each.client) for each in context.upstreams.all)))
+    loaded = set().union(*await context.upstreams.gather(_loaded))
     try:
-        default = context.settings.model or await context.client.default_model()
+        default = context.settings.model or await context.upstreams.default_model()
     except TailraceError:
         default = ""
     entries = [_entry(model, loaded) for model in models]
@@ -66,6 +66,8 @@ async def _told(context: GatewayContext) -> Models:
 async def _loaded(client: AsyncClient) -> set[str]:
     try:
         return {entry.model or entry.name or "" for entry in (await client.ps()).models}
+    except (ConnectionError, TimedOutError):
+        raise
     except TailraceError:
         return set()  # not every upstream tells
 

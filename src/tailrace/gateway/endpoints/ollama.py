@@ -16,6 +16,7 @@ from starlette.responses import Response
 from tailrace import errors
 from tailrace.backends.base import Backend
 from tailrace.backends.embedded.models import is_name
+from tailrace.client.aio import AsyncClient
 from tailrace.gateway import responses
 from tailrace.gateway.access import limits
 from tailrace.gateway.access.middleware import caller_of
@@ -244,13 +245,14 @@ async def _load(request: Request, body: RunBody, *, chat: bool) -> Response:
         if backend.kind == "openai":
             return await _stays(upstream, name, unload=unload)
         if unload:  # which the server does when it can, and answers at once
-            return await say(backend)
+            return await say(upstream)
         async with context.upstreams.turn(upstream, caller.key, caller.priority):
-            return await say(backend)
+            return await say(upstream)
 
-    async def say(backend: Backend) -> str:
+    async def say(upstream: Upstream) -> str:
         path = "/api/chat" if chat else "/api/generate"
-        return str(object_of(await backend.call("POST", path, sent)).get("done_reason") or "load")
+        told = object_of(await upstream.client.pass_on("POST", path, sent, by_model=True))
+        return str(told.get("done_reason") or "load")
 
     async def all() -> str:
         upstreams = await context.upstreams.choose(name)
@@ -265,7 +267,7 @@ async def _load(request: Request, body: RunBody, *, chat: bool) -> Response:
 
 async def _stays(upstream: Upstream, name: str, *, unload: bool) -> str:
     """A server of OpenAI's protocol has its models or has them not."""
-    if model_list.find((await upstream.client.list()).models, name) is None:
+    if model_list.find((await upstream.ask(AsyncClient.list)).models, name) is None:
         raise errors.ModelNotFoundError(f"model '{name}' not found", 404)
     if unload:
         raise errors.UnsupportedError("the upstream speaks OpenAI's protocol, by which no model is unloaded", 501)
@@ -315,7 +317,8 @@ async def _embedded(request: Request, body: EmbedBody, given: dict[str, Any], te
     async def embed_at(upstream: Upstream, backend: Backend) -> dict[str, Any]:
         if backend.kind != "openai":
             options = options_for(context.settings.model_options, name, body.options, alias=body.model)
-            return object_of(await backend.call("POST", path, {**given, "model": name, **_filled(options=options)}))
+            sent = {**given, "model": name, **_filled(options=options)}
+            return object_of(await upstream.client.pass_on("POST", path, sent, by_model=True))
         if not any(texts):  # which that protocol refuses
             await _stays(upstream, name, unload=False)
             return {"model": name, "embeddings": []}

@@ -17,6 +17,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from tailrace import errors
 from tailrace.backends.base import Backend
+from tailrace.client.aio import AsyncClient
 from tailrace.events import Progress
 from tailrace.gateway.access.middleware import caller_of
 from tailrace.gateway.context import GatewayContext, context_of
@@ -61,14 +62,15 @@ GREETING = EndpointTable((Endpoint("GET", "/", _greet, access="open"),))
 async def version(request: Request) -> Response:
     """``GET /api/version``: an Ollama server's own, else that of the API which is spoken here."""
 
+    async def ask(client: AsyncClient) -> str:
+        return await client.version() if (await client.backend()).kind == "ollama" else ""
+
     async def tell() -> str:
-        for upstream in context_of(request).upstreams.all:
-            try:
-                if (await upstream.client.backend()).kind == "ollama" and (told := await upstream.client.version()):
-                    return told
-            except errors.TailraceError:
-                continue
-        return _API
+        try:
+            told = await context_of(request).upstreams.gather(ask)
+        except errors.TailraceError:
+            return _API
+        return next(filter(None, told), _API)
 
     return json({"version": await unless_left(request, tell())})
 
@@ -116,23 +118,14 @@ def _details(details: ModelDetails | None) -> dict[str, Any]:
 async def ps(request: Request) -> Response:
     """``GET /api/ps``: the models that are loaded at any upstream that tells."""
 
-    async def ask(upstream: Upstream) -> list[RunningModel] | errors.TailraceError:
+    async def ask(client: AsyncClient) -> list[RunningModel]:
         try:
-            return list((await upstream.client.ps()).models)
+            return list((await client.ps()).models)
         except errors.UnsupportedError:
             return []
-        except errors.TailraceError as error:
-            return error
 
-    async def ask_all() -> list[list[RunningModel] | errors.TailraceError]:
-        return await asyncio.gather(*map(ask, context_of(request).upstreams.all))
-
-    told = await unless_left(request, ask_all())
-    failed = [each for each in told if isinstance(each, errors.TailraceError)]
-    if len(failed) == len(told):
-        raise to_problem("")(failed[0])
-    models = [model for each in told if not isinstance(each, errors.TailraceError) for model in each]
-    return json({"models": [_running(model) for model in models]})
+    told = await unless_left(request, context_of(request).upstreams.gather(ask), to_problem(""))
+    return json({"models": [_running(model) for models in told for model in models]})
 
 
 def _running(model: RunningModel) -> dict[str, Any]:
@@ -158,8 +151,8 @@ async def show(request: Request) -> Response:
 
     async def ask(upstream: Upstream, backend: Backend) -> bytes | dict[str, Any]:
         if backend.kind != "openai":
-            return await backend.call("POST", "/api/show", {**given, "model": name})
-        found = model_list.find((await upstream.client.list()).models, name)
+            return await upstream.client.pass_on("POST", "/api/show", {**given, "model": name})
+        found = model_list.find((await upstream.ask(AsyncClient.list)).models, name)
         if found is None:
             raise errors.ModelNotFoundError(f"model '{name}' not found", 404)
         return _shown(found)
@@ -179,7 +172,7 @@ async def systemone(request: Request) -> Response:
 
     async def ask(upstream: Upstream, backend: Backend) -> bytes:
         async with context.upstreams.turn(upstream, caller.key, caller.priority):
-            return await backend.call("POST", "/v1/systemone", {**given, "model": name})
+            return await upstream.client.pass_on("POST", "/v1/systemone", {**given, "model": name}, by_model=True)
 
     async def first() -> dict[str, Any]:
         return object_of(await first_of(await context.upstreams.choose(name), ask))
@@ -253,8 +246,8 @@ async def delete(request: Request) -> Response:
     called = await _called(context, body)
 
     async def ask() -> bytes:
-        _, backend = await manager(context, called)
-        return await backend.call("DELETE", "/api/delete", {**given, "model": called})
+        upstream, _ = await manager(context, called)
+        return await upstream.client.pass_on("DELETE", "/api/delete", {**given, "model": called})
 
     await unless_left(request, ask(), to_problem(called))
     return Response()
@@ -269,8 +262,8 @@ async def copy(request: Request) -> Response:
     source = target(context, body.source)
 
     async def ask() -> bytes:
-        _, backend = await manager(context, source)
-        return await backend.call("POST", "/api/copy", {**given, "source": source})
+        upstream, _ = await manager(context, source)
+        return await upstream.client.pass_on("POST", "/api/copy", {**given, "source": source})
 
     await unless_left(request, ask(), to_problem(body.source, missing='model "{}" not found'))
     return Response()
@@ -287,8 +280,8 @@ async def blob(request: Request) -> Response:
     context, path = context_of(request), f"/api/blobs/{digest}"
     told = to_problem("")
     try:
-        _, backend = await manager(context)
-        there = await _is_there(backend, path)
+        upstream, backend = await manager(context)
+        there = await _is_there(upstream.client, path)
         if request.method == "POST" and not there:
             await _upload(request, backend, path, context.settings.body_time)
             return Response(status_code=201)
@@ -297,9 +290,9 @@ async def blob(request: Request) -> Response:
     return Response(status_code=200 if there else 404)
 
 
-async def _is_there(backend: Backend, path: str) -> bool:
+async def _is_there(client: AsyncClient, path: str) -> bool:
     try:
-        await backend.call("HEAD", path)
+        await client.pass_on("HEAD", path)
     except errors.ResponseError as error:
         if error.status_code != 404:
             raise

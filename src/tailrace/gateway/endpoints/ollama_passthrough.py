@@ -18,7 +18,8 @@ __all__ = ["first_of", "manager", "object_of", "target", "to_problem"]
 T = TypeVar("T")
 
 _BUSY = "server busy, please try again.  maximum pending requests exceeded"  # with Ollama's two spaces
-_ELSEWHERE = (errors.ModelNotFoundError, errors.UnsupportedError, errors.BusyError, errors.ConnectionError)
+_UNHEARD = (errors.ConnectionError, errors.TimedOutError)
+_ELSEWHERE = (errors.ModelNotFoundError, errors.UnsupportedError, errors.BusyError, *_UNHEARD)
 
 
 def target(context: GatewayContext, name: str) -> str:
@@ -66,8 +67,8 @@ async def first_of(upstreams: Sequence[Upstream], work: Callable[[Upstream, Back
         try:
             return await work(upstream, await upstream.client.backend())
         except _ELSEWHERE as error:
-            if isinstance(error, errors.ConnectionError):
-                upstream.failed()
+            if isinstance(error, _UNHEARD):
+                upstream.failed(unheard=True)
             first = first or error
     assert first is not None
     raise first

@@ -2,7 +2,8 @@
 
 A model goes where it is loaded, else where it is, and of several such to the one with least to do. An upstream that
 fails before the first token is left out for a while, and the run is tried elsewhere; once a token has come, nothing is
-tried again: a reader would see the beginning of two answers.
+tried again: a reader would see the beginning of two answers. One that takes connections and says nothing fails like any
+other, after a moment.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import asyncio
 import contextlib
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Sequence
+from typing import Any, TypeVar
 
 from tailrace import errors
 from tailrace.client.aio import AsyncClient
@@ -19,12 +21,15 @@ from tailrace.events import Ended, Event, Outcome, Progress, Queued, TextDelta, 
 from tailrace.gateway.scheduling.fair_queue import FairQueue, Priority, Ticket
 from tailrace.run.exchange import Exchange, OnEvents, Report
 from tailrace.run.run import Run, error_of
+from tailrace.transport.connect import OUT_OF_FILES
 from tailrace.types import ChatRequest, GenerateRequest
 
 __all__ = ["Admitted", "Upstream", "Upstreams"]
 
+T = TypeVar("T")
+
 _FRESH = 5.0  # seconds for which a list of an upstream's models is used
-_PATIENCE = 2.0  # seconds that an upstream gets to list them
+_PATIENCE = 1.5  # seconds that an upstream gets for what it can tell at once
 _OUT = 10.0  # seconds for which a failed upstream is skipped; doubled each time, up to
 _LONGEST_OUT = 300.0
 _ONE_ENDS = "wait until one has ended"
@@ -37,6 +42,12 @@ class Upstream:
     Args:
         client: talks to it.
         queue: lets runs in.
+
+    Attributes:
+        failures: how often it has failed in a row.
+        unheard: the last failure was that nothing came from it.
+        models: the names of the models that it has.
+        loaded: of those that it has in memory.
     """
 
     def __init__(self, client: AsyncClient, queue: FairQueue) -> None:
@@ -44,6 +55,7 @@ class Upstream:
         self.queue = queue
         self.failures = 0
         self._out_until = 0.0
+        self.unheard = False
         self._looked_at = -_FRESH
         self._looking: asyncio.Task[None] | None = None
         self.models: frozenset[str] = frozenset()
@@ -54,34 +66,91 @@ class Upstream:
         """True while it is left out because it failed."""
         return time.monotonic() < self._out_until
 
-    def failed(self) -> None:
-        """Leaves it out for a while."""
+    @property
+    def is_embedded(self) -> bool:
+        """True for the engine in this program."""
+        backend = self.client.known_backend()
+        return backend is not None and backend.kind == "embedded"
+
+    def failed(self, *, unheard: bool = False) -> None:
+        """Leaves it out for a while.
+
+        Args:
+            unheard: nothing came from it, so that anything which does shows that it is back.
+        """
+        if self.out and unheard:
+            return  # it is asked for more than runs, and that is no further failure
         self._out_until = time.monotonic() + min(_OUT * 2**self.failures, _LONGEST_OUT)
         self.failures += 1
+        self.unheard = unheard
 
     def works(self) -> None:
-        """It has answered."""
+        """It has answered a run."""
         self.failures = 0
         self._out_until = 0.0
+        self.unheard = False
 
-    async def look(self) -> None:
-        """Learns which models it has, and which are loaded, unless that is known and fresh. Never raises."""
-        if time.monotonic() - self._looked_at < _FRESH:
-            return
-        if self._looking is None or self._looking.done():  # many runs at once ask once
-            self._looking = asyncio.get_running_loop().create_task(self._look())
-        await asyncio.shield(self._looking)
+    async def ask(self, what: Callable[[AsyncClient], Awaitable[T]]) -> T:
+        """Asks it for what it can tell at once. One that says nothing within a moment is left out.
+
+        The embedded engine gets all its time: it may have to be started, and is watched by those who do that.
+
+        Args:
+            what: asks the client.
+
+        Raises:
+            TimedOutError: it says nothing.
+            TailraceError: what it says.
+        """
+        patience = None if self.is_embedded else _PATIENCE
+        try:
+            async with asyncio.timeout(patience):
+                told = await what(self.client)
+        except errors.ConnectionError as error:
+            if not _is_ours(error):
+                self.failed(unheard=True)
+            raise
+        except TimeoutError as error:  # the client's own as well
+            self.failed(unheard=True)
+            if isinstance(error, errors.TimedOutError):
+                raise
+            late = errors.TimedOutError(f"{self.client.upstream} does not answer within {patience:g} s")
+            late.phase = "answer"
+            raise late from None
+        if self.unheard:
+            self.works()
+        return told
+
+    def look(self) -> asyncio.Task[None] | None:
+        """Begins to learn which models it has, and which are loaded, unless that is known and fresh.
+
+        Returns:
+            What is worth waiting for; None if it is known, or was asked for a while ago.
+        """
+        now = time.monotonic()
+        going = self._looking is not None and not self._looking.done()
+        if going or now - self._looked_at < _FRESH:
+            return self._looking if going and now - self._looked_at < _PATIENCE else None  # many at once ask once
+        self._looked_at = now
+        self._looking = asyncio.get_running_loop().create_task(self._look())
+        # Nobody waits again for one that has failed: what it says is known when it is asked for the next time.
+        return None if self.failures else self._looking
 
     async def _look(self) -> None:
         try:
-            async with asyncio.timeout(_PATIENCE):
-                self.models = _names(await self.client.list())
-                self.loaded = _names(await self.client.ps())
-        except TimeoutError:
-            pass  # what it had it may still have; a run finds out
-        except errors.TailraceError:
-            self.failed()
+            self.models = _names(await self.ask(AsyncClient.list))
+        except errors.TailraceError as error:  # what it had it may still have
+            if not (self.unheard or _is_ours(error)):
+                self.failed()
+        else:
+            with contextlib.suppress(errors.TailraceError):  # not every server tells what is loaded
+                self.loaded = _names(await self.ask(AsyncClient.ps))
         self._looked_at = time.monotonic()
+
+
+def _is_ours(error: errors.TailraceError) -> bool:
+    """Returns whether a connection failed for a reason that has nothing to do with the upstream."""
+    return isinstance(error, errors.ConnectionError) and error.errno in OUT_OF_FILES
 
 
 def _names(listed: object) -> frozenset[str]:
@@ -104,6 +173,7 @@ class Upstreams:
         self.all = all
         self._per_key = per_key
         self._places: defaultdict[str, set[_Place]] = defaultdict(set)  # of the runs of each client
+        self._asking: set[asyncio.Task[Any]] = set()  # goes on when nobody waits for it any more
 
     @property
     def first(self) -> Upstream:
@@ -114,12 +184,75 @@ class Upstreams:
         """Returns the upstreams in the order in which a run of this model is to try them."""
         if len(self.all) == 1:
             return list(self.all)
-        await asyncio.gather(*(each.look() for each in self.all))
+        if looks := [look for each in self.all if (look := each.look()) is not None]:
+            await asyncio.wait(looks, timeout=_PATIENCE)
 
         def rank(each: Upstream) -> tuple[bool, bool, bool, int]:
             return each.out, model not in each.loaded, model not in each.models, each.queue.busy
 
         return sorted(self.all, key=rank)
+
+    async def gather(self, what: Callable[[AsyncClient], Awaitable[T]]) -> list[T]:
+        """Asks all upstreams at once, and returns what is told within a moment, in their order.
+
+        One that said nothing the last time is not waited for if others tell; it is heard again when it does.
+
+        Args:
+            what: asks one of them.
+
+        Raises:
+            TailraceError: none tells; what the first one said.
+        """
+        heard = [each for each in self.all if not each.unheard] or self.all
+        asked = {each: self._ask(each.ask(what)) for each in self.all}
+        await asyncio.wait([asked[each] for each in heard], timeout=_PATIENCE)
+        if limited := [asked[each] for each in heard if not each.is_embedded]:
+            await asyncio.wait(limited)  # their time is over as well, and they are left out by now
+        await _first(asked.values())
+        told = [task for task in asked.values() if task.done()]
+        if answers := [task.result() for task in told if task.exception() is None]:
+            return answers
+        return [told[0].result()]  # raises
+
+    async def first_answer(self, what: Callable[[AsyncClient], Awaitable[T]]) -> tuple[Upstream, T]:
+        """Asks all upstreams at once, and returns the first that answers, with what it says.
+
+        Args:
+            what: asks one of them.
+
+        Raises:
+            TailraceError: none does; what the first one said.
+        """
+        asked = [self._ask(each.ask(what)) for each in self.all]
+        await _first(asked)
+        number = next((n for n, task in enumerate(asked) if task.done() and task.exception() is None), 0)
+        return self.all[number], asked[number].result()
+
+    def _ask(self, asking: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.get_running_loop().create_task(asking)
+        self._asking.add(task)
+        task.add_done_callback(self._asked)
+        return task
+
+    def _asked(self, task: asyncio.Task[Any]) -> None:
+        self._asking.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever still waits gets it; otherwise nobody is to hear of it
+
+    async def default_model(self) -> str:
+        """Returns the model that is meant where none is named: that of the first upstream that has one.
+
+        Raises:
+            TailraceError: none has; what the first one said.
+        """
+        first: errors.TailraceError | None = None
+        for each in sorted(self.all, key=lambda each: each.out):
+            try:
+                return await each.ask(AsyncClient.default_model)
+            except errors.TailraceError as error:
+                first = first or error
+        assert first is not None
+        raise first
 
     async def admit(self, request: ChatRequest | GenerateRequest, key: str, priority: Priority) -> Admitted:
         """Gives a run its place in the queue of the upstream that it goes to first, and counts it for its client.
@@ -169,6 +302,13 @@ class Upstreams:
             error.retry_after = 1.0
             raise error
         return _Place(self._places, key, priority)
+
+
+async def _first(asked: Collection[asyncio.Task[Any]]) -> None:
+    """Waits until one has succeeded, or all have failed."""
+    pending = {task for task in asked if not task.done()}
+    while pending and not any(task.done() and task.exception() is None for task in asked):
+        _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
 
 
 class _Place:
@@ -301,8 +441,8 @@ class _Trying:
         answered = isinstance(error, errors.ResponseError) and not isinstance(error, errors.NotModelServerError)
         if answered and 400 <= getattr(error, "status_code", 0) < 500:
             return False  # the request is wrong, wherever it goes
-        if self._place.at is not None:
-            self._place.at.failed()
+        if self._place.at is not None and not _is_ours(error):
+            self._place.at.failed(unheard=isinstance(error, errors.ConnectionError))
         return bool(self._others)
 
     async def relay(self, on_events: OnEvents) -> None:
