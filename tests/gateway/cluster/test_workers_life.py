@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -276,6 +277,60 @@ def test_worker_that_is_stopped_by_itself_drains_and_is_back(gateway: Gateway) -
             id = line.begin(say("x"))[0]
             for other in each:
                 assert said(other.stream(f"/runs/{id}/events").all()) == "x"
+
+
+# -- one that hangs ----------------------------------------------------------------------------------------------------
+
+_IMPATIENT = """
+import sys
+from tailrace.cli import main
+from tailrace.gateway.cluster import parent
+parent._BEAT, parent._HUNG, parent._HUNG_AT_END = 0.1, 1.0, 1.0
+sys.argv = sys.argv[3:]
+main()
+"""
+"""The command, with a parent that waits for less."""
+
+
+@pytest.fixture
+def impatient(tmp_path: Path) -> Iterator[Gateway]:
+    """A gateway of two workers whose parent soon takes one for hung."""
+    options = ("--workers", str(COUNT), "--on-leave", "continue", "--drain", "300")
+    with serving(*options, data=tmp_path, prefix=(sys.executable, "-c", _IMPATIENT)) as gateway:
+        yield gateway
+
+
+def test_p21_worker_that_hangs_without_dying_is_replaced(impatient: Gateway) -> None:
+    """It is ended and another has its place, as if it had died; the other's runs go on."""
+    with lines(impatient, COUNT) as each:
+        kept = each[1].begin(say("Hel"), hold(), say("lo"))[0]
+        lost = each[0].begin(say("x"), stall())[0]
+        stream = each[1].stream(f"/runs/{kept}/events")
+        stream.until(b'"Hel"')
+        os.kill(pids(impatient)[0], signal.SIGSTOP)
+        _until_said(impatient, "Starting it again")
+        impatient.upstream.release()
+        assert said(stream.all()) == "Hello"
+    with lines(impatient, COUNT) as each:
+        assert [line.generation for line in each] == [2, 1]
+        assert each[1].call("GET", f"/runs/{lost}")[1]["outcome"] == "owner_lost"
+    assert impatient.server.output.count("hangs: nothing came from it") == 1
+
+
+def test_p21_end_does_not_wait_for_a_worker_that_hangs(impatient: Gateway) -> None:
+    """SIGTERM lets the answers of the others come to their end, whatever time answers get; the hung one is ended."""
+    with lines(impatient, COUNT) as each:
+        id = each[1].begin(say("Hel"), hold(), say("lo"))[0]
+        stream = each[1].stream(f"/runs/{id}/events")
+        stream.until(b'"Hel"')
+        watch = Watch(*pids(impatient).values())
+        os.kill(pids(impatient)[0], signal.SIGSTOP)
+        impatient.server.process.terminate()
+        _until_said(impatient, "hangs: nothing came from it")
+        impatient.upstream.release()
+        assert said(stream.all()) == "Hello"
+        assert impatient.server.process.wait(PATIENCE) == 128 + signal.SIGKILL
+        assert watch.wait_until_gone()
 
 
 # -- what cannot start -------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """The parent: starts the workers, starts one again that died, passes signals on. Of requests it sees nothing.
 
-It holds all listening sockets, so that what a dead worker was about to take waits for its successor.
+It holds all listening sockets, so that what a dead worker was about to take waits for its successor. It asks each
+worker now and then whether its event loop turns; one that hangs without dying is ended, and so started again.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tailrace.errors import RequestError, TailraceError
-from tailrace.gateway.cluster.process import END, LISTEN, Process, Task, how
+from tailrace.gateway.cluster.process import END, LISTEN, PING, Process, Task, how
 from tailrace.gateway.cluster.relay import socket_of
 from tailrace.gateway.cluster.split_limits import check, split
 from tailrace.gateway.cluster.worker_ids import WorkerId
@@ -35,6 +36,10 @@ _PAUSE = 0.5  # seconds before the third start in a row; twice as long each time
 _LONGEST = 10.0
 _LATE = 3.0  # seconds after the answers' time is over when all may end, whether they have told that they are drained
 _LATEST = 10.0  # seconds after it when the last ones are not waited for any more
+_BEAT = 2.0  # seconds between two times that a worker is asked whether it lives
+_HUNG = 10.0  # seconds without an answer after which it hangs
+_HUNG_AT_END = 5.0  # the same once all are to end, which waits for none that hangs
+_STARTS = 120.0  # seconds that it gets until it is ready
 _NEVER = float("inf")
 _LONGEST_PATH = 100  # of a Unix socket: macOS allows 104 bytes, Linux 108
 
@@ -93,6 +98,7 @@ class Parent:
         self._told = False  # where they serve
         self._stopping = False
         self._agree_at = self._until = _NEVER  # when all may end, and when they have to
+        self._beat_at = 0.0  # when the workers are asked again whether they live
         self._ends_with = 0
         self._number = 0  # of the signal
 
@@ -152,6 +158,7 @@ class Parent:
                     key.data.process.let(END)  # somebody stopped this one alone
                 elif self._serving and not key.data.process.listening:
                     key.data.process.let(LISTEN)  # one that was started again
+            self._feel_pulses()
             if self._stopping:
                 left = [place.process for place in self._places if place.process is not None]
                 if not left:
@@ -164,11 +171,15 @@ class Parent:
             self._let_listen()
             self._start_due()
 
-    def _wait(self) -> float | None:
-        """Returns how long nothing is to be done but to listen; None: for ever."""
-        due = [self._until, self._agree_at, *(place.due for place in self._places if place.due is not None)]
-        first = min(due)
-        return None if first == _NEVER else max(0.0, first - time.monotonic())
+    def _wait(self) -> float:
+        """Returns how long nothing is to be done but to listen."""
+        due = [
+            self._until,
+            self._agree_at,
+            self._beat_at,
+            *(place.due for place in self._places if place.due is not None),
+        ]
+        return max(0.0, min(due) - time.monotonic())
 
     def _let_listen(self) -> None:
         """Has the first workers take requests, all at once; tells the address when all do."""
@@ -230,6 +241,29 @@ class Parent:
             self._note(say("note.worker_ended", number=number, pid=pid, how=reason))
         else:
             self._note(say("note.worker_again", number=number, pid=pid, how=reason, seconds=f"{pause:g}"))
+
+    def _feel_pulses(self) -> None:
+        """Asks the workers whether they live, and ends those that have not said so for too long."""
+        now = time.monotonic()
+        if now < self._beat_at:
+            return
+        held_up = now - self._beat_at > _BEAT  # we were, so that nothing is known of them
+        self._beat_at = now + _BEAT
+        for place in self._places:
+            process = place.process
+            if process is None:
+                continue
+            if held_up:
+                process.heard_at = now
+            limit = (_HUNG_AT_END if self._stopping else _HUNG) if process.ready else _STARTS
+            silent = now - process.heard_at
+            if silent <= limit:
+                process.let(PING)
+                continue
+            if not process.hung:
+                process.hung = True
+                self._note(say("note.worker_hung", number=place.index + 1, pid=process.pid, seconds=f"{silent:.0f}"))
+            process.send(signal.SIGKILL)
 
     # -- the end -------------------------------------------------------------------------------------------------
 

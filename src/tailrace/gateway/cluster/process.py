@@ -1,7 +1,7 @@
 """A worker process and its parent, as they see each other over what connects them: a pair of sockets.
 
-The parent sends the task, and later two bytes: all may listen now, and all may end. The worker sends lines of JSON.
-Each has gone when its end is closed.
+The parent sends the task, and later bytes: all may listen now, all may end; and now and then one that asks whether the
+worker's event loop turns, which that answers. The worker sends lines of JSON. Each has gone when its end is closed.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from tailrace.gateway.cluster.worker_ids import WorkerId
 from tailrace.gateway.settings import Settings
 from tailrace.i18n import language
 
-__all__ = ["END", "LISTEN", "Process", "Task", "Tie", "Told", "how"]
+__all__ = ["END", "LISTEN", "PING", "Process", "Task", "Tie", "Told", "how"]
 
-LISTEN, END = b"l", b"e"
+LISTEN, END, PING = b"l", b"e", b"p"
 _ENDING = 5.0  # seconds from a process's last word to its end
 
 
@@ -55,6 +55,7 @@ class Told(msgspec.Struct, omit_defaults=True):
         ready: it could take requests.
         listening: it takes them.
         drained: its answers have ended after a signal.
+        alive: its event loop turns.
         error: what is wrong; empty: nothing.
         hint: what to do about it.
         missing: the module that is not installed.
@@ -63,6 +64,7 @@ class Told(msgspec.Struct, omit_defaults=True):
     ready: bool = False
     listening: bool = False
     drained: bool = False
+    alive: bool = False
     error: str = ""
     hint: str = ""
     missing: str = ""
@@ -81,13 +83,15 @@ class Process:
         drained: True once its answers have ended after a signal.
         told: the last that it told.
         began: when it was started, by the monotonic clock.
+        heard_at: when it last told something.
+        hung: True once it was ended because it told nothing.
     """
 
     def __init__(self, task: Task) -> None:
         self.control, theirs = socket.socketpair()
         self.told = Told()
-        self.ready = self.listening = self.drained = False
-        self.began = time.monotonic()
+        self.ready = self.listening = self.drained = self.hung = False
+        self.began = self.heard_at = time.monotonic()
         self._heard = b""
         name = f"{task.here.index + 1}/{task.count}"  # for those who look at the list of processes
         with theirs:
@@ -117,6 +121,7 @@ class Process:
             data = self.control.recv(65536)
         except OSError:
             data = b""
+        self.heard_at = time.monotonic()
         self._heard += data
         *lines, self._heard = self._heard.split(b"\n")
         for line in lines:
@@ -127,7 +132,7 @@ class Process:
         return bool(data)
 
     def let(self, what: bytes) -> None:
-        """Lets it `LISTEN`, or `END`."""
+        """Lets it `LISTEN`, or `END`, or has it answer a `PING`."""
         with contextlib.suppress(OSError):  # it has ended
             self.control.sendall(what)
 

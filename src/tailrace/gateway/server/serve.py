@@ -17,7 +17,7 @@ from typing import Any
 import uvicorn
 from starlette.applications import Starlette
 
-from tailrace.gateway.cluster.process import END, LISTEN, Tie, Told
+from tailrace.gateway.cluster.process import END, LISTEN, PING, Tie, Told
 from tailrace.gateway.cluster.relay import believing
 from tailrace.gateway.context import GatewayContext
 from tailrace.gateway.endpoint import ENDPOINT
@@ -170,6 +170,8 @@ class _Server(uvicorn.Server):
         if told is None or END in told:
             self._agreed.set()
         if told is not None:
+            if PING in told:
+                tie.tell(Told(alive=True))
             return
         asyncio.get_running_loop().remove_reader(tie.socket)
         if self._stopping is None:
