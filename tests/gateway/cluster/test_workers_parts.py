@@ -63,9 +63,6 @@ def test_generation_tells_what_is_lost() -> None:
     assert [HERE.outlived(each) for each in (before, elsewhere, other_life, later, HERE.mark(id), id)] == [
         *(True, False, False, False, False, False)
     ]
-    assert [HERE.is_left_over(each) for each in (before, elsewhere, other_life, HERE.mark(id), id, "")] == [
-        *(True, False, True, False, True, True)
-    ]
 
 
 def test_home_is_the_same_everywhere_and_spread() -> None:

@@ -217,6 +217,19 @@ async def test_s9_a_full_disk(small_disk: Path, reports: list[StoreError]) -> No
     assert caught.value.reason == "full"
 
 
+async def test_s9_a_disk_on_which_only_small_changes_fit(small_disk: Path, reports: list[StoreError]) -> None:
+    """That it is full is said once, and not each time that a large change fails after a small one."""
+    store = Store(small_disk / "c.db", report=reports.append)
+    conversation = (await store.create()).id
+    for number in range(3):
+        with pytest.raises(StoreError, match="the disk is full"):
+            await store.update(conversation, system="x" * 1_500_000)
+        await store.update(conversation, title=f"small {number}")
+
+    assert [error.reason for error in reports] == ["full"]
+    await store.close()
+
+
 async def test_s9_no_space_to_begin(small_disk: Path, reports: list[StoreError]) -> None:
     """On a disk that is full from the start the store says so, and works once there is space."""
     filler = small_disk / "filler"
@@ -429,7 +442,7 @@ async def test_s8_a_file_of_a_later_version(path: Path, reports: list[StoreError
     assert [error.reason for error in reports] == ["newer"]
 
     with contextlib.closing(sqlite3.connect(path)) as other:
-        other.execute("UPDATE tailrace_version SET number = 1")
+        other.execute(f"UPDATE tailrace_version SET number = {1 + len(schema.MIGRATIONS)}")
         other.commit()
     assert conversation == (await store.get(conversation)).id
     await store.close()
@@ -452,16 +465,18 @@ async def test_an_older_file_is_brought_up_to_date(path: Path, monkeypatch: pyte
     conversation = await filled(path)
     add = sa.text("ALTER TABLE conversations ADD COLUMN colour TEXT")
     fill = sa.text("UPDATE conversations SET colour = 'blue'")
-    monkeypatch.setattr(schema, "MIGRATIONS", [lambda c: c.execute(add), lambda c: c.execute(sa.text("nonsense"))])
+    known = schema.MIGRATIONS
+    wrong = [*known, lambda c: c.execute(add), lambda c: c.execute(sa.text("nonsense"))]
+    monkeypatch.setattr(schema, "MIGRATIONS", wrong)
     with pytest.raises(StoreError, match="nonsense"):
         await Store(path).open()
-    assert _sql(path, "SELECT number FROM tailrace_version") == [(1,)]
+    assert _sql(path, "SELECT number FROM tailrace_version") == [(1 + len(known),)]
 
-    monkeypatch.setattr(schema, "MIGRATIONS", [lambda c: c.execute(add), lambda c: c.execute(fill)])
+    monkeypatch.setattr(schema, "MIGRATIONS", [*known, lambda c: c.execute(add), lambda c: c.execute(fill)])
     for _ in range(2):
         async with Store(path) as store:
             await store.page()
-    assert _sql(path, "SELECT number FROM tailrace_version") == [(3,)]
+    assert _sql(path, "SELECT number FROM tailrace_version") == [(3 + len(known),)]
     assert [(conversation, "blue")] == _sql(path, "SELECT id, colour FROM conversations")
 
 

@@ -49,11 +49,6 @@ class WorkerId(msgspec.Struct, frozen=True):
             return False
         return (worker_id.life, worker_id.index) == (self.life, self.index) and worker_id.generation < self.generation
 
-    def is_left_over(self, run: str) -> bool:
-        """Returns whether a run that looks as if it went on does not: of another gateway, or `outlived`."""
-        worker_id = WorkerId.of(run)
-        return worker_id is None or worker_id.life != self.life or self.outlived(run)
-
 
 def home_of(text: str, count: int) -> int:
     """Returns the worker that something belongs to by its name, the same in every process."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,7 +12,10 @@ from tailrace.events import Outcome
 from tailrace.gateway.conversations.schema import messages, pieces
 from tailrace.gateway.conversations.values import Ending, Piece, state_of
 
-__all__ = ["append", "end", "grown", "interrupt"]
+__all__ = ["append", "end", "grown", "interrupt", "writers"]
+
+_RUNNING = messages.c.state == "running"
+_WRITER = sa.func.coalesce(messages.c.writer, "")  # empty: of a version that had none
 
 # What a piece belongs to may have been deleted meanwhile, or another run goes on with it: then it goes nowhere.
 _ITS_ANSWER = (messages.c.id == sa.bindparam("of"), messages.c.run == sa.bindparam("by"))
@@ -88,16 +91,28 @@ def _ended(ending: Ending, base: tuple[str, str, list[Any]] | None) -> dict[str,
     }
 
 
-async def interrupt(connection: AsyncConnection, is_lost: Callable[[str], bool]) -> int:
+async def writers(connection: AsyncConnection, *where: sa.ColumnElement[bool]) -> set[str]:
+    """Returns the stores whose runs write answers."""
+    query = sa.select(_WRITER).where(_RUNNING, *where).distinct()
+    return set((await connection.execute(query)).scalars())
+
+
+async def interrupt(
+    connection: AsyncConnection, gone: Callable[[AsyncConnection, set[str]], Awaitable[set[str]]]
+) -> int:
     """Ends running answers as interrupted, with what has come of them; returns how many there were.
 
     Args:
         connection: of the caller's transaction.
-        is_lost: whether the run of this id, which is writing one, has gone.
+        gone: returns those of some stores that are not there any more.
     """
-    columns = (messages.c.id, messages.c.run, messages.c.content, messages.c.thinking)
-    query = sa.select(*columns).where(messages.c.state == "running")
-    running = [row for row in await connection.execute(query) if is_lost(row.run or "")]
+    lost = await gone(connection, await writers(connection))
+    if not lost:
+        return 0
+    columns = (messages.c.id, messages.c.content, messages.c.thinking)
+    # Locked, so that one with which somebody else goes on meanwhile is not ended again.
+    query = sa.select(*columns).where(_RUNNING, _WRITER.in_(lost)).with_for_update()
+    running = (await connection.execute(query)).all()
     added = await grown(connection, [row.id for row in running])
     rows = []
     for row in running:

@@ -13,7 +13,7 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,6 +24,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from tailrace.errors import RequestError, StoreError
 from tailrace.gateway.conversations import schema
+from tailrace.gateway.conversations.presence import AdvisoryLocks, FileLocks, Presence, new_id
+from tailrace.transport.connect import OUT_OF_FILES, files_left
 
 __all__ = ["Database", "url_of"]
 
@@ -33,6 +35,7 @@ _log = logging.getLogger(__name__)
 _DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
 _AGAIN = 0.05  # seconds between two attempts to stop a statement
 _CONNECTIONS = 4  # each has a thread, with SQLite
+_BRINGING_UP = 0x7461696C72616365  # a lock of PostgreSQL's that is held while the tables are made
 _FILES = ("", "-wal", "-shm")  # what belongs to a SQLite database
 
 # By SQLite's primary result code: what it is, what to say of it, and what to do.
@@ -46,6 +49,8 @@ _FAULTS = {
     14: ("readonly", "it cannot be opened", "make the file and its folder writable, or choose a folder with --data"),
     26: ("corrupt", "the file is no database", ""),
 }
+_CANNOT_OPEN = 14
+_FILES_HINT = "allow more open files with `ulimit -n`"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FULL_FOR = 300.0  # seconds without finding the disk full after which that is news again
 _REOPENED = {"readonly", "failed", "unreachable", "corrupt"}  # after these no connection is trusted any more
@@ -60,6 +65,9 @@ class Database:
         report: takes what goes wrong, once until a transaction has been written again (that the disk is full not again
             within minutes); and a file that was set aside.
 
+    Attributes:
+        writer: the id of this store among those that write to the database; see `presence`.
+
     Raises:
         RequestError: the URL is none.
     """
@@ -67,6 +75,8 @@ class Database:
     def __init__(self, place: str | Path, *, patience: float, report: Callable[[StoreError], object]) -> None:
         self.url = URL.create(_DRIVERS["sqlite"], database=str(place)) if isinstance(place, Path) else url_of(place)
         self.path = Path(self.url.database or "").absolute() if _is_file(self.url) else None
+        self.writer = new_id()
+        self._presence: Presence = FileLocks(self.path, self.writer) if self.path else AdvisoryLocks(self.writer)
         self._patience = patience
         self._report = report
         self._engine: AsyncEngine | None = None
@@ -102,6 +112,7 @@ class Database:
         """Closes it; the next use would open it again."""
         async with self._opening:
             engine, self._engine = self._engine, None
+            await self._presence.leave()
             if engine is not None:
                 await engine.dispose()
 
@@ -109,6 +120,20 @@ class Database:
         """Returns where a part of a text begins, counted from 1; 0: nowhere."""
         name = "strpos" if self.url.get_backend_name() == "postgresql" else "instr"
         return sa.Function(name, text, part, type_=sa.Integer())
+
+    async def gone(self, connection: AsyncConnection, writers: Iterable[str]) -> set[str]:
+        """Returns those of other stores on this database that are not there any more.
+
+        Args:
+            connection: of the caller's transaction.
+            writers: their ids.
+        """
+        return await self._presence.gone(connection, writers)
+
+    async def tidy(self) -> None:
+        """Removes what stores that are gone have left beside the database."""
+        with self._told():
+            await self._presence.tidy()
 
     @contextlib.asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
@@ -176,6 +201,8 @@ class Database:
         engine = await self.open()
         try:
             with self._told():
+                if writes:
+                    await self._presence.take(engine)  # nothing of ours is to be there without our lock
                 async with engine.connect() as connection:
                     await connection.execution_options(tailrace_writes=writes)
                     async with connection.begin():
@@ -190,6 +217,8 @@ class Database:
             async with self._opening:
                 if self._engine is engine:
                     self._engine = None
+                    if self.path is None:
+                        await self._presence.leave()  # its session is one of this engine's
                     await engine.dispose()
                     if error.reason == "corrupt" and self._set_aside():
                         return
@@ -240,7 +269,7 @@ class Database:
             # no statement is kept: with each, the driver keeps what it wrote last, a long answer on every connection.
             arguments = {"isolation_level": None, "timeout": self._patience, "cached_statements": 0}
             return settings | {"connect_args": arguments}
-        return settings | {"pool_pre_ping": True}
+        return settings | {"pool_pre_ping": True, "pool_size": _CONNECTIONS + 1}  # one holds the lock
 
     def _prepare(self, engine: AsyncEngine) -> None:
         milliseconds = int(self._patience * 1000)
@@ -266,6 +295,8 @@ class Database:
 
     def _bring_up(self, connection: sa.Connection) -> None:
         newest = 1 + len(schema.MIGRATIONS)
+        if connection.dialect.name == "postgresql":  # SQLite has one that writes at a time anyway
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.literal(_BRINGING_UP, sa.BigInteger))))
         names = set(sa.inspect(connection).get_table_names())
         if schema.version.name not in names:
             if names & set(schema.metadata.tables) or (names and self.path is not None):
@@ -315,12 +346,16 @@ class Database:
             text = f"{self.place}: {error.strerror or error}"
             if self.path is None:
                 raise StoreError(text, reason="unreachable") from error
-            reason, _, hint = _FAULTS[13 if error.errno in _FULL else 14]
+            if error.errno in OUT_OF_FILES:
+                raise StoreError(text, reason="failed", hint=_FILES_HINT) from error
+            reason, _, hint = _FAULTS[13 if error.errno in _FULL else _CANNOT_OPEN]
             raise StoreError(text, reason=reason, hint=hint) from error
 
     def _error(self, error: SQLAlchemyError) -> StoreError:
         cause = error.orig if isinstance(error, DBAPIError) else error
         code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
+        if code == _CANNOT_OPEN and not files_left():
+            return StoreError(f"{self.place}: too many open files", reason="failed", hint=_FILES_HINT)
         if code in _FAULTS:
             return self._fault(code)
         lost = self.path is None and isinstance(error, (InterfaceError, OperationalError))

@@ -110,12 +110,20 @@ def new_answer(question: str, model: str, run: str, time: str) -> Message:
     )
 
 
-async def add(connection: AsyncConnection, conversation: str, *new: Message) -> None:
-    """Writes new messages, in the order of their creation."""
+async def add(connection: AsyncConnection, conversation: str, writer: str, *new: Message) -> None:
+    """Writes new messages, in the order of their creation.
+
+    Args:
+        connection: of the caller's transaction.
+        conversation: what they belong to.
+        writer: the store that writes an answer among them.
+        new: the messages.
+    """
     for each in new:  # one by one: their numbers are their order
         names = ("id", "parent", "role", "content", "thinking", "model", "created", "run", "state")
         values = {name: getattr(each, name) for name in names}
-        await connection.execute(messages.insert().values(values | {"conversation": conversation}))
+        more = {"conversation": conversation, "writer": writer if each.run is not None else None}
+        await connection.execute(messages.insert().values(values | more))
 
 
 def contains(column: sa.ColumnElement[str], q: str, database: Database) -> sa.ColumnElement[bool]:

@@ -72,6 +72,7 @@ messages = sa.Table(
     sa.Column("outcome", _Text),
     sa.Column("model", _Text),
     sa.Column("run", _Text),  # the last one that wrote it
+    sa.Column("writer", _Text),  # the store that this run was of; see `presence`
     sa.Column("metrics", _Json),
     sa.Column("error", _Json),
     sa.Column("tool_calls", _Json),
@@ -96,5 +97,10 @@ pieces = sa.Table(
     sa.Column("thinking", _Text, nullable=False),
 )
 
+
+def _add_writer(connection: sa.Connection) -> None:
+    connection.execute(sa.text("ALTER TABLE messages ADD COLUMN writer TEXT"))
+
+
 # Step n leads from version n + 1 to n + 2. A new database has the tables above at once and goes no steps.
-MIGRATIONS: list[Callable[[sa.Connection], object]] = []
+MIGRATIONS: list[Callable[[sa.Connection], object]] = [_add_writer]

@@ -134,8 +134,7 @@ class Conversations:
 
     async def _recover(self, store: Store) -> None:
         with contextlib.suppress(StoreError):  # reported by the store, and the first change that it takes does it
-            here = self._context.here
-            await (store.recover() if here is None else store.recover(here.is_left_over))
+            await store.recover()
 
     async def __aexit__(self, *_: object) -> None:
         self._opening.cancel()
@@ -160,8 +159,10 @@ class Conversations:
         store, writer = await self.opened()
         async with self._lock(id):  # so that a repeated request finds what the first one started
             await self.settle()  # so that an answer that was just stopped can be continued at once
+            await store.take_over(id)
             conversation = await store.get(id)
             _check_room(conversation, turn)
+            self._check_unwritten(turn.go_on)
             asked, begin = self._meaning(store, conversation, turn)
             begun: list[tuple[Message | None, Message]] = []
 
@@ -186,6 +187,17 @@ class Conversations:
             for run in await store.delete(id):
                 with contextlib.suppress(ProblemError):
                     self._context.runs.get(run, caller.owner).cancel()
+
+    def _check_unwritten(self, answer: str | None) -> None:
+        """Makes sure that no run of ours writes an answer, whatever the database says of it.
+
+        Raises:
+            ProblemError: 409.
+        """
+        for run in self._writers.values():
+            if answer is not None and self._turned[run][1].id == answer and run.ended is None:
+                text = f"{answer} is no interrupted answer: it is still being written"
+                raise ProblemError(409, text, hint="wait for its end, or stop it")
 
     def _lock(self, id: str) -> asyncio.Lock:
         return self._locks.setdefault(id, asyncio.Lock())
@@ -261,11 +273,17 @@ class Conversations:
         if ended := [task for task, run in self._writers.items() if run.ended is not None]:
             await asyncio.wait(ended, timeout=_SETTLING)
 
-    async def catch_up(self) -> None:
-        """Writes down all that has come until now, also of answers under way."""
+    async def catch_up(self, id: str) -> None:
+        """Writes down all that has come until now, also of answers under way; ends those of a server that has died.
+
+        Args:
+            id: the conversation that is about to be read.
+        """
         await self.settle()
-        _, writer = await self.opened()
+        store, writer = await self.opened()
         await writer.flush()
+        with contextlib.suppress(StoreError):  # of reading it the error is told
+            await store.take_over(id)
 
     async def _follow(self, run: Run, answer: Message, writer: ConversationWriter) -> None:
         reader = Reader(run)

@@ -76,7 +76,6 @@ class Store:
         self.report = report
         self._database = Database(data_dir() / FILE if place is None else place, patience=patience, report=report)
         self._stale = False  # answers of a process that is gone look as if they were being written
-        self._is_lost: Callable[[str], bool] = bool
         self._recovered = 0
         self._last = datetime.datetime.min.replace(tzinfo=datetime.UTC)
 
@@ -276,7 +275,7 @@ class Store:
             title = await rows.title(connection, conversation)
             question = Message(id=id_of_message(), parent=parent, role="user", content=content, created=time)
             answer = rows.new_answer(question.id, model, run, time)
-            await rows.add(connection, conversation, question, answer)
+            await rows.add(connection, conversation, self._database.writer, question, answer)
             values = {"leaf": answer.id, "updated": time, "title": title or title_of(content)}
             await connection.execute(rows.the(conversation).values(values))
         return question, answer
@@ -293,7 +292,7 @@ class Store:
             if (await rows.message(connection, conversation, question)).role != "user":
                 raise RequestError(f"{question} is an answer: only a question can be answered again")
             answer = rows.new_answer(question, model, run, time)
-            await rows.add(connection, conversation, answer)
+            await rows.add(connection, conversation, self._database.writer, answer)
             await connection.execute(rows.the(conversation).values(leaf=answer.id, updated=time))
         return answer
 
@@ -302,16 +301,19 @@ class Store:
 
         Raises:
             MissingError: there is no such conversation, or no such answer in it.
-            ConflictError: it is complete, has failed without a word, or is being written already.
+            ConflictError: it is complete, has failed without a word, or is being written, maybe by another server.
         """
         async with self._writing() as connection:
             here = await rows.message(connection, conversation, answer)
+            if here.state == "running":
+                text = f"{answer} is no interrupted answer: it is still being written"
+                raise ConflictError(text, hint="wait for its end, or stop it")
             cut = here.state == "complete" and here.outcome == Outcome.LENGTH.value
             if here.role != "assistant" or not (cut or here.state == "interrupted"):
                 raise ConflictError(f"{answer} is no interrupted answer ({here.state})")
             base = (here.content, here.thinking, here.tool_calls)
             values: dict[str, Any] = {"state": "running", "run": run, "model": model, "base": base}
-            values |= {"outcome": None, "error": None, "metrics": None}
+            values |= {"outcome": None, "error": None, "metrics": None, "writer": self._database.writer}
             await connection.execute(messages.update().where(messages.c.id == answer).values(values))
             await connection.execute(rows.the(conversation).values(leaf=answer, updated=self._time()))
             return await rows.message(connection, conversation, answer)
@@ -338,14 +340,10 @@ class Store:
             if endings:
                 await answers.end(connection, endings)
 
-    async def recover(self, is_lost: Callable[[str], bool] = lambda run: True) -> int:
+    async def recover(self) -> int:
         """Ends the answers that a process which is gone was writing as interrupted, with the outcome ``owner_lost``.
 
-        To be called once, before the first run. An answer that another server on the same database is writing looks
-        the same; the end that it writes makes it right again.
-
-        Args:
-            is_lost: tells by the id of the run that writes an answer whether its process is gone.
+        Those of other servers on the same database that are alive are left to them; see `presence`.
 
         Returns:
             how many there were.
@@ -353,9 +351,24 @@ class Store:
         Raises:
             StoreError: the database does not work for now; the first change that it takes does this before.
         """
-        self._stale, self._is_lost = True, is_lost
+        self._stale = True
         async with self._writing():
-            return self._recovered
+            found = self._recovered
+        await self._database.tidy()
+        return found
+
+    async def take_over(self, conversation: str) -> int:
+        """Does as `recover` if an answer of this conversation is being written by a process that is gone.
+
+        A server may have died since this one began.
+
+        Returns:
+            how many answers were ended, in all conversations.
+        """
+        async with self._database.reading() as connection:
+            others = await answers.writers(connection, messages.c.conversation == conversation)
+            gone = await self._database.gone(connection, others)
+        return await self.recover() if gone else 0
 
     # -- documents ---------------------------------------------------------------------------------------------------
 
@@ -399,7 +412,7 @@ class Store:
     async def _writing(self) -> AsyncIterator[AsyncConnection]:
         async with self._database.writing() as connection:
             if self._stale:
-                self._recovered = await answers.interrupt(connection, self._is_lost)
+                self._recovered = await answers.interrupt(connection, self._database.gone)
             yield connection
         self._stale = False
 

@@ -149,7 +149,7 @@ async def create(request: Request) -> Response:
 async def show(request: Request) -> Response:
     """``GET /conversations/{id}``."""
     _, kept, store, id = await _here(request)
-    await kept.catch_up()
+    await kept.catch_up(id)
     return json(await store.get(id))
 
 
@@ -174,7 +174,7 @@ async def export(request: Request) -> Response:
     format = request.query_params.get("format", "md")
     if format not in ("md", "json"):
         raise ProblemError(400, "format is md or json")
-    await kept.catch_up()
+    await kept.catch_up(id)
     title = (await store.get(id)).title or id
     if format == "md":
         data, kind = (await store.export_markdown(id)).encode(), "text/markdown; charset=utf-8"
