@@ -206,3 +206,23 @@ async def test_a_title_is_made_once(store: Store) -> None:
         await turn(store, conversation, "second question", "b", first.id)
 
     assert [each.title for each in await store.page()] == ["first question", "Mine"]
+
+
+async def test_readers_never_keep_a_change_waiting(store: Store) -> None:
+    """However many read at once, and however long: who writes has a connection."""
+    await store.create()
+    entered, leave = [], asyncio.Event()
+
+    async def read() -> None:
+        async with store._database.reading() as connection:
+            entered.append(connection)
+            await leave.wait()
+
+    readers = [asyncio.create_task(read()) for _ in range(10)]
+    while len(entered) < database._READERS:
+        await asyncio.sleep(0)
+    await store.create()
+    leave.set()
+    await asyncio.gather(*readers)
+
+    assert len(await store.page()) == 2

@@ -35,6 +35,7 @@ _log = logging.getLogger(__name__)
 _DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
 _AGAIN = 0.05  # seconds between two attempts to stop a statement
 _CONNECTIONS = 4  # each has a thread, with SQLite
+_READERS = _CONNECTIONS - 1  # at once: who writes is never to wait for a connection, however many read
 _BRINGING_UP = 0x7461696C72616365  # a lock of PostgreSQL's that is held while the tables are made
 _FILES = ("", "-wal", "-shm")  # what belongs to a SQLite database
 
@@ -83,6 +84,7 @@ class Database:
         self._opening = asyncio.Lock()
         # SQLite has one writer; a queue of our own is fair, where retries of many could starve one.
         self._writing = asyncio.Lock()
+        self._reading = asyncio.Semaphore(_READERS)
         self._wrong = ""  # what is wrong for now, and has been reported
         self._full_at = -_FULL_FOR  # when the disk was last found full
         self._refused = 0  # how often a lock of somebody else's was waited for in vain
@@ -142,7 +144,7 @@ class Database:
         Raises:
             StoreError: it cannot be read.
         """
-        async with self._transaction(writes=False) as connection:
+        async with self._reading, self._transaction(writes=False) as connection:
             yield connection
 
     async def read(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
