@@ -321,3 +321,36 @@ async def test_conversations_have_owners(store: Store) -> None:
     for id, owner in ((of_a.id, "b"), (of_a.id, ""), ("conv_none", "a")):
         with pytest.raises(MissingError):
             await store.check(id, owner)
+
+
+async def test_what_is_cancelled_comes_to_its_end(store: Store) -> None:
+    """Whoever leaves in the midst of a transaction, and however often he is cancelled, holds nobody up."""
+    conversation = (await store.create()).id
+    for turns in range(40):
+        calls = [
+            asyncio.create_task(store.create()),
+            asyncio.create_task(store.get(conversation)),
+            asyncio.create_task(store.update(conversation, title=str(turns))),
+        ]
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        for call in calls * 2:
+            call.cancel()
+            await asyncio.sleep(0)
+        await asyncio.gather(*calls, return_exceptions=True)
+    await store.create()
+
+    assert (await store.get(conversation)).title == "39"
+    assert len(await store.page(limit=100)) == 41  # the very first ones had not begun
+
+
+async def test_closing_waits_for_what_is_under_way(path: Path) -> None:
+    """Of a caller that was cancelled, too."""
+    async with Store(path) as store:
+        await store.open()
+        call = asyncio.create_task(store.create())
+        await asyncio.sleep(0)
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+    async with Store(path) as store:
+        assert len(await store.page()) == 1

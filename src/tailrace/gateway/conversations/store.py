@@ -1,18 +1,21 @@
 """The store: conversations and their messages.
 
 Every method is one transaction. It raises `MissingError` for what does not exist, `ConflictError` for what the state of
-a message does not allow, and `StoreError` while the database itself fails; the next call tries again.
+a message does not allow, and `StoreError` while the database itself fails; the next call tries again. A transaction
+that has begun comes to its end also when its caller is cancelled; only a list or a search is given up.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import datetime
+import functools
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import sqlalchemy as sa
 from msgspec import UNSET, UnsetType
@@ -42,6 +45,9 @@ from tailrace.gateway.errors import ConflictError
 
 __all__ = ["Store"]
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 _log = logging.getLogger(__name__)
 _LONGEST_QUERY = 1000  # characters
 _MOST = 500  # conversations of one page
@@ -51,6 +57,25 @@ _MICROSECOND = datetime.timedelta(microseconds=1)
 
 def _to_log(error: StoreError) -> None:
     _log.warning("%s%s", error, f" ({error.hint})" if error.hint else "")
+
+
+def _to_its_end(
+    method: Callable[Concatenate[Store, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[Store, P], Coroutine[Any, Any, T]]:
+    """Has a method's transaction go on when its caller is cancelled, as by a client that leaves.
+
+    SQLAlchemy would close the connection in its midst. With aiosqlite a second cancel then leaves a task behind that
+    holds the connection, and the database's lock with it, until the garbage collector finds it: for a minute, maybe.
+    """
+
+    @functools.wraps(method)
+    async def run(self: Store, *args: P.args, **kwargs: P.kwargs) -> T:
+        task = asyncio.get_running_loop().create_task(method(self, *args, **kwargs))
+        self._going.add(task)
+        task.add_done_callback(self._going.discard)
+        return await asyncio.shield(task)
+
+    return run
 
 
 class Store:
@@ -75,6 +100,7 @@ class Store:
     ) -> None:
         self.report = report
         self._database = Database(data_dir() / FILE if place is None else place, patience=patience, report=report)
+        self._going: set[asyncio.Task[Any]] = set()
         self._stale = False  # answers of a process that is gone look as if they were being written
         self._recovered = 0
         self._last = datetime.datetime.min.replace(tzinfo=datetime.UTC)
@@ -89,7 +115,9 @@ class Store:
         await self._database.open()
 
     async def close(self) -> None:
-        """Closes the database."""
+        """Closes the database, once what is under way has come to its end."""
+        while self._going:
+            await asyncio.wait(self._going)
         await self._database.close()
 
     async def __aenter__(self) -> Store:
@@ -103,6 +131,7 @@ class Store:
 
     # -- conversations -----------------------------------------------------------------------------------------------
 
+    @_to_its_end
     async def create(
         self,
         *,
@@ -132,6 +161,7 @@ class Store:
             await connection.execute(conversations.insert().values(columns))
         return made
 
+    @_to_its_end
     async def check(self, conversation: str, owner: str) -> None:
         """Makes sure that a conversation is this owner's.
 
@@ -144,6 +174,7 @@ class Store:
         if row is None or row.owner != owner:
             raise rows.no_conversation(conversation)
 
+    @_to_its_end
     async def get(self, conversation: str) -> Conversation:
         """Returns a conversation with all its messages.
 
@@ -153,6 +184,7 @@ class Store:
         async with self._database.reading() as connection:
             return await rows.whole(connection, conversation)
 
+    @_to_its_end
     async def update(
         self,
         conversation: str,
@@ -180,6 +212,7 @@ class Store:
                 await connection.execute(rows.the(conversation).values(values))
             return await rows.whole(connection, conversation)
 
+    @_to_its_end
     async def delete(self, conversation: str) -> list[str]:
         """Deletes a conversation; returns the ids of the runs that were writing to it.
 
@@ -244,6 +277,7 @@ class Store:
 
     # -- turns -------------------------------------------------------------------------------------------------------
 
+    @_to_its_end
     async def begin_turn(
         self, conversation: str, content: str, parent: str | None, *, model: str, run: str
     ) -> tuple[Message, Message]:
@@ -280,6 +314,7 @@ class Store:
             await connection.execute(rows.the(conversation).values(values))
         return question, answer
 
+    @_to_its_end
     async def begin_answer(self, conversation: str, question: str, *, model: str, run: str) -> Message:
         """Adds another answer to a question, which a run begins to write; the conversation goes on from there.
 
@@ -296,6 +331,7 @@ class Store:
             await connection.execute(rows.the(conversation).values(leaf=answer.id, updated=time))
         return answer
 
+    @_to_its_end
     async def begin_continue(self, conversation: str, answer: str, *, model: str, run: str) -> Message:
         """Has a run go on with an answer that did not finish; what it has stays in front of what comes.
 
@@ -329,6 +365,7 @@ class Store:
             raise rows.no_message(message)
         return found
 
+    @_to_its_end
     async def write(self, pieces: Sequence[Piece], endings: Sequence[Ending] = ()) -> None:
         """Writes what came of answers, and their ends, in one transaction; see `ConversationWriter`, which calls it.
 
@@ -340,6 +377,7 @@ class Store:
             if endings:
                 await answers.end(connection, endings)
 
+    @_to_its_end
     async def recover(self) -> int:
         """Ends the answers that a process which is gone was writing as interrupted, with the outcome ``owner_lost``.
 
@@ -357,6 +395,7 @@ class Store:
         await self._database.tidy()
         return found
 
+    @_to_its_end
     async def take_over(self, conversation: str) -> int:
         """Does as `recover` if an answer of this conversation is being written by a process that is gone.
 
