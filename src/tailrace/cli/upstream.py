@@ -36,7 +36,8 @@ def client_for(upstream: str | None, timeout: float | None = None) -> Client:
         return Client(upstream)
     if timeout == 0:
         return Client(upstream, timeout=None)
-    return Client(upstream, timeout=Timeouts(connect=min(timeout, _CONNECT), first_token=timeout, idle=timeout))
+    connect = min(timeout, _CONNECT)
+    return Client(upstream, timeout=Timeouts(connect=connect, first_token=timeout, idle=timeout, answer=timeout))
 
 
 def _note_endpoint(upstream: str | None) -> None:

@@ -132,7 +132,7 @@ def _client(settings: Settings, upstream: str | None) -> AsyncClient:
         timeout = None
     elif settings.timeout is not None:
         limit = settings.timeout
-        timeout = Timeouts(connect=min(limit, _CONNECT), first_token=limit, idle=limit)
+        timeout = Timeouts(connect=min(limit, _CONNECT), first_token=limit, idle=limit, answer=limit)
     return AsyncClient(upstream, timeout=timeout)
 
 

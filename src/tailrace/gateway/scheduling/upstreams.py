@@ -217,9 +217,6 @@ class Upstreams:
     async def first_answer(self, what: Callable[[AsyncClient], Awaitable[T]]) -> tuple[Upstream, T]:
         """Asks all upstreams at once, and returns the first that answers, with what it says.
 
-        Args:
-            what: asks one of them.
-
         Raises:
             TailraceError: none does; what the first one said.
         """
