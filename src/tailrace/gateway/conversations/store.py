@@ -69,7 +69,7 @@ def _to_its_end(
     """
 
     @functools.wraps(method)
-    async def run(self: Store, *args: P.args, **kwargs: P.kwargs) -> T:
+    async def run(self: Store, /, *args: P.args, **kwargs: P.kwargs) -> T:
         task = asyncio.get_running_loop().create_task(method(self, *args, **kwargs))
         self._going.add(task)
         task.add_done_callback(self._going.discard)
