@@ -21,6 +21,7 @@ from pathlib import Path
 from run import BIN, PINNED, PINS, PROJECT, ROOT, SIDE_BY_SIDE, VENV, digest, run_quietly
 
 OLDEST = "3.11"
+HERE = "{}.{}".format(*sys.version_info[:2])
 DEEP = [*SIDE_BY_SIDE, "--hypothesis-profile=deep", "--durations=10"]
 PAGE = ["tests/page"]  # what is about the browser
 TOOLS = [
@@ -68,7 +69,7 @@ def lowest(arguments: Sequence[str]) -> bool:
 
 def libraries(arguments: Sequence[str]) -> bool:
     """Run what is built on ollama-python with tailrace in its place."""
-    return job("libraries", OLDEST, "libraries", [], ["tests/libraries", *arguments])
+    return job("libraries", HERE, "libraries", [], ["tests/libraries", *arguments])
 
 
 def other_python(version: str, arguments: Sequence[str]) -> bool:

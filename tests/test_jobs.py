@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests import jobs
@@ -83,3 +84,20 @@ def test_arguments_go_to_pytest(monkeypatch: pytest.MonkeyPatch, capfd: pytest.C
     assert jobs.main(["py3.13", "-n", "2", "-k", "name"]) == 1
     assert called[0][1:] == ["-m", "pytest", "--ignore=tests/page", "-n", "2", "-k", "name"]
     assert capfd.readouterr().out.startswith("py3.13: FAILED (")
+
+
+def test_libraries_of_others_are_in_an_environment_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The job of libraries runs their tests alone, on this Python, with their own pins."""
+    asked: list[Any] = []
+
+    def job(*how: Any) -> bool:
+        asked.append(how)
+        return True
+
+    monkeypatch.setattr(jobs, "job", job)
+
+    assert jobs.main(["libraries", "-x"]) == 0
+    assert asked == [("libraries", jobs.HERE, "libraries", [], ["tests/libraries", "-x"])]
+    pins = (Path(__file__).parents[1] / "requirements" / "libraries.txt").read_text(encoding="utf-8")
+    for name in ("langchain-ollama", "llama-index-llms-ollama", "llm-ollama", "autogen-ext"):
+        assert f"\n{name}==" in f"\n{pins}"
