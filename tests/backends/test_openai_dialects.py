@@ -142,7 +142,7 @@ def test_extra_body_for_ollama() -> None:
     assert first["stream"] is second["stream"] is False
 
 
-@pytest.mark.parametrize("extra", [[1], "x", {"a": object()}], ids=str)
+@pytest.mark.parametrize("extra", [[1], "x", {"a": object()}], ids=["list", "text", "object"])
 def test_extra_body_that_is_none(extra: Any) -> None:
     """What is no dict of JSON is refused before anything is sent."""
     with FakeOpenAI() as server:

@@ -223,7 +223,7 @@ def test_error_after_the_first_status_is_a_line(endpoint: Endpoint) -> None:
         ("/api/chat", b"{", 400, "truncated"),
         ("/api/chat", {"messages": []}, 400, "model is required"),
         ("/api/generate", {"prompt": "x"}, 404, "model '' not found"),
-        ("/api/chat", {"model": MODEL, "messages": [{"role": "user", "content": [{"type": "text"}]}]}, 400, "content"),
+        ("/api/chat", {"model": MODEL, "messages": [{"role": "user", "content": [{"type": "sound"}]}]}, 400, "content"),
         ("/api/chat", {"model": "nope", "messages": [{"role": "user", "content": "x"}]}, 404, "model 'nope' not found"),
         ("/api/chat", {"model": "nope"}, 404, MODEL),
         ("/api/chat", {"model": "../../etc/passwd"}, 400, "whole path"),
