@@ -386,3 +386,13 @@ def test_making_a_client_touches_no_network(monkeypatch: pytest.MonkeyPatch) -> 
     for upstream in (None, "no.such.host.invalid", "openai:http://no.such.host.invalid/v1", "embedded:"):
         assert isinstance(Client(upstream), Client)
         assert isinstance(AsyncClient(upstream), AsyncClient)
+
+
+@pytest.mark.parametrize("upstream", ["openai:http://h:1/v1?key=hush", "http://h:1?key=hush", "ollama:h?key=hush"])
+def test_x8_a_key_in_the_address_is_refused(upstream: str) -> None:
+    """It would be shown wherever the upstream is; the error says where keys belong, and does not repeat it."""
+    with pytest.raises(errors.RequestError) as caught:
+        Resolver(upstream)
+
+    assert "hush" not in f"{caught.value} {caught.value.hint}"
+    assert "api_key=" in caught.value.hint

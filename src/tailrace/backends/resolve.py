@@ -188,6 +188,12 @@ class Resolver:
     def _explicit(self, upstream: str) -> Backend:
         if upstream == "embedded" or upstream.startswith("embedded:"):
             return self._embedded(upstream.partition(":")[2])
+        if "?" in upstream:  # where people put keys, which every list of upstreams and every error would show
+            named = _credentials(upstream)[0].partition("?")[0]
+            raise errors.RequestError(
+                f"the address of an upstream has no query: {named}?…",
+                hint="give a key as api_key= (TAILRACE_API_KEY), and other parameters as params=",
+            )
         if upstream.startswith("openai:"):
             from tailrace.backends.openai import OpenAIBackend
 

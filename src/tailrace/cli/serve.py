@@ -57,6 +57,7 @@ __all__ = ["command"]
 @click.option("--api-key-file", metavar="FILE", help=say("help.serve_api_key_file"))
 @click.option("--insecure", is_flag=True, help=say("help.serve_insecure"))
 @click.option("--admin", "admins", multiple=True, metavar="NAME", help=say("help.serve_admin"))
+@click.option("--local-files", is_flag=True, help=say("help.serve_local_files"))
 @click.option("--allow-host", "hosts", multiple=True, metavar="NAME", help=say("help.serve_allow_host"))
 @click.option("--allow-origin", "origins", multiple=True, metavar="ORIGIN", help=say("help.serve_allow_origin"))
 @click.option("--proxy", "proxies", multiple=True, metavar="ADDRESS", help=say("help.serve_proxy"))
@@ -138,6 +139,7 @@ def _settings(given: dict[str, Any]) -> Any:
         hosts=given["hosts"],
         origins=given["origins"],
         admins=given["admins"] or None,
+        local_files=given["local_files"],
         proxies=given["proxies"],
         telemetry={"metadata": False, "contents": True}.get(given["telemetry"]),
         timeout=given["timeout"],

@@ -45,6 +45,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         origins: sites whose pages may ask; ``*`` for all.
         admins: the keys that may pull, create, copy and delete models, ``*`` for all; None: everybody on a server of
             this machine without keys, else nobody.
+        local_files: let `/api/create` name files on the model servers' machines, which they read.
         proxies: addresses and networks of proxies, which are believed when they say who their client is.
         telemetry: make OpenTelemetry's spans and metrics; None: do not. True tells contents as well.
     """
@@ -73,5 +74,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     hosts: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
     admins: tuple[str, ...] | None = None
+    local_files: bool = False
     proxies: tuple[str, ...] = ()
     telemetry: bool | None = None

@@ -229,6 +229,7 @@ WORDS: dict[str, str] = {
     "help.serve_ping": "Silence after which a comment is sent; default 15, 0 for none.",
     "help.serve_data": "The folder that conversations are kept in; default the user's.",
     "help.serve_database": "The file or URL of their database, instead of a folder.",
+    "help.serve_local_files": "Let /api/create name files on the model servers' machines. Without it such a request is refused.",
     "help.serve_telemetry": "OpenTelemetry spans and metrics of the runs, without or with what was said.",
     "help.serve_no_page": "Neither the page nor conversations.",
     "note.serving": "tailrace: serving at {url} (Ctrl-C stops)",

@@ -229,6 +229,7 @@ WORDS: dict[str, str] = {
     "help.serve_ping": "静默多久后发送注释心跳；默认 15 秒，0 表示不发送。",
     "help.serve_data": "保存对话的目录；默认为用户数据目录。",
     "help.serve_database": "对话数据库的文件或 URL，可代替目录。",
+    "help.serve_local_files": "允许 /api/create 引用模型服务器本机上的文件；默认拒绝此类请求。",
     "help.serve_telemetry": "为 run 生成 OpenTelemetry 追踪与指标，可选是否包含内容。",
     "help.serve_no_page": "不提供页面，也不保存对话。",
     "note.serving": "tailrace: 正在 {url} 提供服务（按 Ctrl-C 停止）",

@@ -19,6 +19,7 @@ from tailrace import errors
 from tailrace.backends.base import Backend
 from tailrace.client.aio import AsyncClient
 from tailrace.events import Progress
+from tailrace.gateway.access.local_files import check_no_files
 from tailrace.gateway.access.middleware import caller_of
 from tailrace.gateway.context import GatewayContext, context_of
 from tailrace.gateway.endpoint import Endpoint, EndpointTable
@@ -212,7 +213,7 @@ async def push(request: Request) -> Answer:
 
 
 async def create(request: Request) -> Answer:
-    """``POST /api/create``."""
+    """``POST /api/create``: of models and blobs; of files on the model server's machine only where that is allowed."""
     return await _work(request, "create")
 
 
@@ -220,6 +221,8 @@ async def _work(request: Request, operation: str, *, resolve: bool = False) -> A
     context = context_of(request)
     body, given = await body_of(request, NamedBody)
     called = await _called(context, body)
+    if operation == "create" and not context.settings.local_files:
+        check_no_files(given)
     name = target(context, called) if resolve else called
     told = to_problem(called, 500)
     try:
