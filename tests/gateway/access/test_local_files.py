@@ -14,27 +14,34 @@ from tailrace.testing import FakeOllama
 DIGEST = "sha256:" + "0" * 64
 REFUSED: dict[str, dict[str, Any]] = {
     "path": {"path": "Modelfile"},
+    "path, in other letters": {"Path": "Modelfile"},
     "from, absolute": {"from": "/etc/passwd"},
+    "from, in other letters": {"FROM": "/etc/passwd"},
     "from, at home": {"from": "~/model.gguf"},
     "from, relative": {"from": "./model.gguf"},
     "from, above": {"from": "../model"},
+    "from, by a detour": {"from": "x/../../etc/passwd"},
     "from, Windows": {"from": "C:\\models\\a.gguf"},
-    "from, quoted": {"from": '"/etc/passwd"'},
+    "from, quoted": {"from": '" /etc/passwd"'},
     "from, a GGUF": {"from": "models/a.gguf"},
-    "modelfile": {"modelfile": "# a comment\nfrom /root/.ssh/id_rsa\n"},
-    "modelfile, adapter": {"modelfile": "FROM llama3\nADAPTER ./adapter.bin"},
-    "modelfile, CR": {"modelfile": "FROM llama3\rADAPTER /a"},
+    "from, with a line end": {"from": "m\n"},
+    "from, no text": {"from": ["/etc/passwd"]},
+    "modelfile": {"modelfile": "FROM llama3\n"},
+    "modelfile, in other letters": {"ModelFile": "FROM /etc/passwd"},
     "files": {"files": {"../../etc/passwd": DIGEST}},
     "files, absolute": {"files": {"/etc/passwd": DIGEST}},
-    "adapters": {"adapters": {"a/../../b": DIGEST}},
-    "from, no text": {"from": ["/etc/passwd"]},
+    "files, in other letters": {"file\u017f": {"/etc/passwd": DIGEST}},
+    "files, no digest": {"files": {"x": "/etc/passwd"}},
     "files, no object": {"files": ["/etc/passwd"]},
+    "adapters": {"adapters": {"a/../../b": DIGEST}},
 }
 TAKEN: dict[str, dict[str, Any]] = {
     "a model": {"from": "llama3.2:1b"},
+    "a model of somebody's": {"from": "somebody/qwen3:8b-q4_K_M"},
     "a model of a hub": {"from": "hf.co/org/repo:Q4_K_M"},
-    "a modelfile": {"modelfile": 'FROM qwen3:8b\nSYSTEM """\nRead /etc/motd, or C:\\x.\n"""\nPARAMETER stop /end'},
+    "a model of a registry": {"from": "localhost:5000/library/m:latest"},
     "blobs": {"files": {"model.gguf": DIGEST, "sub/tokenizer.json": DIGEST}, "adapters": {"a.gguf": DIGEST}},
+    "what else there is": {"from": "m", "system": "Read /etc/motd.", "template": "{{ .Prompt }}", "modelfile": ""},
     "nothing": {},
 }
 
@@ -59,7 +66,7 @@ def test_x11_the_model_server_is_not_asked() -> None:
     with FakeOllama(models=["m"]) as upstream:
         with serving(upstream=upstream) as gateway:
             answer = gateway.call("POST", "/api/create", body)
-            assert (answer.status, "names a file" in answer.json["error"]) == (400, True)
+            assert (answer.status, "from is no name" in answer.json["error"]) == (400, True)
             assert "/api/create" not in [record.path for record in upstream.requests]
         with serving("--local-files", upstream=upstream) as gateway:
             gateway.call("POST", "/api/create", body)

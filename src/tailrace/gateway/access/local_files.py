@@ -1,8 +1,11 @@
 """Files that a request would have a model server read on its own machine.
 
-`/api/create` makes a model of another one, or of files that were uploaded as blobs. In its older forms it takes paths,
-too: whoever may keep models through the gateway could then read what the model server can (Ollama's CVE-2024-37032 and
-CVE-2024-45436 began so). So a path is refused, unless the upstreams are said to be trusted with that.
+`/api/create` makes a model of another one, or of files that were uploaded as blobs. In its older forms (a Modelfile, or
+the path of one) it reads files of the server's: whoever may keep models through the gateway could then read what the
+model server can (CVE-2024-37032 and CVE-2024-45436 began so). So only what can name no file is taken, unless the
+upstreams are said to be trusted with that.
+
+Ollama is a Go program, whose decoder finds members without regard to case (Go, ``encoding/json``): so does this.
 """
 
 from __future__ import annotations
@@ -15,45 +18,52 @@ from tailrace.protocols.problems import ProblemError
 
 __all__ = ["check_no_files"]
 
-_INSTRUCTION = re.compile(r"\s*(?:FROM|ADAPTER)\s+(.+?)\s*", re.IGNORECASE)
-_FILE = re.compile(r"[/~.\\]|[a-z]:[\\/]|file:|.*\\|.*\.(?:gguf|ggml|bin|safetensors|pt|pth|onnx)$", re.IGNORECASE)
-_HINT = "upload it as a blob and name it in files, or let the gateway be started with --local-files"
+_PART = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
+_MODEL = re.compile(rf"(?:{_PART}(?::\d+)?/)?(?:{_PART}/){{0,2}}{_PART}(?::{_PART})?")
+_DIGEST = re.compile(r"sha256[:-][0-9a-fA-F]{64}")
+_HINT = (
+    "name a model in from, or upload files as blobs and name them in files; --local-files of the gateway allows more"
+)
 
 
 def check_no_files(given: dict[str, Any]) -> None:
-    """Refuses a request to `/api/create` that names a file on the model server's machine.
+    """Refuses a request to `/api/create` that may name a file on the model server's machine.
 
     Args:
         given: the request's body.
 
     Raises:
-        ProblemError: 400: it does; the text says where.
+        ProblemError: 400: it may; the text says where.
     """
-    for where, name in _named(given):
-        if _FILE.match(name):
-            raise ProblemError(400, f"{where} names a file on the model server's machine", hint=_HINT)
-
-
-def _named(given: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yields what may name a file, and where it stands."""
-    if given.get("path"):
-        yield "path", "/"  # whatever it is, it is one
-    for name in ("from", "modelfile"):
-        if given.get(name) is not None and not isinstance(given[name], str):
-            raise ProblemError(400, f"{name} is a text")
-    yield "from", (given.get("from") or "").strip().strip("\"'")
-    for line in (given.get("modelfile") or "").splitlines():
-        if found := _INSTRUCTION.fullmatch(line):
-            yield "modelfile", found[1].strip("\"'")
+    for name in ("path", "modelfile"):
+        for value in _members(given, name):
+            if value not in (None, ""):
+                raise ProblemError(400, f"{name} may name files on the model server's machine", hint=_HINT)
+    for value in _members(given, "from"):
+        if value not in (None, "") and not (isinstance(value, str) and _names_a_model(value)):
+            raise ProblemError(400, "from is no name of a model", hint=_HINT)
     for name in ("files", "adapters"):
-        held = given.get(name) or {}
-        if not isinstance(held, dict):
-            raise ProblemError(400, f"{name} is an object of names and digests")
-        for file in held:
-            yield name, "" if _is_plain(file) else "/"
+        for value in _members(given, name):
+            _check_blobs(name, value)
 
 
-def _is_plain(name: str) -> bool:
-    """Is this the name of a file without a way out of its folder?"""
-    steps = re.split(r"[/\\]", name)
-    return bool(steps[0]) and steps[0][0] != "~" and ".." not in steps and ":" not in name
+def _members(given: dict[str, Any], name: str) -> Iterator[Any]:
+    return (value for key, value in given.items() if key.casefold() == name)
+
+
+def _names_a_model(text: str) -> bool:
+    return _MODEL.fullmatch(text) is not None and ".." not in text and not text.casefold().endswith(".gguf")
+
+
+def _check_blobs(name: str, held: Any) -> None:
+    """Checks an object of names of files and the digests of the blobs that they are."""
+    if held is None:
+        return
+    if not isinstance(held, dict):
+        raise ProblemError(400, f"{name} is an object of names and digests")
+    for file, digest in held.items():
+        if not isinstance(digest, str) or _DIGEST.fullmatch(digest) is None:
+            raise ProblemError(400, f"{name} has a value that is no digest of a blob", hint=_HINT)
+        steps = re.split(r"[/\\]", file)
+        if not steps[0] or steps[0][0] == "~" or ".." in steps or ":" in file:
+            raise ProblemError(400, f"{name} names a file outside of the model", hint=_HINT)
