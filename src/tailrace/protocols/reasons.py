@@ -11,7 +11,7 @@ import msgspec
 
 from tailrace.events import Ended, Fault, Outcome, Usage
 
-__all__ = ["ended_for", "reason_of"]
+__all__ = ["ended_for", "graver", "reason_of"]
 
 _COMPLETE = frozenset(
     (
@@ -39,6 +39,19 @@ def reason_of(value: Any) -> str | None:
         value = value["type"]
     text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
+
+
+def graver(one: str | None, other: str | None) -> str | None:
+    """Returns which of two words for one ending counts: a failure more than a cut, and that more than a success.
+
+    Servers that failed may still send what always comes last.
+    """
+    return max(other, one, key=_gravity) if one and other else one or other
+
+
+def _gravity(reason: str) -> int:
+    word = reason.lower()
+    return 0 if word in _COMPLETE else 1 if word in _LENGTH else 2
 
 
 def ended_for(

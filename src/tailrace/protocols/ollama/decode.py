@@ -28,7 +28,7 @@ from tailrace.protocols.ollama.records import (
     tokens_of,
     usage_of,
 )
-from tailrace.protocols.reasons import ended_for, reason_of
+from tailrace.protocols.reasons import ended_for, graver, reason_of
 
 __all__ = ["AnswerDecoder"]
 
@@ -196,11 +196,11 @@ class AnswerDecoder(AnswerDecoderBase):
         elif self._lone:
             self._lone = False
         if record.done:
-            reason = reason_of(record.done_reason) or ""
+            reason = graver(self._reason, reason_of(record.done_reason)) or ""
             context, image = context_of(record.context), image_of(record)
             self._end(ended_for(reason, usage=usage_of(record), context=context, image=image), events)
         elif record.done_reason:
-            self._reason = reason_of(record.done_reason)
+            self._reason = graver(self._reason, reason_of(record.done_reason))
 
     def _line_by_line(self, block: bytes, events: list[Event]) -> None:
         lines = block.split(b"\n")

@@ -21,7 +21,7 @@ from tailrace.protocols.decoder_base import AnswerDecoderBase
 from tailrace.protocols.error_words import error_in
 from tailrace.protocols.lines import MAX_LINE
 from tailrace.protocols.openai.calls import Calls, Fragment, older_form
-from tailrace.protocols.reasons import ended_for, reason_of
+from tailrace.protocols.reasons import ended_for, graver, reason_of
 from tailrace.protocols.sse import STRAY, ServerSentEvent, SSEDecoder
 
 __all__ = ["ChunkDecoder"]
@@ -294,7 +294,7 @@ class ChunkDecoder(AnswerDecoderBase):
                 self._end(faults.from_error(error, code, self._usage), events)
                 return
             if choice.finish_reason:
-                self._reason = reason_of(choice.finish_reason)
+                self._reason = graver(self._reason, reason_of(choice.finish_reason))
                 events += self._calls.close()
 
     def _delta(self, delta: _Delta, choice: _Choice, events: list[Event]) -> None:
