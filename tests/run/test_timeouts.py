@@ -10,7 +10,7 @@ import pytest
 from tailrace.run.state import State
 from tailrace.run.timeouts import Timeouts
 
-NONE = Timeouts(connect=None, first_token=None, idle=None, total=None)
+NONE = Timeouts(connect=None, first_token=None, idle=None, total=None, answer=None)
 
 
 @pytest.mark.parametrize(
@@ -18,9 +18,9 @@ NONE = Timeouts(connect=None, first_token=None, idle=None, total=None)
     [
         (Timeouts(idle=1), Timeouts(idle=1)),
         (None, NONE),
-        (5, Timeouts(connect=5, first_token=5, idle=5)),
-        (0.5, Timeouts(connect=0.5, first_token=0.5, idle=0.5)),
-        (types.SimpleNamespace(connect=2, read=7), Timeouts(connect=2, first_token=7, idle=7)),
+        (5, Timeouts(connect=5, first_token=5, idle=5, answer=5)),
+        (0.5, Timeouts(connect=0.5, first_token=0.5, idle=0.5, answer=0.5)),
+        (types.SimpleNamespace(connect=2, read=7), Timeouts(connect=2, first_token=7, idle=7, answer=7)),
     ],
     ids=["ours", "none", "whole", "fraction", "httpx"],
 )

@@ -60,8 +60,9 @@ class Call:
                 yield json.loads(line)
 
     def until(self, **wanted: Any) -> dict[str, Any]:
-        """Reads on to the first line that has these members; a value may be a test."""
-        for line in self.lines():
+        """Reads on to the first line, or report, that has these members; a value may be a test."""
+        for each in self.lines():
+            line: dict[str, Any] = each.get("tailrace", each)
             if all(
                 value(line.get(key)) if callable(value) else line.get(key) == value for key, value in wanted.items()
             ):

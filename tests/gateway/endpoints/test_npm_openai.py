@@ -118,7 +118,7 @@ def test_what_it_throws_before_a_stream(fake: FakeOllama, client: Script) -> Non
     assert (unknown["class"], unknown["status"], unknown["code"]) == ("NotFoundError", 404, "model_not_found")
     busy = client.ask("stream", **ASKED)["error"]
     assert (busy["class"], busy["status"], busy["type"]) == ("InternalServerError", 503, "api_error")
-    wrong = client.ask("create", **ASKED, n=2)["error"]
+    wrong = client.ask("create", **ASKED, n=17)["error"]
     assert (wrong["class"], wrong["param"]) == ("BadRequestError", "n")
     assert client.ask("model", id="none")["error"]["class"] == "NotFoundError"
 

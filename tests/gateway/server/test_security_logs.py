@@ -28,13 +28,13 @@ FORGED = "tailrace: 1999-01-01 all is well"
 # A bug of ours, wherever there may be one: what it raises holds what was said.
 BUG = """
 import sys
-from tailrace.gateway.endpoints import render
-def html(text):
+from tailrace.render.html import HtmlStream
+def html(self, text):
     try:
         raise ExceptionGroup("several of " + text, [ValueError(text)])
     except ExceptionGroup as error:
         raise RuntimeError("no HTML of " + text) from error
-render._html = html
+HtmlStream.feed = html
 from tailrace.cli import main
 main()
 """

@@ -13,7 +13,7 @@ from typing import Any, Self, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
-from tailrace.errors import EvictedError, ModelNotFoundError
+from tailrace.errors import EvictedError, ModelNotFoundError, TailraceError
 from tailrace.events import Outcome, TextDelta, ThinkingDelta, ToolCall, ToolCallDelta
 from tailrace.gateway.endpoint import endpoint_of
 from tailrace.gateway.responses import problem
@@ -224,9 +224,7 @@ async def unless_left(request: Request, work: Coroutine[Any, Any, T], to_problem
     async with DisconnectListener(request.receive) as listener:
         try:
             return await listener.heed(work)
-        except ClientDisconnect:
-            raise
-        except Exception as error:
+        except (TailraceError, ProblemError) as error:  # what a bug says is nobody's but the log's
             raise to_problem(error) from error
 
 
